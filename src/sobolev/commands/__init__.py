@@ -1,0 +1,8 @@
+"""The commands of `sobolev`, one file each; a command's module has `main(arguments) -> exit status`."""
+
+COMMANDS: dict[str, str] = {
+    "train": "train an agent, or go on with a run that stopped",
+    "evaluate": "evaluate a run's agent, as a table, JSON and video",
+    "doctor": "check this machine: jax, physics, rendering, memory, disk",
+}
+"""Every command with what it does, in the order in which `sobolev --help` lists them."""

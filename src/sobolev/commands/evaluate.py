@@ -1,0 +1,77 @@
+"""`sobolev evaluate RUN`: play episodes with a run's agent; a table, JSON and a video."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from sobolev.commands.arguments import parse
+from sobolev.errors import UserError
+from sobolev.training import jaxconfig
+from sobolev.training.run import read_config, write_text
+
+DESCRIPTION = """Play episodes with the agent of RUN's newest checkpoint, every seed on its own.
+
+Prints a table and writes RUN/evaluation.json; the training is not touched."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What to evaluate, and how."""
+
+    run: Annotated[Positional[Path], arg(metavar="RUN", help_behavior_hint="")]
+    """folder of a run, as `sobolev train` tells it"""
+    episodes: Annotated[int, arg(metavar="N")] = 20
+    """episodes per seed"""
+    video: Annotated[Path | None, arg(metavar="FILE")] = None
+    """also render an episode of the first seed to this file, as in out.mp4"""
+    json: bool = False
+    """print JSON instead of the table"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Evaluate as the flags say; returns the exit status."""
+    default = EvaluateConfig(run=Path("RUN"))
+    config = parse(default, arguments, prog="sobolev evaluate", description=DESCRIPTION, positional="run")
+    _check(config)
+    jaxconfig.configure(read_config(config.run).compilation_cache)
+    from sobolev.training import evaluation
+
+    results = evaluation.evaluate(config.run, config.episodes, config.video)
+    path = config.run / "evaluation.json"
+    write_text(path, json.dumps(results, indent=2) + "\n")
+    print(json.dumps(results, indent=2) if config.json else "\n".join([*table(results), "", f"as JSON: {path}"]))
+    if config.video is not None and not config.json:
+        print(f"video: {config.video}")
+    return 0
+
+
+def _check(config: EvaluateConfig) -> None:
+    if config.episodes < 1:
+        raise UserError(f"--episodes is {config.episodes}, but must be at least 1")
+    read_config(config.run)
+    video = config.video
+    if video is None:
+        return
+    if video.suffix.lower() not in (".mp4", ".gif"):
+        raise UserError(f"--video {video} must end in .mp4 or .gif")
+    if not video.parent.is_dir():
+        raise UserError(f"--video {video}: the folder {video.parent} does not exist")
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The lines of a table: one row per seed, and one over all seeds where there are several."""
+    rows = [[str(r["seed"]), str(r["episodes"]), f"{r['mean']:.1f}", f"{r['std']:.1f}"] for r in results]
+    if len(results) > 1:
+        every = [value for result in results for value in result["returns"]]
+        mean = sum(every) / len(every)
+        std = (sum((value - mean) ** 2 for value in every) / len(every)) ** 0.5
+        rows.append(["all", str(len(every)), f"{mean:.1f}", f"{std:.1f}"])
+    rows.insert(0, ["seed", "episodes", "mean return", "std"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    head = f"{results[0]['task']}  {results[0]['method']}" if results else "no seeds"
+    return [head, lines[0], "-" * len(lines[0]), *lines[1:]]

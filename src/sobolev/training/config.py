@@ -1,0 +1,173 @@
+"""What defines a run: task, method, agent, environments, replay, and what is watched on the way.
+
+Presets and sizes only choose defaults; every field can be set on its own. `configure` builds a config from Python, the
+command line builds the same one from flags, `resolved` fills what depends on task and machine.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from sobolev.dreamer.config import SIZES, BehaviorConfig, DreamerConfig, OptimizerConfig, without_penalty
+from sobolev.envs import default_repeat
+from sobolev.envs.config import EnvConfig
+from sobolev.errors import nearest
+from sobolev.replay.config import ReplayConfig
+from sobolev.training import serial
+from sobolev.training.serial import assign, decode, encode
+from sobolev.training.validate import validate
+
+METHODS = ("gpld", "dreamer")
+"""gpld: DreamerV3 with the gradient penalty; dreamer: the same without it."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Evaluation during training."""
+
+    every: int = 5000
+    """env steps between two evaluations"""
+    episodes: int = 3
+    """episodes of one evaluation; 0 turns it off"""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """When a run is saved."""
+
+    minutes: float = 10.0
+    """minutes between two checkpoints; one more is written at the end"""
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What is written down on the way."""
+
+    every: int = 1000
+    """env steps between two lines of metrics"""
+    tensorboard: bool = True
+    """write TensorBoard event files beside metrics.jsonl"""
+    wandb: str | None = None
+    """Weights & Biases project to log to (needs the extra: pip install 'sobolev[wandb]')"""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run: an experiment with one or several seeds trained in one program."""
+
+    task: Annotated[Positional[str], arg(metavar="TASK", help_behavior_hint="")]
+    """walker-walk (DeepMind Control) or gym:Ant-v5 (Gymnasium)"""
+    method: Annotated[str, arg(metavar="{gpld,dreamer}")] = "gpld"
+    """gpld, or dreamer for the same agent without the penalty"""
+    size: Annotated[str, arg(metavar="{1m,…,400m}")] = "12m"
+    """parameters: 1m, 12m, 25m, 50m, 100m, 200m or 400m; --model.… sets single widths"""
+    preset: Annotated[str, arg(metavar="{paper,laptop,demo}")] = "paper"
+    """where the defaults come from: the paper's protocol, or smaller ones (an hour, minutes) that are not the paper's"""
+    steps: Annotated[int, arg(metavar="N")] = 1_000_000
+    """env steps per seed (agent steps times action repeat)"""
+    seeds: Annotated[tuple[int, ...], arg(metavar="S …")] = (0,)
+    """seeds trained side by side in one program"""
+    run: Annotated[Path | None, arg(metavar="DIR")] = None
+    """run folder; none: runs/TASK/METHOD-SIZE-HASH"""
+    fresh: bool = False
+    """delete what the run folder holds and start again"""
+    compilation_cache: bool = True
+    """keep compiled programs in the user's cache folder"""
+    agent: Annotated[DreamerConfig, arg(name="")] = field(default_factory=DreamerConfig)
+    env: EnvConfig = field(default_factory=EnvConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+def _paper(task: str) -> TrainConfig:
+    return TrainConfig(task=task)
+
+
+def _laptop(task: str) -> TrainConfig:
+    agent = DreamerConfig(
+        batch_size=8,
+        batch_length=32,
+        train_ratio=128.0,
+        model=SIZES["1m"],
+        optimizer=OptimizerConfig(learning_rate=3e-4, warmup=1000),
+        behavior=BehaviorConfig(horizon=15),
+    )
+    return TrainConfig(task=task, size="1m", steps=60_000, agent=agent, env=EnvConfig(number=4))
+
+
+def _demo(task: str) -> TrainConfig:
+    return replace(_laptop(task), steps=20_000)
+
+
+PRESETS: dict[str, Callable[[str], TrainConfig]] = {"paper": _paper, "laptop": _laptop, "demo": _demo}
+"""paper: the protocol of paper 1, Table 2. laptop and demo: smaller batch, horizon and budget, not the paper's."""
+
+
+def defaults(task: str, method: str = "gpld", size: str | None = None, preset: str = "paper") -> TrainConfig:
+    """The config that a preset, a size and a method stand for; size None is the preset's.
+
+    Raises UserError for an unknown name, with the nearest one.
+    """
+    for kind, name, options in (("method", method, METHODS), ("preset", preset, PRESETS), ("size", size, SIZES)):
+        if name is not None and name not in options:
+            raise nearest(kind, name, options)
+    config = replace(PRESETS[preset](task), method=method, preset=preset)
+    if size is not None:
+        config = replace(config, size=size, agent=replace(config.agent, model=SIZES[size]))
+    return replace(config, agent=without_penalty(config.agent)) if method == "dreamer" else config
+
+
+def configure(
+    task: str,
+    *,
+    method: str = "gpld",
+    size: str | None = None,
+    preset: str = "paper",
+    settings: Mapping[str, Any] | None = None,
+) -> TrainConfig:
+    """The config of a run, from Python: `configure("walker-walk", size="1m", settings={"penalty.rho": 0.25})`.
+
+    The keys of `settings` are the flags of `sobolev train`, with underscores: "steps", "batch_size", "model.deter".
+    Raises UserError for an unknown key or a value of the wrong type.
+    """
+    config = defaults(task, method, size, preset)
+    for path, value in (settings or {}).items():
+        config = assign(config, path, value)
+    return config
+
+
+def resolved(config: TrainConfig, backend: str | None = None) -> TrainConfig:
+    """The config with nothing left open, checked: action repeat from the task, precision from the device.
+
+    `backend` is jax's name of the platform ("cpu", "gpu", "tpu"); None asks jax. Raises UserError as `validate` does.
+    """
+    config = decode(TrainConfig, encode(config))
+    validate(config)
+    if config.env.repeat is None:
+        config = assign(config, "env.repeat", default_repeat(config.task))
+    if config.agent.precision == "auto":
+        config = assign(config, "precision", _precision(backend))
+    return config
+
+
+def _precision(backend: str | None) -> str:
+    if backend is None:
+        import jax
+
+        backend = jax.default_backend()
+    return "float32" if backend == "cpu" else "bfloat16"
+
+
+def to_json(config: TrainConfig) -> str:
+    """A config as JSON text; `from_json` gives the same config back, field by field."""
+    return serial.to_json(config)
+
+
+def from_json(text: str) -> TrainConfig:
+    """The config that `to_json` wrote. Raises UserError for unknown, missing or wrong settings."""
+    return serial.from_json(TrainConfig, text)

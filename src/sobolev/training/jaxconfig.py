@@ -1,0 +1,65 @@
+"""Process-wide settings of jax that change speed only: where compiled programs are kept between runs."""
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+MAXIMUM_BYTES = 4 * 2**30
+"""The cache folder is trimmed to this size, oldest first."""
+
+
+def cache_folder() -> Path:
+    """The folder for compiled programs: one per kind of processor, as homes are shared between unlike machines."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("sobolev") / "compiled" / _processor()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = [platform.processor()]
+    described = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))} or set(lines[:1]))
+    name = hashlib.sha256("\n".join(described).encode()).hexdigest()[:8]
+    return f"{platform.machine()}-{name}"
+
+
+def configure(compilation_cache: bool = True) -> None:
+    """Turn the cache of compiled programs on, so that a second start need not compile again.
+
+    JAX_COMPILATION_CACHE_DIR, where set, is used instead of the user's cache folder. A cache that cannot be written is
+    left off: it changes nothing but the time of the start.
+    """
+    import jax
+
+    if not compilation_cache:
+        jax.config.update("jax_enable_compilation_cache", False)
+        return
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    path = cache_folder()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        trim(path, MAXIMUM_BYTES)
+    except OSError:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def trim(path: Path, maximum: int) -> None:
+    """Remove the longest unused files of a folder until the others take at most `maximum` bytes."""
+    found = []
+    for file in path.iterdir():
+        try:
+            found.append((file.stat().st_atime, file.stat().st_size, file))
+        except FileNotFoundError:
+            continue  # another process trims too
+    total = sum(size for _, size, _ in found)
+    for _, size, file in sorted(found):
+        if total <= maximum:
+            return
+        file.unlink(missing_ok=True)
+        total -= size

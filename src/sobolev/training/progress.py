@@ -1,0 +1,166 @@
+"""What a person sees of a running training: a progress bar on a terminal, plain lines elsewhere.
+
+The bar goes to stderr and is not there at all when that is no terminal. Lines (one per evaluation, and what happens
+besides) go to stdout in both cases, so that a log file of a batch job stays short and readable.
+"""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+MEASURE_SECONDS = 60.0
+"""How long the speed is measured before the run's length is foretold."""
+LONG_SECONDS = 24 * 3600.0
+"""Above this, a faster preset is named."""
+
+
+def duration(seconds: float) -> str:
+    """A time span as a person says it: "45 s", "12 min", "3 h 05 min", "4.2 days"."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{round(seconds)} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{seconds / 86400:.1f} days"
+
+
+class Speed:
+    """Env steps and updates per second over the last minutes; collecting before the first update does not count."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, window: float = 120.0) -> None:
+        self.clock, self.window, self.interval = clock, window, 0.2
+        self.points: deque[tuple[float, int, int]] = deque()
+        self.first: int | None = None
+        self.training = False
+
+    def add(self, steps: int, updates: int) -> None:
+        """Note how far the run is."""
+        if not self.training and self.first is not None and updates > self.first:
+            self.training = True
+            self.points.clear()
+        self.first = updates if self.first is None else self.first
+        now = self.clock()
+        if self.points and now - self.points[-1][0] < self.interval:
+            return
+        while len(self.points) > 2 and now - self.points[0][0] > self.window:
+            self.points.popleft()
+        self.points.append((now, steps, updates))
+
+    def seconds(self) -> float:
+        """Seconds over which the speed is known."""
+        return self.points[-1][0] - self.points[0][0] if self.points else 0.0
+
+    def rates(self) -> tuple[float, float] | None:
+        """(env steps, updates) per second; None before there is anything to measure."""
+        if self.seconds() <= 0:
+            return None
+        (_, steps, updates), (_, last_steps, last_updates) = self.points[0], self.points[-1]
+        return (last_steps - steps) / self.seconds(), (last_updates - updates) / self.seconds()
+
+    def remaining(self, steps: int) -> float | None:
+        """Seconds that so many further env steps take; None while training has not begun."""
+        rates = self.rates()
+        return steps / rates[0] if self.training and rates and rates[0] > 0 else None
+
+
+class Progress:
+    """The progress of one run; a context manager around the training."""
+
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        *,
+        advice: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        output: Console | None = None,
+        bar: Console | None = None,
+    ) -> None:
+        """`total` env steps are to be done; `advice` is said where they turn out to take more than a day.
+
+        `output` and `bar` are the consoles for lines and for the bar: stdout and stderr, unless a test gives its own.
+        """
+        self.label, self.total, self.advice, self.clock = label, total, advice, clock
+        self.output = output or Console(file=sys.stdout, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        bar = bar or Console(stderr=True, highlight=False)
+        self.speed, self.steps, self.shown, self.told = Speed(clock), 0, -1.0, False
+        self.live = Live(console=bar, auto_refresh=False, transient=True) if bar.is_terminal else None
+        self.values: dict[str, float | None] = {}
+
+    def __enter__(self) -> "Progress":
+        if self.live is not None:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def update(self, steps: int, updates: int, **values: float | None) -> None:
+        """The run is at `steps` env steps and `updates` updates; cheap, and meant for every iteration.
+
+        `values` are shown by their names, newest last: train_return, score, penalty, coefficient (λ); None keeps the last.
+        """
+        self.steps = steps
+        self.values |= {name: value for name, value in values.items() if value is not None}
+        self.speed.add(steps, updates)
+        self._foretell()
+        if self.live is not None and self.clock() - self.shown >= 0.25:
+            self.shown = self.clock()
+            self.live.update(self._bar(), refresh=True)
+
+    def say(self, line: str) -> None:
+        """Print a line on stdout, above the bar where there is one."""
+        if self.live is None or not self.output.is_terminal:
+            self.output.print(line)
+            self.output.file.flush()
+        else:
+            self.live.console.print(Text(line))
+
+    def evaluated(self, steps: int, seeds: tuple[int, ...], returns: list[list[float]]) -> None:
+        """Say the result of an evaluation at an env step: the returns of each seed's episodes, in one line."""
+        means = [sum(found) / len(found) for found in returns]
+        each = ", ".join(f"seed {seed}: {mean:.1f}" for seed, mean in zip(seeds, means, strict=True))
+        left = self.speed.remaining(self.total - steps)
+        rest = f", {duration(left)} left" if left is not None and steps < self.total else ""
+        self.say(f"{self.label}  {steps:,} of {self.total:,} env steps  evaluation {each}{rest}")
+        self.values["score"] = sum(means) / len(means)
+
+    def _foretell(self) -> None:
+        if self.told or not self.speed.training or self.speed.seconds() < MEASURE_SECONDS:
+            return
+        self.told = True
+        seconds, rates = self.speed.remaining(self.total - self.steps), self.speed.rates()
+        if seconds is None or rates is None:
+            return
+        line = f"{self.label}  about {duration(seconds)} to go at {rates[1]:.1f} updates/s ({rates[0]:.0f} env steps/s)"
+        self.say(line)
+        if seconds > LONG_SECONDS and self.advice:
+            self.say(self.advice)
+
+    def _bar(self) -> Table:
+        rates, left = self.speed.rates(), self.speed.remaining(self.total - self.steps)
+        parts = [f"{self.steps:,}/{self.total:,} env steps"]
+        if rates is not None and self.speed.training:
+            parts.append(f"{rates[1]:.1f} updates/s")
+        if left is not None:
+            parts.append(f"{duration(left)} left")
+        names = {"train_return": "return", "score": "evaluation", "penalty": "penalty", "coefficient": "λ"}
+        parts += [f"{name} {self.values[key]:.4g}" for key, name in names.items() if self.values.get(key) is not None]
+        line = Table.grid(padding=(0, 1))
+        for _ in range(3):
+            line.add_column(no_wrap=True)
+        line.add_row(Text(self.label, style="bold"), ProgressBar(self.total, self.steps, width=20), Text(" · ".join(parts)))
+        return line

@@ -1,0 +1,150 @@
+"""Frozen dataclasses as JSON and as flat settings, exactly and in both directions.
+
+A config is a tree of frozen dataclasses whose leaves are numbers, strings, booleans, paths, literals, tuples of these, or
+None. Nothing is guessed: an unknown or missing key, or a value of another type, is a UserError that names the setting.
+"""
+
+import json
+import types
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from sobolev.errors import UserError, nearest
+
+T = TypeVar("T")
+
+UNPREFIXED = frozenset({"agent"})
+"""Fields whose settings are named without them: `--batch-size`, not `--agent.batch-size`."""
+
+
+@cache
+def hints(cls: type) -> dict[str, Any]:
+    """The field types of a dataclass, by field name."""
+    return get_type_hints(cls)
+
+
+def encode(value: Any) -> Any:
+    """A config or a leaf of it as a tree that `json` can write."""
+    if is_dataclass(value):
+        return {item.name: encode(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [encode(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def decode(kind: Any, value: Any, path: str = "") -> Any:
+    """The value of type `kind` that `encode` turned into `value`; whole numbers are taken for floats as well.
+
+    Raises UserError naming `path` where the value is of another type, or a dataclass lacks or has other keys.
+    """
+    if isinstance(kind, type) and is_dataclass(kind):
+        return value if isinstance(value, kind) else _decode_dataclass(kind, value, path)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return decode(next(item for item in arguments if item is not type(None)), value, path)
+    if origin is Literal and value in arguments:
+        return value
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return _decode_tuple(arguments, value, path)
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if kind is Path and isinstance(value, (str, Path)):
+        return Path(value)
+    if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    raise bad_value(path, str(value), kind)
+
+
+def _decode_dataclass(kind: Any, value: Any, path: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{path or 'the config'} must be a table of settings, not {value!r}")
+    prefix = f"{path}." if path else ""
+    for name in value.keys() - hints(kind).keys():
+        raise nearest("setting", prefix + name, [prefix + known for known in hints(kind)])
+    for name in hints(kind).keys() - value.keys():
+        raise UserError(f"the setting '{prefix}{name}' is missing: the file was written by another version or is damaged")
+    return kind(**{name: decode(hint, value[name], prefix + name) for name, hint in hints(kind).items()})
+
+
+def _decode_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+    if len(kinds) != len(value):
+        raise UserError(f"{path} takes {len(kinds)} values, not {len(value)}")
+    return tuple(decode(kind, item, path) for kind, item in zip(kinds, value, strict=True))
+
+
+def bad_value(path: str, value: str, kind: Any) -> UserError:
+    """The error for a value that the setting at `path` cannot take, with the nearest choice where there are choices."""
+    if get_origin(kind) is Literal:
+        return nearest(path, value, [str(item) for item in get_args(kind)])
+    return UserError(f"{path} takes {describe(kind)}, not '{value}'")
+
+
+def describe(kind: Any) -> str:
+    """A type in words: "a whole number", "none or a path"."""
+    words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false", Path: "a path"}
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(item) for item in arguments if item is not type(None)) + " or none"
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin is tuple:
+        return "several of: " + describe(arguments[0])
+    return words.get(kind, str(kind))
+
+
+def to_json(config: Any) -> str:
+    """A config as JSON text, one setting per line, in the order of its fields."""
+    return json.dumps(encode(config), indent=2) + "\n"
+
+
+def from_json(kind: type[T], text: str) -> T:
+    """The config that `to_json` wrote, equal field by field. Raises UserError for anything else."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"the config is not valid JSON ({error})") from error
+    return decode(kind, value)
+
+
+def settings(config: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """All leaves of a config by path, as (type, value): {"steps": (int, 1000000), "penalty.rho": (float, 0.5), ...}."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name, hint in hints(type(config)).items():
+        value = getattr(config, name)
+        if is_dataclass(value):
+            found |= settings(value, prefix if name in UNPREFIXED else f"{prefix}{name}.")
+        else:
+            found[prefix + name] = (hint, value)
+    return found
+
+
+def assign(config: T, path: str, value: Any) -> T:
+    """A copy of a config with the setting (or the whole group of settings) at `path` replaced.
+
+    Raises UserError for an unknown path, with the nearest one, or a value of the wrong type.
+    """
+    changed = _assign(config, path.split("."), value, path)
+    if changed is None:
+        raise nearest("setting", path, settings(config))
+    return changed
+
+
+def _assign(config: Any, names: list[str], value: Any, path: str) -> Any:
+    types_of = hints(type(config))
+    if names[0] in types_of:
+        child = getattr(config, names[0])
+        if len(names) == 1:
+            return replace(config, **{names[0]: decode(types_of[names[0]], value, path)})
+        changed = _assign(child, names[1:], value, path) if is_dataclass(child) else None
+        return None if changed is None else replace(config, **{names[0]: changed})
+    for hidden in UNPREFIXED & types_of.keys():
+        changed = _assign(getattr(config, hidden), names, value, path)
+        if changed is not None:
+            return replace(config, **{hidden: changed})
+    return None

@@ -1,0 +1,134 @@
+"""What a run cannot be: every impossible setting is one sentence that says what to do."""
+
+from typing import TYPE_CHECKING
+
+from sobolev.dreamer.config import ModelConfig, without_penalty
+from sobolev.envs import check_task
+from sobolev.errors import UserError, nearest
+from sobolev.training.serial import settings
+
+if TYPE_CHECKING:
+    from sobolev.training.config import TrainConfig
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+_POSITIVE = ("(0, inf)", "optimizer.learning_rate optimizer.clip optimizer.eps checkpoint.minutes penalty.decay_scale")
+_FROM_ONE = (
+    "[1, inf)",
+    "steps batch_size batch_length model.deter model.hidden model.units model.depth model.rows model.blocks "
+    "model.encoder_layers model.decoder_layers model.prior_layers model.posterior_layers model.reward_layers "
+    "model.continue_layers model.actor_layers model.critic_layers behavior.horizon behavior.discount_horizon "
+    "env.number env.repeat replay.capacity evaluation.every log.every penalty.rows penalty.decay_updates penalty.step_size",
+)
+_FROM_ZERO = (
+    "[0, inf)",
+    "train_ratio penalty.posterior penalty.prior penalty.start penalty.floor penalty.step_factor optimizer.warmup "
+    "loss.reconstruction loss.reward loss.cont loss.dyn loss.rep loss.policy loss.value loss.replay_value loss.free_nats "
+    "behavior.entropy behavior.slow_regularizer env.workers evaluation.episodes",
+)
+_FRACTIONS = ("(0, 1]", "penalty.rho behavior.slow_rate behavior.return_rate")
+_SHARES = ("[0, 1)", "model.unimix optimizer.beta1 optimizer.beta2")
+_OTHERS = (
+    ("[2, inf)", "model.classes"),
+    ("[3, inf)", "model.bins"),
+    ("[0, 1]", "behavior.trace"),
+    ("[0, 100]", "behavior.return_low behavior.return_high"),
+    ("(0, inf)", "behavior.min_std behavior.max_std behavior.return_floor"),
+)
+RANGES: dict[str, str] = {
+    path: interval
+    for interval, paths in (_POSITIVE, _FROM_ONE, _FROM_ZERO, _FRACTIONS, _SHARES, *_OTHERS)
+    for path in paths.split()
+}
+"""The interval in which each numeric setting must lie."""
+
+
+def flag(path: str) -> str:
+    """The flag of a setting: --batch-size for batch_size."""
+    return "--" + path.replace("_", "-")
+
+
+def validate(config: "TrainConfig") -> None:
+    """Raise a UserError for the first thing in a config that no run can have."""
+    check_task(config.task)
+    _check_ranges(config)
+    _check_seeds(config.seeds)
+    _check_model(config.agent.model)
+    _check_penalty(config)
+    _check_combinations(config)
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise UserError(sentence)
+
+
+def _inside(value: float, interval: str) -> bool:
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    above = value >= low if interval[0] == "[" else value > low
+    below = value <= high if interval[-1] == "]" else value < high
+    return above and below
+
+
+def _bounds(interval: str) -> str:
+    low, high = interval[1:-1].split(", ")
+    if high == "inf":
+        return f"at least {low}" if interval[0] == "[" else f"above {low}"
+    return f"in {interval}"
+
+
+def _check_ranges(config: "TrainConfig") -> None:
+    found = settings(config)
+    for path, interval in RANGES.items():
+        _, value = found[path]
+        if value is not None and not _inside(value, interval):
+            raise UserError(f"{flag(path)} is {value}, but must be {_bounds(interval)}")
+
+
+def _check_seeds(seeds: tuple[int, ...]) -> None:
+    _require(len(seeds) > 0, "--seeds is empty: give at least one, as in --seeds 0 1 2")
+    _require(min(seeds) >= 0, f"--seeds holds {min(seeds)}, but seeds must be at least 0")
+    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    _require(not twice, f"--seeds holds {twice[0] if twice else ''} more than once: give each seed once")
+    _require(max(seeds) < 2**31, f"--seeds holds {max(seeds)}, but seeds must be below 2^31")
+
+
+def _check_model(model: ModelConfig) -> None:
+    if model.deter % model.blocks:
+        below = max(model.blocks, model.deter // model.blocks * model.blocks)
+        raise UserError(
+            f"--model.deter {model.deter} is not divisible into --model.blocks {model.blocks}: {below} would be"
+        )
+
+
+def _check_penalty(config: "TrainConfig") -> None:
+    penalty, rows = config.agent.penalty, config.agent.model.rows
+    if config.method == "dreamer":
+        plain = without_penalty(type(config.agent)()).penalty
+        changed = [name for name, (_, value) in settings(penalty).items() if value != getattr(plain, name)]
+        if changed:
+            raise UserError(
+                f"method dreamer has no penalty: leave out {flag('penalty.' + changed[0])}, or choose --method gpld"
+            )
+    elif penalty.posterior == 0 and penalty.prior == 0:
+        raise UserError(
+            "method gpld needs a penalty above 0: set --penalty.posterior or --penalty.prior, or choose --method dreamer"
+        )
+    if penalty.rows is not None and penalty.rows > rows:
+        raise UserError(f"--penalty.rows is {penalty.rows}, but the model has only {rows} rows")
+    if penalty.custom and penalty.schedule != "custom":
+        raise UserError("--penalty.custom is only for --penalty.schedule custom: give both or none")
+
+
+def _check_combinations(config: "TrainConfig") -> None:
+    agent, behavior = config.agent, config.agent.behavior
+    if agent.precision not in PRECISIONS:
+        raise nearest("precision", agent.precision, PRECISIONS)
+    _require(behavior.min_std <= behavior.max_std, "--behavior.min-std must not be above --behavior.max-std")
+    _require(behavior.return_low < behavior.return_high, "--behavior.return-low must be below --behavior.return-high")
+    window, kept = agent.batch_length + 1, config.replay.capacity // config.env.number
+    if window > kept:
+        raise UserError(
+            f"a batch of {agent.batch_length} steps and its context step do not fit the replay, which holds {kept} steps "
+            f"per environment: raise --replay.capacity to {window * config.env.number} or lower --batch-length"
+        )

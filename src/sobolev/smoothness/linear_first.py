@@ -1,0 +1,127 @@
+"""Jacobian energies of networks that start with a linear layer, without a gradient of the input's width.
+
+With y = x W + b the first layer's output and v_i the gradient of <eps_i, q_i> with respect to y, the gradient with respect to x is
+W v_i, so that ||J_i^T eps_i||^2 = v_i^T (W^T W) v_i: one Gram matrix per call stands in for K gradients of the input's width per state.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+@runtime_checkable
+class LinearFirst(Protocol):
+    """A map from x to a table of probabilities: linear, anything, linear, then row-wise probabilities.
+
+    Unbatched. The parts are fields or properties of, say, an Equinox module. Everything computes in the dtype of its argument.
+    """
+
+    @property
+    def first_kernel(self) -> Float[Array, "inputs hidden"]:
+        """W of y = x W + b."""
+        ...
+
+    @property
+    def first_bias(self) -> Float[Array, " hidden"]:
+        """b of y = x W + b."""
+        ...
+
+    @property
+    def last_kernel(self) -> Float[Array, "features rows_classes"]:
+        """The kernel that gives the logits; row i of the table owns columns i * classes to (i + 1) * classes."""
+        ...
+
+    @property
+    def last_bias(self) -> Float[Array, " rows_classes"]:
+        """The bias of the logits."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """Entries of one row of the table."""
+        ...
+
+    def hidden(self, y: Float[Array, " hidden"]) -> Float[Array, " features"]:
+        """Everything between the first linear layer's output and the last linear layer's input."""
+        ...
+
+    def probabilities(self, logits: Float[Array, "rows classes"]) -> Float[Array, "rows classes"]:
+        """Each row of logits to a row of probabilities, rows not mixing, for any number of rows."""
+        ...
+
+
+def probability_table(network: LinearFirst, x: Float[Array, " inputs"]) -> Float[Array, "rows classes"]:
+    """The map that the parts of `network` make together: the table at one input x."""
+    features = network.hidden(x @ network.first_kernel + network.first_bias)
+    logits = features @ network.last_kernel + network.last_bias
+    return network.probabilities(logits.reshape(-1, network.classes))
+
+
+@jax.custom_jvp
+def gram(kernel: Float[Array, "inputs hidden"]) -> Float[Array, "hidden hidden"]:
+    """W^T W. The derivative is written by hand: W (G + G^T) is one matrix product where automatic differentiation makes two."""
+    return kernel.T @ kernel
+
+
+@gram.defjvp
+def _gram_jvp(primals: tuple, tangents: tuple) -> tuple:
+    (kernel,), (change,) = primals, tangents
+    half = kernel.T @ change
+    return gram(kernel), half + half.T
+
+
+@jax.custom_jvp
+def quadratic(v: Float[Array, "*batch hidden"], matrix: Float[Array, "hidden hidden"]) -> Float[Array, "*batch"]:
+    """v^T M v for a symmetric M. The derivative is written by hand: 2 M v reuses the product that the value needed."""
+    return jnp.sum((v @ matrix) * v, -1)
+
+
+@quadratic.defjvp
+def _quadratic_jvp(primals: tuple, tangents: tuple) -> tuple:
+    (v, matrix), (dv, dmatrix) = primals, tangents
+    image = v @ matrix
+    return jnp.sum(image * v, -1), 2 * jnp.sum(image * dv, -1) + jnp.sum((v @ dmatrix) * v, -1)
+
+
+def fast_row_energies(
+    network: LinearFirst,
+    inputs: Float[Array, "states inputs"],
+    probes: Float[Array, "states rows classes"],
+    rows: Int[Array, " rows"] | None,
+) -> Float[Array, "states rows"]:
+    """||grad_x <eps_i, q_i>||^2 for every state and every row in `rows` (None: all)."""
+    preactivation = inputs @ network.first_kernel + network.first_bias[None]
+    features, pull_hidden = jax.vjp(jax.vmap(network.hidden), preactivation)
+    kernel, bias = _row_blocks(network, rows)
+    logits = jnp.einsum("nf,frc->nrc", features, kernel) + bias
+    _, pull_probabilities = jax.vjp(jax.vmap(network.probabilities), logits)
+    (slopes,) = pull_probabilities(probes)
+    cotangents = jnp.einsum("nrc,frc->rnf", slopes, kernel)
+    (gradients,) = jax.vmap(pull_hidden)(cotangents)
+    return quadratic(gradients, gram(network.first_kernel)).T
+
+
+def fast_joint_energies(
+    network: LinearFirst,
+    inputs: Float[Array, "states inputs"],
+    probes: Float[Array, "states rows classes"],
+    rows: Int[Array, " rows"] | None,
+) -> Float[Array, " states"]:
+    """||grad_x sum_i <eps_i, q_i>||^2 for every state, the sum over `rows` (None: all)."""
+    preactivation = inputs @ network.first_kernel + network.first_bias[None]
+    features, pull_hidden = jax.vjp(jax.vmap(network.hidden), preactivation)
+    kernel, bias = _row_blocks(network, rows)
+    logits = jnp.einsum("nf,frc->nrc", features, kernel) + bias
+    _, pull_probabilities = jax.vjp(jax.vmap(network.probabilities), logits)
+    (slopes,) = pull_probabilities(probes)
+    (gradients,) = pull_hidden(jnp.einsum("nrc,frc->nf", slopes, kernel))
+    return quadratic(gradients, gram(network.first_kernel))
+
+
+def _row_blocks(network: LinearFirst, rows: Int[Array, " rows"] | None) -> tuple[Array, Array]:
+    """The last layer of the chosen rows: kernel [features, rows, classes] and bias [1, rows, classes]."""
+    kernel = network.last_kernel.reshape(network.last_kernel.shape[0], -1, network.classes)
+    bias = network.last_bias.reshape(1, -1, network.classes)
+    return (kernel, bias) if rows is None else (kernel[:, rows], bias[:, rows])

@@ -1,0 +1,198 @@
+"""The Jacobian penalty of a map from x to a K x C table of probabilities (paper 1, Section 4, equation 5).
+
+R(x) = (1/K) sum_i ||J_i(x)||_F^2, with J_i the Jacobian of row i of the table. Three estimators of it:
+  rows   one Rademacher probe per row and state (Algorithm 1): (1/K) sum_i ||J_i^T eps_i||^2, unbiased because E[eps eps^T] = I;
+  joint  one probe over all rows: (1/K) ||sum_i J_i^T eps_i||^2, the same expectation (probes of different rows are independent, so
+         that the cross terms vanish), one product per state instead of K, somewhat more variance;
+  exact  the value itself, C products per row: for diagnostics and tests.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from sobolev.errors import UserError, nearest
+from sobolev.smoothness.config import PenaltyConfig
+from sobolev.smoothness.linear_first import LinearFirst, fast_joint_energies, fast_row_energies
+
+Table = Callable[[Array], Array] | LinearFirst
+"""Any callable from x [d] to a table [K, C], or a network that starts with a linear layer."""
+
+Tree = TypeVar("Tree")
+ESTIMATORS = ("rows", "joint", "exact")
+
+
+class Penalty(NamedTuple):
+    """The penalty of a set of states."""
+
+    value: Float[Array, ""]
+    """mean over states and rows: what the coefficient multiplies"""
+    rows: Float[Array, " rows"]
+    """mean over states of each penalised row; one entry for `joint`, which does not see rows apart"""
+
+
+def jacobian_penalty(
+    fn: Table,
+    inputs: Float[Array, "states inputs"],
+    key: PRNGKeyArray,
+    *,
+    estimator: str = "rows",
+    rows: int | None = None,
+    row_choice: str = "first",
+) -> Penalty:
+    """Mean row-wise squared Jacobian norm of `fn` over `inputs` (paper 1, equation 5 and Algorithm 1).
+
+    Args:
+        fn: maps one input [d] to a table of probabilities [K, C] (any outputs will do). Where it is a `LinearFirst`, the fast path is
+            taken, which gives the same number from the same key.
+        inputs: a batch of inputs; bfloat16 ones, and bfloat16 parameters of a pytree `fn`, are computed with in float32.
+        key: draws the probes, and the rows where they are random.
+        estimator: rows, joint or exact, as described at the head of this file.
+        rows: penalise only this many rows of the table; None for all.
+        row_choice: the first `rows` rows, or rows drawn anew for every call (the same ones for all states).
+
+    The result is differentiable with respect to `inputs` and to what `fn` holds. Raises UserError for an unknown estimator or row choice,
+    for inputs that are not [states, d], and for a number of rows outside 1 to K.
+    """
+    if inputs.ndim != 2 or not inputs.shape[0]:
+        raise UserError(f"the penalty needs inputs of shape [states, d] with at least one state, not {inputs.shape}")
+    key_rows, key_probes = jax.random.split(key)
+    fn, inputs = _widen(fn), _widen(inputs)
+    total, classes = table_shape(fn, inputs)
+    chosen = choose_rows(key_rows, total, rows, row_choice)
+    number = total if chosen is None else chosen.shape[0]
+    if estimator == "exact":
+        return _summary(exact_energies(fn, inputs, chosen))
+    probes = jax.random.rademacher(key_probes, (inputs.shape[0], number, classes), _wide(inputs.dtype))
+    if estimator == "joint":
+        return _summary(joint_energies(fn, inputs, probes, chosen)[:, None])
+    if estimator == "rows":
+        return _summary(row_energies(fn, inputs, probes, chosen))
+    raise nearest("estimator", estimator, ESTIMATORS)
+
+
+def sampled_penalty(
+    fn: Table, inputs: Float[Array, "states _"] | Sequence[Float[Array, "states _"]], key: PRNGKeyArray, config: PenaltyConfig
+) -> Penalty:
+    """The penalty at a fraction of a batch's states, as `config` says (paper 1, Algorithm 1), without its coefficient.
+
+    `inputs` is [states, d], or several arrays [states, d_i] that stand side by side in x (gathered first and joined after, which
+    spares joining the states that are not sampled). With `config.average` "batch" the mean is over all states, zero at those that were
+    not sampled, as in the authors' code: it multiplies the coefficient by rho.
+    """
+    parts = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    key_states, key_penalty = jax.random.split(key)
+    total = parts[0].shape[0]
+    states = sample_states(key_states, total, config.rho)
+    sampled = jnp.concatenate([part[states] for part in parts], -1)
+    penalty = jacobian_penalty(
+        fn, sampled, key_penalty, estimator=config.estimator, rows=config.rows, row_choice=config.row_choice
+    )
+    if config.average == "sampled":
+        return penalty
+    return jax.tree.map(lambda mean: mean * (states.shape[0] / total), penalty)
+
+
+def sample_states(key: PRNGKeyArray, total: int, rho: float) -> Int[Array, " sampled"]:
+    """Indices of floor(rho * total) of `total` states, at least one, drawn without replacement (Algorithm 1, lines 4 and 5)."""
+    # The small addition keeps 0.29 * 100 = 28.999... from losing a state.
+    number = max(1, int(rho * total + 1e-9))
+    return jax.random.permutation(key, total)[:number]
+
+
+def choose_rows(key: PRNGKeyArray, total: int, rows: int | None, row_choice: str) -> Int[Array, " rows"] | None:
+    """The rows of a table of `total` rows that are penalised: None for all, else indices. Raises UserError as `jacobian_penalty`."""
+    if row_choice not in ("first", "random"):
+        raise nearest("row choice", row_choice, ("first", "random"))
+    if rows is None or rows == total:
+        return None
+    if not 1 <= rows <= total:
+        raise UserError(f"cannot penalise {rows} rows of a table that has {total}: give a number from 1 to {total}")
+    return jnp.arange(rows) if row_choice == "first" else jax.random.permutation(key, total)[:rows]
+
+
+def table_shape(fn: Table, inputs: Float[Array, "states inputs"]) -> tuple[int, int]:
+    """(K, C) of the table that `fn` gives for one of `inputs`."""
+    if isinstance(fn, LinearFirst):
+        return fn.last_kernel.shape[1] // fn.classes, fn.classes
+    shape = jax.eval_shape(fn, jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)).shape
+    if len(shape) != 2:
+        raise UserError(f"the penalty needs a function from [d] to a table [rows, classes]; this one gives shape {shape}")
+    return shape
+
+
+def row_energies(
+    fn: Table,
+    inputs: Float[Array, "states inputs"],
+    probes: Float[Array, "states rows classes"],
+    rows: Int[Array, " rows"] | None = None,
+) -> Float[Array, "states rows"]:
+    """||grad_x <eps_i, q_i(x)>||^2 for given probes, one per state and penalised row (Algorithm 1, lines 13 to 15)."""
+    fn, inputs, probes = _widen(fn), _widen(inputs), probes.astype(_wide(inputs.dtype))
+    with jax.default_matmul_precision("float32"):
+        if isinstance(fn, LinearFirst):
+            return fast_row_energies(fn, inputs, probes, rows)
+        return jax.vmap(lambda x, eps: jax.vmap(_energy, (None, None, 0))(fn, x, _spread(fn, x, eps, rows)))(inputs, probes)
+
+
+def joint_energies(
+    fn: Table,
+    inputs: Float[Array, "states inputs"],
+    probes: Float[Array, "states rows classes"],
+    rows: Int[Array, " rows"] | None = None,
+) -> Float[Array, " states"]:
+    """(1/K) ||grad_x sum_i <eps_i, q_i(x)>||^2 for given probes: an estimate of R(x) at every state."""
+    fn, inputs, probes = _widen(fn), _widen(inputs), probes.astype(_wide(inputs.dtype))
+    with jax.default_matmul_precision("float32"):
+        if isinstance(fn, LinearFirst):
+            return fast_joint_energies(fn, inputs, probes, rows) / probes.shape[1]
+        whole = jax.vmap(lambda x, eps: _energy(fn, x, _spread(fn, x, eps, rows).sum(0)))(inputs, probes)
+        return whole / probes.shape[1]
+
+
+def exact_energies(
+    fn: Table, inputs: Float[Array, "states inputs"], rows: Int[Array, " rows"] | None = None
+) -> Float[Array, "states rows"]:
+    """||J_i(x)||_F^2 itself, for every state and penalised row, one class of all rows at a time."""
+    fn, inputs = _widen(fn), _widen(inputs)
+    total, classes = table_shape(fn, inputs)
+    number = total if rows is None else rows.shape[0]
+    eye = jnp.eye(classes, dtype=_wide(inputs.dtype))
+    shape = (inputs.shape[0], number, classes)
+
+    def one_class(unit: Float[Array, " classes"]) -> Float[Array, "states rows"]:
+        return row_energies(fn, inputs, jnp.broadcast_to(unit[None, None], shape), rows)
+
+    return jax.lax.map(one_class, eye).sum(0)
+
+
+def _spread(fn: Callable, x: Array, probe: Float[Array, "rows classes"], rows: Array | None) -> Float[Array, "rows total classes"]:
+    """One cotangent of the whole table per penalised row: the row's probe there, zeros elsewhere."""
+    total = jax.eval_shape(fn, x).shape[0]
+    chosen = jnp.arange(total) if rows is None else rows
+    return jax.nn.one_hot(chosen, total, dtype=probe.dtype)[:, :, None] * probe[:, None, :]
+
+
+def _energy(fn: Callable, x: Float[Array, " inputs"], cotangent: Float[Array, "total classes"]) -> Float[Array, ""]:
+    """||grad_x <cotangent, fn(x)>||^2 by one vector-Jacobian product."""
+    _, pull = jax.vjp(lambda x: fn(x).astype(cotangent.dtype), x)
+    return jnp.sum(jnp.square(pull(cotangent)[0]))
+
+
+def _summary(energies: Float[Array, "states rows"]) -> Penalty:
+    rows = energies.mean(0)
+    return Penalty(rows.mean(), rows)
+
+
+def _wide(dtype: jnp.dtype) -> jnp.dtype:
+    """float32, or float64 where that came in."""
+    return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
+
+
+def _widen(tree: Tree) -> Tree:
+    """The same pytree with its half-precision arrays in float32; leaves that are no such arrays stay as they are."""
+    half = (jnp.bfloat16, jnp.float16)
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if getattr(leaf, "dtype", None) in half else leaf, tree)

@@ -1,0 +1,55 @@
+"""How the penalty's coefficient decays over the updates of a run (paper 1, Section 4.2 and Algorithm 2)."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from sobolev.errors import nearest
+from sobolev.smoothness.config import PenaltyConfig
+
+
+def coefficient(config: PenaltyConfig, initial: float, update: Int[Array, ""]) -> Float[Array, ""]:
+    """lambda at optimizer update `update` (0 for the first one), float32, at least 0.
+
+    Zero for `initial` = 0 and before update `config.start`, from which the decay is counted; else the value of the schedule
+    `config.schedule` at T = update - start, for lambda0 = `initial`:
+
+        none          lambda0
+        sqrt          max(lambda0 / sqrt(1 + T / decay_scale), floor)             (Algorithm 2)
+        step          max(lambda0 * step_factor^floor(T / step_size), floor)
+        linear        floor + (lambda0 - floor) * (1 - progress),                 progress = min(T / decay_updates, 1)
+        exponential   floor + (lambda0 - floor) * exp(-5 * progress)
+        cosine        floor + (lambda0 - floor) * (1 + cos(pi * progress)) / 2
+        custom        lambda0 * factor, the factor joined linearly through the pairs of `config.custom`, constant outside them
+
+    As in the paper, a positive lambda0 below the floor is raised to it. Raises UserError for an unknown schedule.
+    """
+    if initial == 0:
+        return jnp.zeros((), jnp.float32)
+    after = jnp.maximum(update - config.start, 0)
+    value = _decayed(config, initial, after)
+    return jnp.where(update < config.start, 0.0, value).astype(jnp.float32)
+
+
+def _decayed(config: PenaltyConfig, initial: float, after: Int[Array, ""]) -> Float[Array, ""]:
+    floor = config.floor
+    time = after.astype(jnp.float32)
+    progress = jnp.minimum(time / config.decay_updates, 1)
+    match config.schedule:
+        case "none":
+            return jnp.full_like(time, initial)
+        case "sqrt":
+            return jnp.maximum(initial / jnp.sqrt(1 + time / config.decay_scale), floor)
+        case "step":
+            drops = (after // config.step_size).astype(jnp.float32)
+            return jnp.maximum(initial * config.step_factor**drops, floor)
+        case "linear":
+            return floor + (initial - floor) * (1 - progress)
+        case "exponential":
+            return floor + (initial - floor) * jnp.exp(-5 * progress)
+        case "cosine":
+            return floor + (initial - floor) * (1 + jnp.cos(jnp.pi * progress)) / 2
+        case "custom":
+            updates, factors = jnp.asarray(config.custom, jnp.float32).T
+            return initial * jnp.interp(time, updates, factors)
+        case unknown:
+            raise nearest("schedule", unknown, ("none", "sqrt", "linear", "exponential", "cosine", "step", "custom"))

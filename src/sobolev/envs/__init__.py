@@ -1,0 +1,29 @@
+"""Environments: DeepMind Control ("walker-walk"), Gymnasium ("gym:Ant-v5"), and many of them stepped at once.
+
+Knows nothing of agents, and imports neither jax nor a physics engine by itself.
+"""
+
+from sobolev.envs.catalog import check_task, default_repeat, make, tasks
+from sobolev.envs.config import EnvConfig, check_config, worker_count
+from sobolev.envs.specs import ArraySpec, Environment, Spaces, Step
+from sobolev.envs.vector import Records, Transition, VectorEnv
+from sobolev.envs.workers import WorkerError, Workers
+
+__all__ = [
+    "ArraySpec",
+    "EnvConfig",
+    "Environment",
+    "Records",
+    "Spaces",
+    "Step",
+    "Transition",
+    "VectorEnv",
+    "WorkerError",
+    "Workers",
+    "check_config",
+    "check_task",
+    "default_repeat",
+    "make",
+    "tasks",
+    "worker_count",
+]

@@ -1,0 +1,37 @@
+"""How many environments, and how they are stepped."""
+
+import os
+from dataclasses import dataclass
+
+from sobolev.errors import UserError
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """Training environments of one seed."""
+
+    number: int = 16
+    """environments per seed, at least 1"""
+    repeat: int | None = None
+    """control steps per action; None: 2 for DeepMind Control, 1 for gym: environments"""
+    workers: int | None = None
+    """processes that step the environments of all seeds; None: min(cores, environments); 0: step in this process. Does
+    not change what is computed"""
+
+
+def check_config(config: EnvConfig) -> None:
+    """UserError if a number is impossible."""
+    if config.number < 1:
+        raise UserError(f"--env.number is {config.number}: it must be at least 1")
+    if config.repeat is not None and config.repeat < 1:
+        raise UserError(f"--env.repeat is {config.repeat}: it must be at least 1")
+    if config.workers is not None and config.workers < 0:
+        raise UserError(f"--env.workers is {config.workers}: it must be at least 0 (0 steps in this process)")
+
+
+def worker_count(config: EnvConfig, environments: int) -> int:
+    """Number of worker processes for that many environments in all (seeds x number)."""
+    if config.workers is not None:
+        return min(config.workers, environments)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, environments)

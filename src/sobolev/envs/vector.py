@@ -1,0 +1,210 @@
+"""Many environments, stepped together."""
+
+import pickle
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+
+from sobolev.envs.catalog import check_task
+from sobolev.envs.gymnasium import registration
+from sobolev.envs.memory import Arrays
+from sobolev.envs.server import Stream, not_deterministic
+from sobolev.envs.specs import Spaces
+from sobolev.envs.workers import Workers
+from sobolev.errors import UserError
+
+
+class Transition(TypedDict):
+    """One step of all streams, laid out [seeds, environments]; arrays of one's own. See `Step` for the meaning."""
+
+    observation: dict[str, np.ndarray]
+    reward: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    terminal: np.ndarray
+
+
+class Records(TypedDict):
+    """What it takes to be at this step again: episode int64[S, E], length int64[S, E] of the actions taken in it, and
+    these actions, float32[sum of lengths, A], stream after stream in row-major order."""
+
+    episode: np.ndarray
+    length: np.ndarray
+    action: np.ndarray
+
+
+class VectorEnv:
+    """Independent environments laid out [S, E]: `number` (E) for each of `seeds` (S), in the processes of `workers`.
+
+    An episode depends on (seed, kind, environment, episode number) alone: not on the workers, nor on the other seeds.
+    `kind` keeps uses apart: 0 training, 1 evaluation during training, 2 final evaluation. `repeat` None: the family's
+    default. The environments are made in the background; an error in that comes up at the first use. The record of the
+    running episode's actions takes 4 bytes x A a step and stream, and grows as long as an episode does.
+
+    Raises UserError for an unknown task, no seeds, a negative seed, or number below 1.
+    """
+
+    def __init__(self, workers: Workers, task: str, repeat: int | None, seeds: Sequence[int], number: int, kind: int):
+        check_task(task)
+        if not seeds or min(seeds) < 0 or number < 1:
+            raise UserError(f"seeds {list(seeds)} x {number} environments: give at least one of each, seeds from 0 on")
+        self.task, self.shape = task, (len(seeds), number)
+        self._workers, self._group = workers, workers.new_group()
+        self._streams = [Stream(s * number + e, seed, e) for s, seed in enumerate(seeds) for e in range(number)]
+        shares = np.array_split(np.arange(len(self._streams)), workers.lanes)
+        self._shares = {lane: rows for lane, rows in enumerate(shares) if len(rows)}
+        entry = registration(task.removeprefix("gym:")) if task.startswith("gym:") else None
+        self._opening: int | Exception | None = workers.post(
+            {
+                lane: pickle.dumps(("open", (self._group, task, repeat, kind, [self._streams[i] for i in rows], entry)))
+                for lane, rows in self._shares.items()
+            }
+        )
+        self._step_request = dict.fromkeys(self._shares, pickle.dumps(("call", (self._group, "step"))))
+        self._rows = np.arange(len(self._streams))
+        self._pending: int | None = None
+        self._started = False
+        self._episode = np.zeros(len(self._streams), np.int64)
+        self._length = np.zeros(len(self._streams), np.int64)
+
+    @property
+    def spaces(self) -> Spaces:
+        """Shapes of one environment; waits until the environments are made."""
+        self._ready()
+        return self._spaces
+
+    def reset(self, episode: int) -> Transition:
+        """Begin that episode in every stream."""
+        self._call({lane: ("reset", episode) for lane in self._shares})
+        self._episode[:], self._length[:] = episode, 0
+        return self._current()
+
+    def send(self, actions: np.ndarray) -> None:
+        """Start a step with actions [S, E, A] and return at once. Where the last step ended an episode, the next one
+        begins instead, and the action is ignored."""
+        self._check(started=True)
+        if actions.shape != (*self.shape, self._spaces.action):
+            raise ValueError(f"actions have shape {actions.shape}, not {(*self.shape, self._spaces.action)}")
+        self._arrays.action[:] = actions.reshape(len(self._rows), -1)
+        self._record(self._arrays.action, self._arrays.last)
+        self._pending = self._workers.post(self._step_request)
+
+    def receive(self) -> Transition:
+        """Wait for the step that `send` started.
+
+        Raises UserError for an environment's bad observation, WorkerError where one failed; the streams are lost then.
+        """
+        if self._pending is None:
+            raise RuntimeError("nothing was sent to these environments")
+        ticket, self._pending = self._pending, None
+        self._workers.collect(ticket)
+        return self._current()
+
+    def records(self) -> Records:
+        """What `restore` needs to come back to the present step. Not between `send` and `receive`."""
+        self._check(started=True)
+        packed = [self._actions[:length, row] for row, length in enumerate(self._length)]
+        return Records(
+            episode=self._episode.reshape(self.shape).copy(),
+            length=self._length.reshape(self.shape).copy(),
+            action=np.concatenate(packed),
+        )
+
+    def restore(self, records: Records, check: Transition | None = None) -> Transition:
+        """Go to the step of those records, by taking their actions again, and return it, bit for bit.
+
+        Raises UserError that names the environment if one does not do the same again: if its episode ends too early, or
+        if the outcome differs from `check`, the transition that was current then.
+        """
+        length = np.asarray(records["length"], np.int64)
+        if length.shape != self.shape or records["action"].shape != (length.sum(), self.spaces.action):
+            raise UserError(
+                f"the saved environments are {length.shape} (seeds, environments), this run's are {self.shape}"
+            )
+        self._episode, self._length = np.array(records["episode"], np.int64).ravel(), length.ravel().copy()
+        taken = np.split(np.asarray(records["action"], np.float32), np.cumsum(self._length)[:-1])
+        self._actions = np.zeros((max(16, *self._length + 1), *self._arrays.action.shape), np.float32)
+        for row, actions in enumerate(taken):
+            self._actions[: len(actions), row] = actions
+        self._call(
+            {
+                lane: ("restore", self._episode[rows].tolist(), [taken[row] for row in rows])
+                for lane, rows in self._shares.items()
+            }
+        )
+        current = self._current()
+        if check is not None:
+            self._compare(current, check)
+        return current
+
+    def render(self, seed_index: int, env_index: int, height: int, width: int) -> np.ndarray:
+        """The present state of one stream, uint8[height, width, 3]. Does not change the episode. UserError where this
+        machine cannot draw."""
+        row = int(np.ravel_multi_index((seed_index, env_index), self.shape))
+        lane = next(lane for lane, rows in self._shares.items() if row in rows)
+        return self._call({lane: ("render", row, height, width)}, started=True)[0]
+
+    def close(self) -> None:
+        """Free the environments; the workers stay."""
+        self._ready()
+        self._workers.collect(self._workers.post(dict.fromkeys(self._shares, pickle.dumps(("close", (self._group,))))))
+
+    def _ready(self) -> None:
+        if isinstance(self._opening, Exception):
+            raise self._opening
+        if self._opening is not None:
+            try:
+                self._spaces: Spaces = self._workers.collect(self._opening)[0]
+            except Exception as error:
+                self._opening = error
+                raise
+            self._arrays: Arrays = self._workers.share(
+                self._group, list(self._shares), self._spaces, len(self._streams)
+            )
+            self._actions = np.zeros((16, *self._arrays.action.shape), np.float32)
+            self._opening = None
+
+    def _check(self, started: bool) -> None:
+        self._ready()
+        if self._pending is not None:
+            raise RuntimeError("these environments are stepping: receive first")
+        if started and not self._started:
+            raise RuntimeError("these environments have not begun an episode: reset first")
+
+    def _call(self, requests: dict[int, tuple[Any, ...]], started: bool = False) -> list[Any]:
+        self._check(started)
+        ticket = self._workers.post(
+            {lane: pickle.dumps(("call", (self._group, *request))) for lane, request in requests.items()}
+        )
+        answers = self._workers.collect(ticket)
+        self._started = True
+        return answers
+
+    def _record(self, actions: np.ndarray, ended: np.ndarray) -> None:
+        if self._length.max() == len(self._actions):
+            self._actions = np.concatenate([self._actions, np.zeros_like(self._actions)])
+        self._actions[self._length, self._rows] = actions
+        self._length = np.where(ended, 0, self._length + 1)
+        self._episode += ended
+
+    def _current(self) -> Transition:
+        arrays = self._arrays
+        return Transition(
+            observation={key: self._own(array) for key, array in arrays.observation.items()},
+            reward=self._own(arrays.reward),
+            first=self._own(arrays.first),
+            last=self._own(arrays.last),
+            terminal=self._own(arrays.terminal),
+        )
+
+    def _own(self, array: np.ndarray) -> np.ndarray:
+        return array.reshape(*self.shape, *array.shape[1:]).copy()
+
+    def _compare(self, current: Transition, wanted: Transition) -> None:
+        for stream, episode in zip(self._streams, self._episode, strict=True):
+            at = divmod(stream.row, self.shape[1])
+            pairs = [(current[name][at], wanted[name][at]) for name in ("reward", "first", "last", "terminal")]
+            pairs += [(value[at], wanted["observation"][key][at]) for key, value in current["observation"].items()]
+            if not all(np.array_equal(ours, theirs) for ours, theirs in pairs):
+                raise not_deterministic(self.task, stream, int(episode))

@@ -1,0 +1,209 @@
+"""The processes that step environments, as their parent sees them."""
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping
+from multiprocessing.connection import Pipe
+from multiprocessing.reduction import send_handle
+from types import TracebackType
+from typing import Any
+
+from sobolev.envs.memory import Arrays, buffer_size, map_file, shared_file, view
+from sobolev.envs.server import Server
+from sobolev.envs.specs import Spaces
+from sobolev.errors import UserError
+
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_PATIENCE = 5.0  # seconds that a worker gets to leave
+
+
+class WorkerError(RuntimeError):
+    """A worker died, or an environment raised something that is no user's mistake (then with its traceback)."""
+
+
+class Workers:
+    """`count` fresh Python processes that step environments; 0 steps them in this process, with equal results.
+
+    Use it as a context manager. The processes import nothing of jax and not the caller's main script. They ignore
+    SIGINT and SIGTERM, and leave when this process closes them or ends, in whatever way. Several `VectorEnv` may share
+    one. Not for use from several threads. POSIX only.
+    """
+
+    def __init__(self, count: int):
+        self.count = count
+        self._lanes: list[_Process | _Here] = [_Process() for _ in range(count)] or [_Here()]
+        self._groups = 0
+        self._sent: deque[tuple[int, list[int]]] = deque()
+        self._answers: dict[int, list[bytes | WorkerError]] = {}
+        self._tickets = 0
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def lanes(self) -> int:
+        """Places where environments can live: the processes, or 1 for this one."""
+        return len(self._lanes)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process numbers of the workers; empty if this process steps."""
+        return [lane.pid for lane in self._lanes if isinstance(lane, _Process)]
+
+    def new_group(self) -> int:
+        """A number for the environments of one `VectorEnv`."""
+        self._groups += 1
+        return self._groups
+
+    def post(self, requests: Mapping[int, bytes]) -> int:
+        """Send pickled requests to lanes, without waiting. Returns the ticket for `collect`."""
+        for lane, request in requests.items():
+            self._lanes[lane].send(request)
+        self._tickets += 1
+        self._sent.append((self._tickets, list(requests)))
+        return self._tickets
+
+    def collect(self, ticket: int) -> list[Any]:
+        """Wait for the answers to a ticket, in the order of its lanes.
+
+        Raises UserError or WorkerError if one of them is that, after all of them are in.
+        """
+        while ticket not in self._answers:
+            self._receive_oldest()
+        return [_value(answer) for answer in self._answers.pop(ticket)]
+
+    def share(self, group: int, lanes: list[int], spaces: Spaces, streams: int) -> Arrays:
+        """New arrays in memory that this process shares with those lanes."""
+        while self._sent:  # what the lanes say next must be about this
+            self._receive_oldest()
+        size = buffer_size(spaces, streams)
+        if self.count == 0:
+            buffer: Any = bytearray(size)
+            _value(self._lanes[0].attach(group, buffer, streams))
+            return view(buffer, spaces, streams)
+        file = shared_file(size)
+        for lane in lanes:
+            _value(self._lanes[lane].attach(group, (file, size), streams))
+        return view(map_file(file, size), spaces, streams)
+
+    def _receive_oldest(self) -> None:
+        ticket, lanes = self._sent.popleft()
+        self._answers[ticket] = [self._lanes[lane].receive() for lane in lanes]
+
+    def close(self) -> None:
+        """End the processes, with their environments."""
+        for lane in self._lanes:
+            lane.disconnect()
+        for lane in self._lanes:
+            lane.wait()
+        self._lanes = []
+
+
+class _Here:
+    """The lane that is this process."""
+
+    def __init__(self) -> None:
+        self._server, self._answers = Server(), deque[bytes]()
+
+    def send(self, request: bytes) -> None:
+        self._answers.append(self._server.answer(request))
+
+    def receive(self) -> bytes:
+        return self._answers.popleft()
+
+    def attach(self, group: int, memory: Any, streams: int) -> bytes:
+        self._server.attach(group, memory, streams)
+        return b""
+
+    def disconnect(self) -> None:
+        for group in list(self._server.groups):
+            self._server.close(group)
+
+    def wait(self) -> None:
+        pass
+
+
+class _Process:
+    """The lane that is a process of its own. No multiprocessing.Process: that would import the main script again."""
+
+    def __init__(self) -> None:
+        self._pipe, theirs = Pipe()
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}; from sobolev.envs.server import serve; serve({theirs.fileno()})"
+        )
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # inherited while it starts
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env={**dict.fromkeys(_ONE_THREAD, "1"), **os.environ},
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            theirs.close()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, request: bytes) -> None:
+        with contextlib.suppress(OSError):  # it died; `receive` tells
+            self._pipe.send_bytes(request)
+
+    def receive(self) -> bytes | WorkerError:
+        try:
+            return self._pipe.recv_bytes()
+        except (EOFError, OSError):
+            return self._death()
+
+    def attach(self, group: int, memory: Any, streams: int) -> bytes | WorkerError:
+        file, size = memory
+        self.send(b"")
+        self.send(pickle.dumps((group, size, streams)))
+        with contextlib.suppress(OSError):
+            send_handle(self._pipe, file, self._process.pid)
+        return self.receive()
+
+    def disconnect(self) -> None:
+        self._pipe.close()
+
+    def wait(self) -> None:
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _death(self) -> WorkerError:
+        try:
+            status = self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            return WorkerError("the connection to an environment worker is lost")
+        if status >= 0:
+            return WorkerError(f"an environment worker ended with exit status {status}; see above for what it printed")
+        hint = ", perhaps for want of memory" if status == -signal.SIGKILL else ""
+        return WorkerError(f"an environment worker was killed by {signal.Signals(-status).name}{hint}")
+
+
+def _value(answer: bytes | WorkerError) -> Any:
+    if isinstance(answer, WorkerError):
+        raise answer
+    if not answer:
+        return None
+    kind, value = pickle.loads(answer)
+    if kind == "mistake":
+        raise UserError(value)
+    if kind == "failure":
+        raise WorkerError(f"an environment failed:\n{value}")
+    return value

@@ -1,0 +1,52 @@
+import subprocess
+import sys
+
+import pytest
+
+from sobolev.envs import check_task, default_repeat, make, tasks
+from sobolev.errors import UserError
+
+
+def test_tasks_are_sorted_and_valid():
+    assert tasks() == sorted(tasks()) and {"walker-walk", "ball-in-cup-catch", "humanoid-CMU-run"} < set(tasks())
+    for task in tasks():
+        check_task(task)
+    check_task("gym:HalfCheetah-v5")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "near"),
+    [
+        ("walker-wlak", "walker-walk"),
+        ("cartpole_swingup", "cartpole-swingup"),
+        ("gym:HalfCheeta-v5", "gym:HalfCheetah-v5"),
+        ("gym:HalfCheetah-v9", "gym:HalfCheetah-v5"),
+        ("gym:toy_environments:Conter-v0", "gym:toy_environments:Counter-v0"),
+    ],
+)
+def test_wrong_names_get_the_nearest(wrong: str, near: str):
+    with pytest.raises(UserError, match=f"unknown task '{wrong}': did you mean {near[:-1]}"):
+        check_task(wrong)
+
+
+def test_a_module_that_is_not_there_is_named():
+    with pytest.raises(UserError, match="cannot import 'no_such.module'.*'no_such'"):
+        check_task("gym:no_such.module:Env-v0")
+
+
+def test_repeat():
+    assert (default_repeat("walker-walk"), default_repeat("gym:Ant-v5")) == (2, 1)
+    with pytest.raises(UserError, match="at least 1"):
+        make("walker-walk", 0)
+
+
+def test_importing_the_package_imports_neither_jax_nor_physics():
+    heavy = "{'jax', 'mujoco', 'dm_control', 'gymnasium'}"
+    code = f"import sobolev.envs, sobolev.envs.server; print({heavy} & {{*sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,20 @@
+"""The settings of the sequence replay."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """How much replay holds, and where."""
+
+    capacity: int = 5_000_000
+    """agent steps stored over all environments of one seed, at least one window per environment"""
+    memory: Literal["device"] = "device"
+    """device: buffers live beside the model, and no batch visits the host"""
+
+    def steps_per_environment(self, environments: int, planned: int) -> int:
+        """Length of one environment's ring: its share of the capacity, or the planned agent steps if these are fewer.
+
+        environments, planned: numbers of environments of one seed, and of agent steps that each will take."""
+        return min(self.capacity // environments, planned)

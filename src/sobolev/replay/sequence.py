@@ -1,0 +1,181 @@
+"""Sequence replay as a pytree with pure functions: DreamerV3's uniform windows, online queue and refreshed latents.
+
+Every environment has a ring of the same capacity, and all environments advance together, so one step counter serves
+them all. Steps are numbered from 0 per environment; step `i` lies at ring position `i % capacity`. Donate the replay to
+the jitted function that changes it and all writes happen in place.
+
+With a leading seed axis (`create(..., seeds=3)`) every function is used under
+`jax.vmap(f, in_axes=(axes, ...), out_axes=axes)` with `axes = replay_axes(replay)`: the counters are the same for all
+seeds and stay scalars, because XLA copies the whole buffer where an update's position differs between seeds.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
+
+
+class Replay(eqx.Module):
+    """Rings of steps and latents. Leaves are [environments, capacity, ...], or [seeds, environments, capacity, ...]."""
+
+    steps: dict[str, Any]
+    """what the environment and the policy gave; has the bool entries `first` and `last`; never changed once written"""
+    latents: PyTree
+    """what the agent stores beside each step, and refreshes by `write_back`"""
+    count: Int[Array, ""]
+    """steps added so far to each environment"""
+    taken: Int[Array, ""]
+    """windows taken (or lost) from the online queue so far"""
+
+
+class Windows(eqx.Module):
+    """A batch of sampled windows: length + 1 consecutive steps of one environment each."""
+
+    steps: dict[str, Any]
+    """leaves [batch, length + 1, ...]; index 0 is the context step. `last` is set where the next step is a first"""
+    latents: PyTree
+    """leaves [batch, ...]: the stored latents of the context step"""
+    environment: Int[Array, " batch"]
+    start: Int[Array, " batch"]
+    """number of the context step, counted from the environment's first step ever"""
+
+
+def create(
+    step: dict[str, Any], latents: PyTree, environments: int, capacity_per_environment: int, seeds: int | None = None
+) -> Replay:
+    """An empty replay for steps and latents like these (arrays or ShapeDtypeStructs, without environment axis).
+
+    Raises ValueError where environments x capacity is zero or does not fit 32-bit positions, or a flag is missing."""
+    if not 0 < environments * capacity_per_environment < 2**31:
+        raise ValueError(f"no replay of {environments} environments x {capacity_per_environment} steps")
+    if missing := {"first", "last"} - set(step):
+        raise ValueError(f"steps lack {sorted(missing)}")
+    lead = () if seeds is None else (seeds,)
+    lead += (environments, capacity_per_environment)
+    steps, latents = jax.tree.map(lambda leaf: jnp.zeros(lead + tuple(leaf.shape), leaf.dtype), (step, latents))
+    # two arrays, since one buffer cannot be donated twice
+    return Replay(steps, latents, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+
+def replay_axes(replay: Replay) -> Any:
+    """The `in_axes` and `out_axes` of a replay with a leading seed axis: 0 for all buffers, None for the counters."""
+    buffers = len(jax.tree.leaves((replay.steps, replay.latents)))
+    return jax.tree.unflatten(jax.tree.structure(replay), [0] * buffers + [None, None])
+
+
+def stored_windows(count: int, capacity: int, environments: int, length: int) -> int:
+    """Number of windows of `length` + 1 steps after `count` steps per environment (plain integers, on the host)."""
+    return environments * max(min(count, capacity) - length, 0)
+
+
+def add(replay: Replay, step: dict[str, Any], latents: PyTree) -> Replay:
+    """Append one step [environments, ...] of every environment, in place of the oldest once the ring is full."""
+    position = replay.count % _shape(replay)[1]
+
+    def write(ring, value):
+        return jax.lax.dynamic_update_slice_in_dim(ring, value[:, None], position, axis=1)
+
+    steps, latents = jax.tree.map(write, (replay.steps, replay.latents), (step, latents))
+    return Replay(steps, latents, replay.count + 1, replay.taken)
+
+
+def sample(replay: Replay, key: PRNGKeyArray, batch: int, length: int) -> tuple[Windows, Replay]:
+    """Draw `batch` windows of `length` + 1 steps: first from the online queue, the others uniformly over all windows.
+
+    The queue cuts each environment's stream into disjoint windows, number k covering steps [k (length + 1),
+    (k + 1) (length + 1)), and hands each out once, oldest first and environment by environment; those that were
+    overwritten before their turn are passed over. `length` must be the same in all calls on one replay.
+
+    A window never crosses the write head. What is drawn does not depend on the capacity before the ring wraps.
+    There must be a window to draw: see `stored_windows`. Raises ValueError where the ring is shorter than a window."""
+    environments, capacity = _shape(replay)
+    if length + 1 > capacity:
+        raise ValueError(f"a window of {length + 1} steps does not fit a ring of {capacity}")
+    oldest = jnp.maximum(replay.count - capacity, 0)
+    taken, online, environment, start = _online_windows(replay, oldest, batch, length + 1)
+    starts = jnp.maximum(replay.count - oldest - length, 1)
+    draw = jax.random.randint(key, (batch,), 0, environments * starts)
+    environment = jnp.where(online, environment, draw // starts)
+    start = jnp.where(online, start, oldest + draw % starts)
+    position = (start[:, None] + jnp.arange(length + 1)[None]) % capacity
+    steps = jax.tree.map(lambda ring: _gather(ring, environment[:, None], position), replay.steps)
+    latents = jax.tree.map(lambda ring: _gather(ring, environment, position[:, 0]), replay.latents)
+    windows = Windows(_close_episodes(steps), latents, environment, start)
+    return windows, Replay(replay.steps, replay.latents, replay.count, taken)
+
+
+def write_back(replay: Replay, windows: Windows, latents: PyTree, where: Bool[Array, ""] | bool = True) -> Replay:
+    """Store refreshed latents [batch, length, ...] of the steps after each window's context step.
+
+    Where windows overlap, the later one in the batch is kept. Steps that were overwritten since they were sampled are
+    left alone, and so is everything where `where` is False (a masked update, without a copy of the buffer)."""
+    environments, capacity = _shape(replay)
+    batch, length = jax.tree.leaves(latents)[0].shape[:2]
+    step = windows.start[:, None] + 1 + jnp.arange(length)[None]
+    later = jnp.arange(batch)[:, None] < jnp.arange(batch)[None]
+    rival = later & (windows.environment[:, None] == windows.environment[None])
+    ahead = step[:, None, :] - windows.start[None, :, None]
+    replaced = jnp.any(rival[:, :, None] & (ahead >= 1) & (ahead <= length), axis=1)
+    keep = ~replaced & (step >= replay.count - capacity) & where & _after(windows.latents)
+    # every dropped step has an out-of-bounds position of its own, so the indices are unique and the result the same
+    # on every device
+    position = jnp.where(keep, step % capacity, capacity + jnp.arange(batch * length).reshape(batch, length))
+
+    def write(ring, value):
+        at = ring.at[windows.environment[:, None], position]
+        return at.set(value, mode="drop", unique_indices=True, wrap_negative_indices=False)
+
+    return Replay(replay.steps, jax.tree.map(write, replay.latents, latents), replay.count, replay.taken)
+
+
+def grow(replay: Replay, capacity_per_environment: int) -> Replay:
+    """The same replay with longer rings. Outside `jit`; under `vmap` with `replay_axes` where there is a seed axis.
+
+    Raises ValueError for a shorter ring, and where the ring has wrapped (its positions would change)."""
+    capacity = _shape(replay)[1]
+    count = int(replay.count)
+    if capacity_per_environment < capacity or count > capacity:
+        raise ValueError(f"no ring of {capacity_per_environment} from one of {capacity} with {count} steps added")
+
+    def pad(ring):
+        widths = [(0, 0)] * ring.ndim
+        widths[1] = (0, capacity_per_environment - capacity)
+        return jnp.pad(ring, widths)
+
+    steps, latents = jax.tree.map(pad, (replay.steps, replay.latents))
+    return Replay(steps, latents, replay.count, replay.taken)
+
+
+def _shape(replay: Replay) -> tuple[int, int]:
+    """(environments, capacity)"""
+    return replay.steps["first"].shape[:2]
+
+
+def _gather(ring, environment, position):
+    return ring.at[environment, position].get(mode="promise_in_bounds", wrap_negative_indices=False)
+
+
+def _after(values: PyTree) -> Bool[Array, ""]:
+    """Always true, but only known once the values are: a write that waits for a read need not copy what was read.
+
+    (XLA drops `optimization_barrier` on CPU before it decides about copies.)"""
+    highest = [jnp.max(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(values)]
+    return ~jnp.any(jnp.stack(highest) < -3e38)
+
+
+def _online_windows(replay: Replay, oldest, batch: int, size: int):
+    """(taken after this batch, mask of the entries that come from the queue, their environments, their starts)"""
+    environments, _ = _shape(replay)
+    lost = environments * ((oldest + size - 1) // size)
+    taken = jnp.maximum(replay.taken, lost)
+    number = jnp.clip(environments * (replay.count // size) - taken, 0, batch)
+    item = taken + jnp.arange(batch)
+    return taken + number, jnp.arange(batch) < number, item % environments, item // environments * size
+
+
+def _close_episodes(steps: dict[str, Any]) -> dict[str, Any]:
+    """A step whose successor in the window is a first ends its episode, as when an interaction was broken off."""
+    last = steps["last"].at[:, :-1].set(steps["last"][:, :-1] | steps["first"][:, 1:])
+    return steps | {"last": last}

@@ -1,0 +1,77 @@
+"""Pytrees as flat dictionaries of host arrays, and back, for checkpoints."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from sobolev.errors import UserError
+
+
+def flatten(tree: PyTree) -> dict[str, np.ndarray]:
+    """The tree's arrays on the host, named by their key path ("agent/actor/layers/0/kernel").
+
+    Typed random keys become their uint32 data. Functions (an activation in a module) are left out: they come from the
+    code, not from a file. Raises ValueError for any other leaf that is not an array, and where two names are the same.
+    On a CPU the arrays are views: drop them before the tree is donated, or donation copies."""
+    arrays = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = _name(path)
+        if name in arrays:
+            raise ValueError(f"two leaves are called '{name}'")
+        if _is_array(leaf):
+            arrays[name] = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        elif not callable(leaf):
+            raise ValueError(f"leaf '{name}' is {leaf!r}: only arrays can be saved")
+    return arrays
+
+
+def unflatten(like: PyTree, arrays: Mapping[str, np.ndarray]) -> PyTree:
+    """A tree of the structure, shapes and dtypes of `like` (arrays or ShapeDtypeStructs) with the values of `arrays`.
+
+    NumPy leaves of `like` give NumPy arrays, all others fresh JAX arrays that own their memory. Random keys take the
+    implementation of `like`. Raises UserError naming the first leaf that is missing, superfluous or of another shape
+    or dtype."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    named = [(_name(path), leaf) for path, leaf in leaves]
+    wanted = {name for name, leaf in named if _is_array(leaf)}
+    if extra := sorted(set(arrays) - wanted):
+        raise UserError(f"the checkpoint does not fit this program: it has '{extra[0]}', which is not expected here")
+    return structure.unflatten([_restore(name, leaf, arrays) for name, leaf in named])
+
+
+def _restore(name: str, like: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if not _is_array(like):
+        return like
+    if name not in arrays:
+        raise UserError(f"the checkpoint does not fit this program: it lacks '{name}'")
+    value = arrays[name]
+    form = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
+    if value.shape != tuple(form.shape) or value.dtype != form.dtype:
+        raise UserError(
+            f"the checkpoint does not fit this program: '{name}' is {value.dtype}{list(value.shape)} there and "
+            f"{form.dtype}{list(form.shape)} here"
+        )
+    if isinstance(like, (np.ndarray, np.generic)):
+        return np.array(value)
+    # a copy: JAX may borrow a NumPy array's memory, which cannot be donated
+    array = jnp.array(value, copy=True)
+    if not _is_key(like):
+        return array
+    key = like if isinstance(like, jax.Array) else jnp.zeros((), like.dtype)
+    return jax.random.wrap_key_data(array, impl=jax.random.key_impl(key))
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -1,0 +1,1 @@
+"""DreamerV3 and GPLD-DreamerV3."""

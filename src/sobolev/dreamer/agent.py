@@ -1,0 +1,261 @@
+"""The Dreamer agent: pure functions over one pytree of state, and the whole loss on one page."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from sobolev import replay as memory
+from sobolev.dreamer.behavior import Actor, ReturnScale, imagination_losses, imagine, replay_value_loss
+from sobolev.dreamer.config import DreamerConfig
+from sobolev.dreamer.optimizer import build_optimizer
+from sobolev.dreamer.rssm import Latents, over
+from sobolev.dreamer.world_model import WorldModel, world_model_losses
+from sobolev.envs.specs import Spaces
+from sobolev.nn import Head, TwoHot, cast_floating, entropy
+from sobolev.replay import Replay, Windows
+from sobolev.smoothness import coefficient, sampled_penalty
+
+Metrics = dict[str, Float[Array, ""]]
+Extras = dict[str, Array]
+
+
+class Model(eqx.Module):
+    """Everything that the optimizer trains."""
+
+    world: WorldModel
+    actor: Actor
+    critic: Head
+
+
+class State(eqx.Module):
+    """Everything about an agent that changes, but for its replay."""
+
+    model: Model
+    slow: Head
+    optimizer: optax.OptState
+    scale: ReturnScale
+    updates: Int[Array, ""]
+
+
+class Carry(eqx.Module):
+    """What a policy remembers between two steps, per environment."""
+
+    deter: Float[Array, "batch deter"]
+    stoch: Float[Array, "batch stoch"]
+    action: Float[Array, "batch action"]
+
+
+class Report(eqx.Module):
+    """What one update tells: scalars, whether it was finite (if not, it changed nothing), and its batch."""
+
+    metrics: Metrics
+    finite: Bool[Array, ""]
+    batch: Windows
+
+
+@dataclass(frozen=True)
+class Dreamer:
+    """DreamerV3, or GPLD-DreamerV3 where the penalty's coefficients are not zero."""
+
+    config: DreamerConfig
+    spaces: Spaces
+
+    def init(self, key: Key[Array, ""]) -> State:
+        """A fresh agent; the slow critic starts as a copy of the critic."""
+        config, keys = self.config, jax.random.split(key, 3)
+        size = config.model
+        critic = Head.init(keys[2], self.features, size.units, size.critic_layers, size.bins, 0.0)
+        model = Model(
+            world=WorldModel.init(keys[0], self.spaces, size),
+            actor=Actor.init(keys[1], self.spaces.action, size, config.behavior),
+            critic=critic,
+        )
+        slow = jax.tree.map(jnp.copy, critic)
+        optimizer = build_optimizer(config.optimizer).init(model)
+        return State(model, slow, optimizer, ReturnScale.init(), jnp.zeros((), jnp.int32))
+
+    @property
+    def features(self) -> int:
+        """Size of [deter, stoch]."""
+        return self.config.model.deter + self.config.model.rows * self.config.model.classes
+
+    @property
+    def dtype(self) -> Any:
+        """Dtype of the networks' products."""
+        return jnp.dtype(self.config.precision)
+
+    def initial_carry(self, batch: int) -> Carry:
+        """The memory of a policy that has seen nothing; the first step of an episode clears it anyway."""
+        size = self.config.model
+        return Carry(
+            jnp.zeros((batch, size.deter)), jnp.zeros((batch, size.rows * size.classes)), jnp.zeros((batch, self.spaces.action))
+        )
+
+    def extras(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes of what `act` stores with each step: deter as float16 bits, stoch as class indices."""
+        size = self.config.model
+        return {
+            "deter": jax.ShapeDtypeStruct((size.deter,), jnp.uint16),
+            "stoch": jax.ShapeDtypeStruct((size.rows,), jnp.uint8),
+        }
+
+    def act(
+        self, state: State, carry: Carry, transition: dict[str, Any], key: Key[Array, ""], mode: Literal["train", "evaluate"]
+    ) -> tuple[Float[Array, "batch action"], Carry, Extras]:
+        """Samples actions for a batch of environments, in both modes, as DreamerV3 does.
+
+        `transition` has observation, first and last of the present step. After a last step the action is zero.
+        """
+        latent_key, action_key = jax.random.split(key)
+        model = cast_floating(state.model, self.dtype)
+        tokens = jax.vmap(model.world.encoder)(transition["observation"])
+        carried = cast_floating((carry.deter, carry.stoch), self.dtype)
+        first = transition["first"][None]
+        latents = model.world.rssm.observe(*carried, carry.action[None], tokens[None], first, latent_key)
+        latents = jax.tree.map(lambda x: x[0], latents)
+        action = jax.vmap(model.actor)(latents.deter, latents.stoch).sample(action_key)
+        action = jnp.where(transition["last"][:, None], 0.0, action)
+        deter, stoch = cast_floating((latents.deter, latents.stoch), jnp.float32)
+        return action, Carry(deter, stoch, action), compact(latents)
+
+    def observe(self, state: State, transitions: dict[str, Any]) -> State:
+        """Dreamer keeps no statistics of observations."""
+        del transitions
+        return state
+
+    def learn(self, state: State, replay: Replay, key: Key[Array, ""]) -> tuple[State, Replay, Report]:
+        """One update on a sampled batch, whose refreshed latents go back to replay.
+
+        An update with a non-finite loss or gradient leaves state and latents as they were.
+        """
+        sample_key, loss_key = jax.random.split(key)
+        windows, replay = memory.sample(replay, sample_key, self.config.batch_size, self.config.batch_length)
+        gradient = jax.grad(self.loss, has_aux=True)
+        gradients, (latents, scale, metrics) = gradient(state.model, state, windows, loss_key)
+        norm = optax.global_norm(gradients)
+        finite = jnp.isfinite(norm) & jnp.isfinite(metrics["loss"])
+        updates, optimizer = build_optimizer(self.config.optimizer).update(gradients, state.optimizer, state.model)
+        model = optax.apply_updates(state.model, updates)
+        slow = optax.incremental_update(model.critic, state.slow, self.config.behavior.slow_rate)
+        updated = State(model, slow, optimizer, scale, state.updates + 1)
+        state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
+        replay = memory.write_back(replay, windows, compact(latents), finite)
+        metrics = metrics | {"gradient_norm": norm, "update_norm": optax.global_norm(updates)}
+        return state, replay, Report(metrics, finite, windows)
+
+    def loss(
+        self, model: Model, state: State, windows: Windows, key: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], tuple[Latents, ReturnScale, Metrics]]:
+        """The loss of a batch of windows: paper 1, Section 4, on DreamerV3's loss.
+
+        Returns the refreshed latents [batch, time, …], the new return scale and metrics beside it.
+        """
+        config, behavior = self.config, self.config.behavior
+        keys = jax.random.split(key, 4)
+        exact, model = model, cast_floating(model, self.dtype)
+        world, stop = model.world, jax.lax.stop_gradient
+        context, steps = time_major(windows.steps)
+
+        # World model: posterior latents along the window, starting from the stored ones of the context step.
+        deter, stoch = self.expand(windows.latents)
+        tokens = over(world.encoder, 2)(steps["observation"])
+        actions = jnp.concatenate([context["action"][None], steps["action"][:-1]])
+        latents = world.rssm.observe(deter, stoch, actions, tokens, steps["first"], keys[0])
+        discount = 1 - 1 / behavior.discount_horizon
+        losses = world_model_losses(world, latents, steps, config.loss, discount)
+
+        # Penalty: row-wise Jacobians of the latent tables at a fraction of the states (equation 5, Algorithms 1 and 2).
+        states = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (latents.deter, tokens))
+        penalty, penalty_metrics = self.penalty(exact.world, *states, state.updates, keys[1])
+
+        # Behaviour: imagined rollouts from every posterior state; nothing of them trains the world model.
+        starts = stop((states[0], latents.stoch.reshape(-1, latents.stoch.shape[-1])))
+        rollout = imagine(world.rssm, model.actor, *starts, behavior.horizon, keys[2])
+        imagined, acted = (rollout.deter, rollout.stoch), (rollout.deter[:-1], rollout.stoch[:-1])
+        bins = TwoHot(config.model.bins)
+        imagination = imagination_losses(
+            reward=over(bins.mean, 2)(stop(over(world.reward, 2)(rollout.deter[1:], rollout.stoch[1:]))),
+            cont=stop(jax.nn.sigmoid(over(world.cont, 2)(*imagined)[..., 0])),
+            action=rollout.action,
+            policy=over(model.actor, 2)(*acted),
+            value_logits=over(model.critic, 2)(*imagined),
+            slow_logits=over(cast_floating(state.slow, self.dtype), 2)(*acted),
+            scale=state.scale,
+            config=behavior,
+        )
+
+        # Critic on replayed rewards, bootstrapped by the imagined returns; this one trains the world model too.
+        replayed, returns = replay_value_loss(
+            steps["reward"],
+            steps["last"],
+            steps["terminal"],
+            imagination.returns[0].reshape(steps["last"].shape),
+            over(model.critic, 2)(latents.deter, latents.stoch),
+            over(cast_floating(state.slow, self.dtype), 2)(*stop((latents.deter, latents.stoch))),
+            behavior,
+        )
+
+        losses |= {"policy": imagination.policy, "value": imagination.value, "replay_value": replayed}
+        means = {name: loss.mean() for name, loss in losses.items()}
+        total = penalty + sum(self.loss_scale(name) * mean for name, mean in means.items())
+        metrics = {
+            **{f"loss/{name}": mean for name, mean in means.items()},
+            **penalty_metrics,
+            "loss": total,
+            "return/imagined": imagination.returns.mean(),
+            "return/replayed": returns.mean(),
+            "return/scale": imagination.scale.scale(behavior),
+            "entropy/posterior": over(entropy, 2)(latents.probs).mean(),
+            "entropy/actor": over(model.actor, 2)(latents.deter, latents.stoch).entropy().mean(),
+        }
+        latents = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), latents)
+        return total, stop((latents, imagination.scale, metrics))
+
+    def penalty(
+        self, world: WorldModel, deter: Array, tokens: Array, updates: Int[Array, ""], key: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """λ · R for the tables that are penalised (equation 5), with λ from the schedule; zero where none is."""
+        config, total, metrics = self.config.penalty, jnp.zeros(()), {}
+        tables = {
+            "posterior": (config.posterior, world.rssm.posterior, (deter, tokens)),
+            "prior": (config.prior, world.rssm.prior, (deter,)),
+        }
+        for (name, (initial, table, inputs)), k in zip(tables.items(), jax.random.split(key), strict=True):
+            if initial > 0:
+                estimate = sampled_penalty(table, inputs, k, config)
+                weight = coefficient(config, initial, updates)
+                total = total + weight * estimate.value
+                metrics |= {
+                    f"penalty/{name}": estimate.value,
+                    f"penalty/{name}_lambda": weight,
+                    f"penalty/{name}_row_std": jnp.std(estimate.rows),
+                }
+        return total, metrics
+
+    def loss_scale(self, name: str) -> float:
+        """Scale of a loss term; every observation's reconstruction has the same."""
+        scales = self.config.loss
+        return getattr(scales, name) if hasattr(scales, name) else scales.reconstruction
+
+    def expand(self, latents: Extras) -> tuple[Float[Array, "batch deter"], Float[Array, "batch stoch"]]:
+        """Stored latents as the recurrence takes them."""
+        deter = jax.lax.bitcast_convert_type(latents["deter"], jnp.float16)
+        stoch = jax.nn.one_hot(latents["stoch"], self.config.model.classes, dtype=self.dtype)
+        return deter.astype(self.dtype), stoch.reshape(stoch.shape[0], -1)
+
+
+def compact(latents: Latents) -> Extras:
+    """Latents as replay stores them. Deter lies in [−1, 1], where float16 is finer than bfloat16; kept as bits."""
+    deter = jax.lax.bitcast_convert_type(latents.deter.astype(jnp.float16), jnp.uint16)
+    return {"deter": deter, "stoch": latents.index.astype(jnp.uint8)}
+
+
+def time_major(steps: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The context step [batch, …] and the steps after it [time, batch, …] of sampled windows."""
+    steps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)
+    return jax.tree.map(lambda x: x[0], steps), jax.tree.map(lambda x: x[1:], steps)

@@ -1,0 +1,184 @@
+"""The recurrent state-space model: a block-GRU recurrence with categorical latents (DreamerV3).
+
+The recurrent state is handled as blocks [G, deter/G], because its products are block-diagonal: with the batch axis
+vmapped behind the block axis every product is one batched matmul without a change of layout, which on a CPU halves the
+time of the recurrence.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from sobolev.dreamer.config import ModelConfig
+from sobolev.nn import BlockLinear, Hidden, Linear, Norm, probabilities, sample_one_hot
+
+
+class LatentTable(eqx.Module):
+    """Probability table [K, C] of the latents: hidden layers, then logits, then softmax with uniform mixture.
+
+    The prior reads deter, the posterior [deter, tokens]. Satisfies `sobolev.smoothness.LinearFirst`.
+    """
+
+    layers: tuple[Hidden, ...]
+    logits: Linear
+    classes: int = eqx.field(static=True)
+    unimix: float = eqx.field(static=True)
+
+    @staticmethod
+    def init(key: Key[Array, ""], inputs: int, layers: int, config: ModelConfig) -> "LatentTable":
+        """A table of config.rows × config.classes from `inputs` numbers."""
+        *keys, last = jax.random.split(key, layers + 1)
+        hidden = tuple(Hidden.init(k, config.hidden if i else inputs, config.hidden) for i, k in enumerate(keys))
+        output = Linear.init(last, config.hidden, config.rows * config.classes)
+        return LatentTable(hidden, output, config.classes, config.unimix)
+
+    def __call__(self, *parts: Float[Array, " part"]) -> Float[Array, "rows classes"]:
+        """Probabilities (uniform mixture included), float32, given the concatenation of `parts`."""
+        return self.finish(self.layers[0].linear(*parts))
+
+    def finish(self, y: Float[Array, " hidden"]) -> Float[Array, "rows classes"]:
+        """Probabilities from the output y of the first linear part."""
+        return self.probabilities(self.logits(self.hidden(y)).reshape(-1, self.classes))
+
+    @property
+    def first_kernel(self) -> Float[Array, "inputs hidden"]:
+        """Kernel of the first linear part."""
+        return self.layers[0].linear.kernel
+
+    @property
+    def first_bias(self) -> Float[Array, " hidden"]:
+        """Bias of the first linear part."""
+        return self.layers[0].linear.bias
+
+    @property
+    def last_kernel(self) -> Float[Array, "features logits"]:
+        """Kernel of the logits; row i owns columns i·C to (i+1)·C."""
+        return self.logits.kernel
+
+    @property
+    def last_bias(self) -> Float[Array, " logits"]:
+        """Bias of the logits."""
+        return self.logits.bias
+
+    def hidden(self, y: Float[Array, " hidden"]) -> Float[Array, " features"]:
+        """From the output of the first linear part to the input of the last one."""
+        x = self.layers[0].activate(y)
+        for layer in self.layers[1:]:
+            x = layer(x)
+        return x
+
+    def probabilities(self, logits: Float[Array, "rows classes"]) -> Float[Array, "rows classes"]:
+        """Row-wise softmax with uniform mixture, float32."""
+        return probabilities(logits, self.unimix)
+
+
+class Latents(eqx.Module):
+    """What a trajectory's latents are made of, with any batch axes in front."""
+
+    deter: Float[Array, "*batch deter"]
+    stoch: Float[Array, "*batch stoch"]
+    probs: Float[Array, "*batch rows classes"]
+    index: Int[Array, "*batch rows"]
+
+
+class RSSM(eqx.Module):
+    """Recurrence h' = f(h, z, a), prior p(z | h) and posterior q(z | h, e)."""
+
+    deter_in: Hidden
+    stoch_in: Hidden
+    action_in: Hidden
+    hidden: BlockLinear
+    hidden_norm: Norm
+    gates: BlockLinear
+    prior: LatentTable
+    posterior: LatentTable
+
+    @staticmethod
+    def init(key: Key[Array, ""], actions: int, tokens: int, config: ModelConfig) -> "RSSM":
+        """A model for actions of size `actions` and encoder outputs of size `tokens`."""
+        keys = jax.random.split(key, 7)
+        width = config.hidden
+        return RSSM(
+            deter_in=Hidden.init(keys[0], config.deter, width),
+            stoch_in=Hidden.init(keys[1], config.rows * config.classes, width),
+            action_in=Hidden.init(keys[2], actions, width),
+            hidden=BlockLinear.init(keys[3], config.blocks, config.deter + 3 * width * config.blocks, config.deter),
+            hidden_norm=Norm.init(config.deter),
+            gates=BlockLinear.init(keys[4], config.blocks, config.deter, 3 * config.deter),
+            prior=LatentTable.init(keys[5], config.deter, config.prior_layers, config),
+            posterior=LatentTable.init(keys[6], config.deter + tokens, config.posterior_layers, config),
+        )
+
+    def embed_action(self, action: Float[Array, " action"]) -> Float[Array, " hidden"]:
+        """The action's part of the recurrence's input; actions beyond [−1, 1] are scaled back onto it."""
+        return self.action_in(action / jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(action))))
+
+    def step(
+        self, blocks: Float[Array, "G block"], stoch: Float[Array, " stoch"], action: Float[Array, " hidden"]
+    ) -> Float[Array, "G block"]:
+        """The next recurrent state, as blocks, given the embedded action."""
+        shared = jnp.concatenate([self.deter_in(blocks.reshape(-1)), self.stoch_in(stoch), action])
+        y = self.hidden(blocks, shared)
+        y = jax.nn.silu(self.hidden_norm(y))
+        reset, candidate, update = jnp.split(self.gates(y), 3, -1)
+        update = jax.nn.sigmoid(update - 1)
+        candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
+        return update * candidate + (1 - update) * blocks
+
+    def observe(
+        self,
+        deter: Float[Array, "batch deter"],
+        stoch: Float[Array, "batch stoch"],
+        actions: Float[Array, "time batch action"],
+        tokens: Float[Array, "time batch tokens"],
+        first: Bool[Array, "time batch"],
+        key: Key[Array, ""],
+    ) -> Latents:
+        """Posterior latents [time, batch, …] along a stream, from the latents of the step before it.
+
+        `actions[t]` is the action taken before observation t. A first step forgets state and action.
+        The products that do not depend on the recurrence, those of actions and tokens, run outside the scan.
+        """
+        table, size = self.posterior, deter.shape[-1]
+        embedded = over(self.embed_action, 2)(jnp.where(first[..., None], 0.0, actions))
+        token_kernel = table.first_kernel[size:]
+        token_part = jnp.einsum("tbi,ij->tbj", tokens.astype(token_kernel.dtype), token_kernel)
+        keep = 1.0 - first.astype(deter.dtype)
+        rows = table.logits.kernel.shape[1] // table.classes
+        uniform = jax.random.uniform(key, (*first.shape, rows))
+
+        def advance(carry, inputs):
+            blocks, stoch = carry
+            action, token, keep, uniform = inputs
+            blocks = step(blocks * keep[None, :, None], stoch * keep[:, None], action)
+            deter = flatten_blocks(blocks)
+            probs, sample, index = draw(deter, token, uniform)
+            return (blocks, sample), Latents(deter, sample, probs, index)
+
+        def posterior(deter, token, uniform):
+            y = table.first_bias + deter @ table.first_kernel[:size] + token
+            probs = table.finish(y)
+            sample, index = sample_one_hot(probs, uniform)
+            return probs, sample.reshape(-1).astype(deter.dtype), index
+
+        step = jax.vmap(self.step, (1, 0, 0), 1)
+        draw = jax.vmap(posterior)
+        _, latents = jax.lax.scan(advance, (self.to_blocks(deter), stoch), (embedded, token_part, keep, uniform))
+        return latents
+
+    def to_blocks(self, deter: Float[Array, "batch deter"]) -> Float[Array, "G batch block"]:
+        """Recurrent states, block axis first."""
+        return deter.reshape(deter.shape[0], self.gates.kernel.shape[0], -1).transpose(1, 0, 2)
+
+
+def flatten_blocks(blocks: Float[Array, "G batch block"]) -> Float[Array, "batch deter"]:
+    """Recurrent states, batch axis first; the inverse of `RSSM.to_blocks`."""
+    return blocks.transpose(1, 0, 2).reshape(blocks.shape[1], -1)
+
+
+def over(function, axes: int):
+    """`function` vmapped over that many leading axes of all its arguments."""
+    for _ in range(axes):
+        function = jax.vmap(function)
+    return function

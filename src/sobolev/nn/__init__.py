@@ -1,0 +1,18 @@
+"""Layers and distributions; nothing here knows what reinforcement learning is."""
+
+from sobolev.nn.distributions import BoundedNormal as BoundedNormal
+from sobolev.nn.distributions import TwoHot as TwoHot
+from sobolev.nn.distributions import bernoulli_loss as bernoulli_loss
+from sobolev.nn.distributions import entropy as entropy
+from sobolev.nn.distributions import kl_divergence as kl_divergence
+from sobolev.nn.distributions import probabilities as probabilities
+from sobolev.nn.distributions import sample_one_hot as sample_one_hot
+from sobolev.nn.distributions import symexp as symexp
+from sobolev.nn.distributions import symlog as symlog
+from sobolev.nn.layers import MLP as MLP
+from sobolev.nn.layers import BlockLinear as BlockLinear
+from sobolev.nn.layers import Head as Head
+from sobolev.nn.layers import Hidden as Hidden
+from sobolev.nn.layers import Linear as Linear
+from sobolev.nn.layers import Norm as Norm
+from sobolev.nn.layers import cast_floating as cast_floating

@@ -1,0 +1,115 @@
+"""Output distributions, all in float32: categorical with uniform mixture, two-hot, Bernoulli, bounded normal."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+
+def symlog(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """sign(x) · log(1 + |x|)."""
+    return jnp.sign(x) * jnp.log1p(jnp.abs(x))
+
+
+def symexp(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """sign(x) · (exp(|x|) − 1), the inverse of symlog."""
+    return jnp.sign(x) * jnp.expm1(jnp.abs(x))
+
+
+def probabilities(logits: Float[Array, "rows classes"], unimix: float) -> Float[Array, "rows classes"]:
+    """Row-wise softmax mixed with a uniform distribution of weight `unimix`."""
+    softmax = jax.nn.softmax(logits.astype(jnp.float32), -1)
+    return (1 - unimix) * softmax + unimix / logits.shape[-1]
+
+
+def kl_divergence(p: Float[Array, "rows classes"], q: Float[Array, "rows classes"]) -> Float[Array, ""]:
+    """KL(p ‖ q) in nats, summed over the rows of two positive probability tables."""
+    return jnp.sum(p * (jnp.log(p) - jnp.log(q)))
+
+
+def entropy(p: Float[Array, "rows classes"]) -> Float[Array, ""]:
+    """Entropy in nats, summed over the rows of a positive probability table."""
+    return -jnp.sum(p * jnp.log(p))
+
+
+def sample_one_hot(
+    probs: Float[Array, "rows classes"], uniform: Float[Array, " rows"]
+) -> tuple[Float[Array, "rows classes"], Int[Array, " rows"]]:
+    """Draws one class per row by inverting the distribution function at `uniform` in [0, 1).
+
+    Returns the one-hot sample, through which gradients pass as if it were `probs` (straight-through), and the index.
+    One uniform number per row replaces one Gumbel number per class.
+    """
+    index = jnp.sum(jnp.cumsum(probs, -1)[:, :-1] <= uniform[:, None], -1)
+    sample = jax.nn.one_hot(index, probs.shape[-1], dtype=probs.dtype)
+    return jax.lax.stop_gradient(sample) + (probs - jax.lax.stop_gradient(probs)), index
+
+
+def bernoulli_loss(logit: Float[Array, ""], target: Float[Array, ""]) -> Float[Array, ""]:
+    """Negative log-likelihood of a target in [0, 1]; a soft target is an expectation over hard ones."""
+    return -(target * jax.nn.log_sigmoid(logit) + (1 - target) * jax.nn.log_sigmoid(-logit))
+
+
+class TwoHot(eqx.Module):
+    """A scalar as a distribution over bins that are evenly spaced in symlog space from −20 to 20."""
+
+    bins: int = eqx.field(static=True, default=255)
+
+    def points(self) -> Float[Array, " bins"]:
+        """Bin positions, symmetric about 0, which is exactly one of them where their number is odd."""
+        half = np.linspace(-20, 0, (self.bins - 1) // 2 + 1, dtype=np.float32)
+        if self.bins % 2 == 0:
+            half = np.linspace(-20, 20, self.bins, dtype=np.float32)[: self.bins // 2]
+        lower = np.sign(half) * np.expm1(np.abs(half))
+        middle = self.bins % 2
+        return jnp.asarray(np.concatenate([lower, -lower[: len(lower) - middle][::-1]]).astype(np.float32))
+
+    def mean(self, logits: Float[Array, " bins"]) -> Float[Array, ""]:
+        """Expected value; mirrored bins are summed in pairs, so that uniform probabilities give exactly 0."""
+        weighted = jax.nn.softmax(logits) * self.points()
+        pairs = self.bins // 2
+        middle = weighted[pairs] if self.bins % 2 else jnp.zeros((), weighted.dtype)
+        return middle + jnp.sum(weighted[:pairs][::-1] + weighted[self.bins - pairs :])
+
+    def target(self, value: Float[Array, ""]) -> Float[Array, " bins"]:
+        """The distribution on the two bins around `value` whose mean it is; beyond the ends, the end bin."""
+        points = self.points()
+        below = jnp.clip(jnp.sum(points <= value) - 1, 0, self.bins - 1)
+        above = jnp.clip(self.bins - jnp.sum(points > value), 0, self.bins - 1)
+        to_below = jnp.where(below == above, 1.0, jnp.abs(points[below] - value))
+        to_above = jnp.where(below == above, 1.0, jnp.abs(points[above] - value))
+        share_above = to_below / (to_below + to_above)
+        index = jnp.arange(self.bins)
+        return jnp.where(index == below, 1 - share_above, 0.0) + jnp.where(index == above, share_above, 0.0)
+
+    def loss(self, logits: Float[Array, " bins"], target: Float[Array, " bins"]) -> Float[Array, ""]:
+        """Cross-entropy to a target distribution (or to a sum of several, whose cross-entropies add up)."""
+        return jnp.sum(target) * jax.nn.logsumexp(logits) - jnp.sum(target * logits)
+
+
+class BoundedNormal(eqx.Module):
+    """Independent normals with mean in (−1, 1) and a bounded standard deviation; samples may leave [−1, 1]."""
+
+    mean: Float[Array, "*batch action"]
+    std: Float[Array, "*batch action"]
+
+    @staticmethod
+    def init(
+        mean: Float[Array, "*batch action"], std: Float[Array, "*batch action"], low: float, high: float
+    ) -> "BoundedNormal":
+        """Squashes raw outputs: tanh(mean), and std between `low` and `high`."""
+        return BoundedNormal(jnp.tanh(mean), (high - low) * jax.nn.sigmoid(std + 2.0) + low)
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, "*batch action"]:
+        """One draw."""
+        return self.mean + self.std * jax.random.normal(key, self.mean.shape, self.mean.dtype)
+
+    def log_prob(self, action: Float[Array, "*batch action"]) -> Float[Array, "*batch"]:
+        """Log-density, summed over the action's dimensions."""
+        z = (action - self.mean) / self.std
+        return jnp.sum(-0.5 * jnp.square(z) - jnp.log(self.std) - 0.5 * float(np.log(2 * np.pi)), -1)
+
+    def entropy(self) -> Float[Array, "*batch"]:
+        """Differential entropy in nats, summed over the action's dimensions."""
+        return jnp.sum(jnp.log(self.std) + 0.5 * float(np.log(2 * np.pi * np.e)), -1)

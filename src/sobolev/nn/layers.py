@@ -1,0 +1,147 @@
+"""Linear, block-linear and normalisation layers as plain pytrees.
+
+Every layer maps one unbatched input; batch axes come from `jax.vmap`. Products run in the dtype of the parameters,
+normalisation in float32. Initial kernels are truncated normal, as DreamerV3's.
+"""
+
+from typing import TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+Tree = TypeVar("Tree")
+
+UNIT_VARIANCE = 1.1368
+"""A normal cut at two standard deviations, times this, has close to unit variance."""
+
+
+def initial_kernel(key: Key[Array, ""], shape: tuple[int, ...], fan_in: int, scale: float) -> Array:
+    """Truncated normal kernel of the given shape with standard deviation near scale/sqrt(fan_in)."""
+    normal = jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32)
+    return normal * jnp.float32(UNIT_VARIANCE * scale / fan_in**0.5)
+
+
+def cast_floating(tree: Tree, dtype: jnp.dtype) -> Tree:
+    """The same pytree with its floating-point arrays in `dtype`."""
+    return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)
+
+
+class Linear(eqx.Module):
+    """y = x @ kernel + bias."""
+
+    kernel: Float[Array, "inputs outputs"]
+    bias: Float[Array, " outputs"]
+
+    @staticmethod
+    def init(key: Key[Array, ""], inputs: int, outputs: int, scale: float = 1.0) -> "Linear":
+        """A layer with zero bias; `scale` multiplies the initial kernel (0 for heads that must start at zero)."""
+        return Linear(initial_kernel(key, (inputs, outputs), inputs, scale), jnp.zeros(outputs))
+
+    def __call__(self, *parts: Float[Array, " part"]) -> Float[Array, " outputs"]:
+        """Maps the concatenation of `parts`, without building it: one product per part, summed."""
+        y, row = self.bias, 0
+        for part in parts:
+            y = y + part.astype(self.kernel.dtype) @ self.kernel[row : row + part.size]
+            row += part.size
+        if row != self.kernel.shape[0]:
+            raise ValueError(f"a linear layer of {self.kernel.shape[0]} inputs got {row}")
+        return y
+
+
+class BlockLinear(eqx.Module):
+    """Block-diagonal linear layer: y_g = x_g @ kernel_g + bias_g."""
+
+    kernel: Float[Array, "blocks block_inputs block_outputs"]
+    bias: Float[Array, " outputs"]
+
+    @staticmethod
+    def init(key: Key[Array, ""], blocks: int, inputs: int, outputs: int) -> "BlockLinear":
+        """`inputs` and `outputs` count over all blocks; the initial scale uses the whole fan-in, as DreamerV3's."""
+        shape = (blocks, inputs // blocks, outputs // blocks)
+        return BlockLinear(initial_kernel(key, shape, inputs, 1.0), jnp.zeros(outputs))
+
+    def __call__(
+        self, x: Float[Array, "blocks part"], shared: Float[Array, " shared"] | None = None
+    ) -> Float[Array, "blocks block_outputs"]:
+        """Maps [x_g, shared] in every block g; what the blocks share is multiplied once, as a dense product."""
+        blocks, _, outputs = self.kernel.shape
+        own = x.shape[-1]
+        y = jnp.einsum("gi,gio->go", x, self.kernel[:, :own]) + self.bias.reshape(blocks, outputs)
+        if shared is not None:
+            y = y + jnp.einsum("i,gio->go", shared, self.kernel[:, own:])
+        return y
+
+
+class Norm(eqx.Module):
+    """RMS norm over the whole input, x · rsqrt(mean(x²) + 1e-4) · scale, in float32."""
+
+    scale: Float[Array, " size"]
+
+    @staticmethod
+    def init(size: int) -> "Norm":
+        """A norm with unit scales."""
+        return Norm(jnp.ones(size))
+
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """Normalises over all axes of x, whose sizes multiply to that of `scale`."""
+        wide = x.astype(jnp.float32)
+        scale = self.scale.astype(jnp.float32).reshape(x.shape)
+        return (wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide)) + 1e-4) * scale).astype(x.dtype)
+
+
+class Hidden(eqx.Module):
+    """Linear layer, RMS norm, SiLU."""
+
+    linear: Linear
+    norm: Norm
+
+    @staticmethod
+    def init(key: Key[Array, ""], inputs: int, outputs: int) -> "Hidden":
+        """A layer of `outputs` units."""
+        return Hidden(Linear.init(key, inputs, outputs), Norm.init(outputs))
+
+    def __call__(self, *parts: Float[Array, " part"]) -> Float[Array, " outputs"]:
+        """Maps the concatenation of `parts`."""
+        return self.activate(self.linear(*parts))
+
+    def activate(self, y: Float[Array, " outputs"]) -> Float[Array, " outputs"]:
+        """What follows the linear part."""
+        return jax.nn.silu(self.norm(y))
+
+
+class MLP(eqx.Module):
+    """Hidden layers of equal width, one after the other."""
+
+    layers: tuple[Hidden, ...]
+
+    @staticmethod
+    def init(key: Key[Array, ""], inputs: int, units: int, layers: int) -> "MLP":
+        """`layers` hidden layers of `units` units."""
+        keys = jax.random.split(key, layers)
+        return MLP(tuple(Hidden.init(k, units if i else inputs, units) for i, k in enumerate(keys)))
+
+    def __call__(self, *parts: Float[Array, " part"]) -> Float[Array, " units"]:
+        """Maps the concatenation of `parts`."""
+        x = self.layers[0](*parts)
+        for layer in self.layers[1:]:
+            x = layer(x)
+        return x
+
+
+class Head(eqx.Module):
+    """Hidden layers and a linear output, in float32."""
+
+    mlp: MLP
+    output: Linear
+
+    @staticmethod
+    def init(key: Key[Array, ""], inputs: int, units: int, layers: int, outputs: int, scale: float = 1.0) -> "Head":
+        """`scale` multiplies the initial output kernel."""
+        hidden, output = jax.random.split(key)
+        return Head(MLP.init(hidden, inputs, units, layers), Linear.init(output, units, outputs, scale))
+
+    def __call__(self, *parts: Float[Array, " part"]) -> Float[Array, " outputs"]:
+        """Maps the concatenation of `parts`."""
+        return self.output(self.mlp(*parts)).astype(jnp.float32)

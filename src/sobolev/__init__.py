@@ -1,7 +1,7 @@
 """Model-based reinforcement learning that knows derivatives.
 
-`train` starts or resumes a run, `load_policy` gives the policy of one, `jacobian_penalty` is the gradient penalty for any
-model. They are imported when first used, so that the processes that only step environments never load jax.
+`train` starts or resumes a run, `load_policy` gives the policy of one, `jacobian_penalty` is the gradient penalty for
+any model. They are imported when first used, so that the processes that only step environments never load jax.
 """
 
 import importlib

@@ -75,7 +75,7 @@ def parse(default: T, arguments: Sequence[str], *, prog: str, description: str, 
 
 
 def checked(arguments: Sequence[str], known: dict[str, Flag], positional: str) -> list[str]:
-    """The arguments in the spelling that tyro takes, the positional one first. Raises UserError for the first mistake."""
+    """The arguments as tyro takes them, the positional one first. Raises UserError for the first mistake."""
     free: list[str] = []
     result: list[str] = []
     waiting = list(arguments)
@@ -97,7 +97,7 @@ def checked(arguments: Sequence[str], known: dict[str, Flag], positional: str) -
 
 
 def _take(flag: Flag, waiting: list[str]) -> list[str]:
-    """Take the values of a flag from the waiting tokens; numbers end where a word follows, so the task may come last."""
+    """Take the values of a flag off the waiting tokens; numbers end where a word follows, so the task may come last."""
     wanted = {"none": 0, "one": 1, "many": len(waiting)}[flag.values]
     taken: list[str] = []
     while waiting and len(taken) < wanted and not _is_flag(waiting[0]):
@@ -110,10 +110,10 @@ def _take(flag: Flag, waiting: list[str]) -> list[str]:
 def _unknown(name: str, known: dict[str, Flag]) -> UserError:
     """The error for a flag that does not exist: the same name inside a group is nearest of all."""
     inside = [flag for flag in known if flag.endswith("." + name.lstrip("-"))]
-    near = inside[0] if inside else suggestion(name, known)
+    near = inside[0] if inside else suggestion(name.lstrip("-"), [flag.lstrip("-") for flag in known])
     if near is None:
         return UserError(f"unknown flag '{name}': --help lists all flags")
-    return UserError(f"unknown flag '{name}': did you mean {near}?")
+    return UserError(f"unknown flag '{name}': did you mean --{near.lstrip('-')}?")
 
 
 _EXAMPLES = {"task": "sobolev train walker-walk", "run": "sobolev evaluate runs/walker-walk/gpld-1m-0123abcd"}

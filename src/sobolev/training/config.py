@@ -65,7 +65,7 @@ class TrainConfig:
     size: Annotated[str, arg(metavar="{1m,…,400m}")] = "12m"
     """parameters: 1m, 12m, 25m, 50m, 100m, 200m or 400m; --model.… sets single widths"""
     preset: Annotated[str, arg(metavar="{paper,laptop,demo}")] = "paper"
-    """where the defaults come from: the paper's protocol, or smaller ones (an hour, minutes) that are not the paper's"""
+    """where the defaults come from: the paper's protocol, or shorter ones (an hour, minutes) that are not it"""
     steps: Annotated[int, arg(metavar="N")] = 1_000_000
     """env steps per seed (agent steps times action repeat)"""
     seeds: Annotated[tuple[int, ...], arg(metavar="S …")] = (0,)

@@ -21,7 +21,7 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = [platform.processor()]
-    described = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))} or set(lines[:1]))
+    described = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}) or lines[:1]
     name = hashlib.sha256("\n".join(described).encode()).hexdigest()[:8]
     return f"{platform.machine()}-{name}"
 

@@ -5,7 +5,8 @@
     train_scores.json    the same with the returns of training episodes
     tensorboard/seed-0   event files
 
-All of them continue where a checkpoint was taken: `state` says how far they were, `RunLog(..., state=...)` cuts them back.
+All of them continue where a checkpoint was taken: `state` says how far they were, and
+`RunLog(..., state=...)` cuts them back to there.
 """
 
 import json
@@ -59,7 +60,9 @@ class JsonLines:
 class ScoreFile:
     """A list of curves, one per seed, in the schema that the field's score files use."""
 
-    def __init__(self, path: Path, task: str, method: str, seeds: Sequence[int], state: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self, path: Path, task: str, method: str, seeds: Sequence[int], state: Mapping[str, Any] | None
+    ) -> None:
         """`state` is what `state()` gave at a checkpoint, None for a new run."""
         self.path, self.task, self.method = path, field_name(task), method
         self.curves: Curves = {seed: ([], []) for seed in seeds}
@@ -111,7 +114,12 @@ class TensorBoard:
         from tensorboardX import SummaryWriter
 
         purge = None if resume_from is None else resume_from + 1
-        self.writers = {seed: SummaryWriter(str(folder / f"seed-{seed}"), purge_step=purge) for seed in seeds}
+        # Two writers within one second would otherwise write to the same file.
+        unique = f".{time.time_ns() % 10**9:09d}"
+        self.writers = {
+            seed: SummaryWriter(str(folder / f"seed-{seed}"), purge_step=purge, filename_suffix=unique)
+            for seed in seeds
+        }
 
     def write(self, step: int, seed: int, values: Mapping[str, float]) -> None:
         """Write the metrics of one seed at one env step."""
@@ -159,20 +167,18 @@ class RunLog:
         wandb: str | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        """Open the files of a run; `state` is what `state()` gave at the checkpoint to go on from, None for a new run."""
+        """Open the files of a run; `state` is what `state()` gave at the checkpoint to go on from, else None."""
         self.seeds = tuple(seeds)
         self.step: int = state["step"] if state else 0
-        self.lines = JsonLines(run / "metrics.jsonl", state["metrics"] if state else 0)
         self.scores = ScoreFile(run / "scores.json", task, method, seeds, state and state["scores"])
         self.episodes = ScoreFile(run / "train_scores.json", task, method, seeds, state and state["train_scores"])
-        self.views: list[View] = []
+        self.views: list[View] = [] if wandb is None else [WeightsAndBiases(run, wandb)]
         if tensorboard:
             self.views.append(TensorBoard(run / "tensorboard", seeds, self.step if state else None))
-        if wandb is not None:
-            self.views.append(WeightsAndBiases(run, wandb))
+        self.lines = JsonLines(run / "metrics.jsonl", state["metrics"] if state else 0)
 
     def write(self, step: int, metrics: Mapping[str, ArrayLike]) -> None:
-        """Write metrics at an env step; each is a number for all seeds, or an array [seeds] with one number for each."""
+        """Write metrics at an env step; each is a number for all seeds, or an array [seeds] of one for each."""
         columns = {name: np.broadcast_to(np.asarray(value, float), len(self.seeds)) for name, value in metrics.items()}
         for index, seed in enumerate(self.seeds):
             self._line(step, seed, {name: float(column[index]) for name, column in columns.items()})

@@ -111,7 +111,7 @@ class Progress:
     def update(self, steps: int, updates: int, **values: float | None) -> None:
         """The run is at `steps` env steps and `updates` updates; cheap, and meant for every iteration.
 
-        `values` are shown by their names, newest last: train_return, score, penalty, coefficient (λ); None keeps the last.
+        `values` are shown by name: train_return, score, penalty, coefficient (λ); None keeps the one before.
         """
         self.steps = steps
         self.values |= {name: value for name, value in values.items() if value is not None}
@@ -162,5 +162,6 @@ class Progress:
         line = Table.grid(padding=(0, 1))
         for _ in range(3):
             line.add_column(no_wrap=True)
-        line.add_row(Text(self.label, style="bold"), ProgressBar(self.total, self.steps, width=20), Text(" · ".join(parts)))
+        bar = ProgressBar(self.total, self.steps, width=20)
+        line.add_row(Text(self.label, style="bold"), bar, Text(" · ".join(parts)))
         return line

@@ -1,8 +1,8 @@
 """The folder of a run: where it lies, whose it is, and that one process at a time trains in it.
 
-    RUN/config.json         the resolved config
-    RUN/checkpoint/         the state to resume from
-    RUN/metrics.jsonl       every metric; scores.json, train_scores.json and tensorboard/ beside it
+RUN/config.json         the resolved config
+RUN/checkpoint/         the state to resume from
+RUN/metrics.jsonl       every metric; scores.json, train_scores.json and tensorboard/ beside it
 """
 
 import fcntl
@@ -46,7 +46,7 @@ def folder(config: TrainConfig) -> Path:
 
 
 def read_config(run: Path) -> TrainConfig:
-    """The resolved config of a run. Raises UserError where `run` is not a run's folder, or its config cannot be read."""
+    """The resolved config of a run. Raises UserError where `run` is no run's folder, or its config unreadable."""
     path = run / "config.json"
     try:
         text = path.read_text()
@@ -74,9 +74,9 @@ def write_text(path: Path, text: str) -> None:
 def opened(config: TrainConfig) -> Iterator[Path]:
     """Hold the folder of a resolved config for training; yields its path.
 
-    A folder of the same identity is taken as it is (its config.json then tells the new steps), with `fresh` it is emptied
-    before. Where the training fails with a UserError before it has kept anything, a folder made here is removed again.
-    Raises UserError for a folder of another config, one that holds other things, and one that a live process trains in.
+    A folder of the same identity is taken as it is (its config.json then tells the new steps); with `fresh` it is
+    emptied first. Where the training fails with a UserError before it has kept anything, a folder made here is removed
+    again. Raises UserError for a folder of another config, one that holds other things, and one in use.
     """
     run = folder(config)
     existed = run.is_dir()
@@ -147,6 +147,6 @@ def _empty(run: Path) -> None:
 
 
 def _kept(run: Path) -> bool:
-    """Whether a run has anything worth keeping: a file with content that is neither its config nor an empty event file."""
+    """Whether a run has anything worth keeping: a file with content that is neither config nor event file."""
     files = [path for path in run.rglob("*") if path.is_file() and path.name not in ("config.json", "lock")]
     return any(path.stat().st_size > 0 for path in files if "tensorboard" not in path.parts)

@@ -1,7 +1,7 @@
 """Frozen dataclasses as JSON and as flat settings, exactly and in both directions.
 
-A config is a tree of frozen dataclasses whose leaves are numbers, strings, booleans, paths, literals, tuples of these, or
-None. Nothing is guessed: an unknown or missing key, or a value of another type, is a UserError that names the setting.
+A config is a tree of frozen dataclasses whose leaves are numbers, strings, booleans, paths, literals, tuples of these,
+or None. Nothing is guessed: an unknown or missing key, or a value of another type, is a UserError that names it.
 """
 
 import json
@@ -67,7 +67,7 @@ def _decode_dataclass(kind: Any, value: Any, path: str) -> Any:
     for name in value.keys() - hints(kind).keys():
         raise nearest("setting", prefix + name, [prefix + known for known in hints(kind)])
     for name in hints(kind).keys() - value.keys():
-        raise UserError(f"the setting '{prefix}{name}' is missing: the file was written by another version or is damaged")
+        raise UserError(f"the setting '{prefix}{name}' is missing: another version wrote the file, or it is damaged")
     return kind(**{name: decode(hint, value[name], prefix + name) for name, hint in hints(kind).items()})
 
 

@@ -22,7 +22,7 @@ def train(
 
     `train("walker-walk", preset="laptop", settings={"seeds": (0, 1), "penalty.rho": 0.25})` does what
     `sobolev train walker-walk --preset laptop --seeds 0 1 --penalty.rho 0.25` does. A whole TrainConfig may be given
-    instead of a task. Returns when the run is complete, or was interrupted and saved. Raises UserError for what cannot be.
+    instead of a task. Returns when the run is complete, or was interrupted and saved. Raises UserError.
     """
     if isinstance(task, TrainConfig):
         return start(task)[0]
@@ -30,7 +30,7 @@ def train(
 
 
 def start(config: TrainConfig) -> tuple[Path, int]:
-    """Train the run of a config; returns its folder and the exit status: 0, or what the loop says of an interruption."""
+    """Train the run of a config; returns its folder and the exit status, 0 unless the loop says another."""
     jaxconfig.configure(config.compilation_cache)
     config = resolved(config)
     from sobolev.training import loop
@@ -38,5 +38,3 @@ def start(config: TrainConfig) -> tuple[Path, int]:
     with opened(config) as run:
         status = loop.train(dataclasses.replace(config, run=run), run)
     return run, int(status or 0)
-
-

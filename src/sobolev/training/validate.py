@@ -18,13 +18,14 @@ _FROM_ONE = (
     "steps batch_size batch_length model.deter model.hidden model.units model.depth model.rows model.blocks "
     "model.encoder_layers model.decoder_layers model.prior_layers model.posterior_layers model.reward_layers "
     "model.continue_layers model.actor_layers model.critic_layers behavior.horizon behavior.discount_horizon "
-    "env.number env.repeat replay.capacity evaluation.every log.every penalty.rows penalty.decay_updates penalty.step_size",
+    "env.number env.repeat replay.capacity evaluation.every log.every penalty.rows penalty.decay_updates "
+    "penalty.step_size",
 )
 _FROM_ZERO = (
     "[0, inf)",
     "train_ratio penalty.posterior penalty.prior penalty.start penalty.floor penalty.step_factor optimizer.warmup "
-    "loss.reconstruction loss.reward loss.cont loss.dyn loss.rep loss.policy loss.value loss.replay_value loss.free_nats "
-    "behavior.entropy behavior.slow_regularizer env.workers evaluation.episodes",
+    "loss.reconstruction loss.reward loss.cont loss.dyn loss.rep loss.policy loss.value loss.replay_value "
+    "loss.free_nats behavior.entropy behavior.slow_regularizer env.workers evaluation.episodes",
 )
 _FRACTIONS = ("(0, 1]", "penalty.rho behavior.slow_rate behavior.return_rate")
 _SHARES = ("[0, 1)", "model.unimix optimizer.beta1 optimizer.beta2")
@@ -63,7 +64,7 @@ def _require(condition: bool, sentence: str) -> None:
         raise UserError(sentence)
 
 
-def _inside(value: float, interval: str) -> bool:
+def _inside(value: int | float, interval: str) -> bool:
     low, high = (float(end) for end in interval[1:-1].split(","))
     above = value >= low if interval[0] == "[" else value > low
     below = value <= high if interval[-1] == "]" else value < high
@@ -112,7 +113,7 @@ def _check_penalty(config: "TrainConfig") -> None:
             )
     elif penalty.posterior == 0 and penalty.prior == 0:
         raise UserError(
-            "method gpld needs a penalty above 0: set --penalty.posterior or --penalty.prior, or choose --method dreamer"
+            "method gpld needs a penalty: set --penalty.posterior or --penalty.prior, or choose --method dreamer"
         )
     if penalty.rows is not None and penalty.rows > rows:
         raise UserError(f"--penalty.rows is {penalty.rows}, but the model has only {rows} rows")
@@ -129,6 +130,6 @@ def _check_combinations(config: "TrainConfig") -> None:
     window, kept = agent.batch_length + 1, config.replay.capacity // config.env.number
     if window > kept:
         raise UserError(
-            f"a batch of {agent.batch_length} steps and its context step do not fit the replay, which holds {kept} steps "
-            f"per environment: raise --replay.capacity to {window * config.env.number} or lower --batch-length"
+            f"a batch of {agent.batch_length} steps and its context step do not fit the replay, which holds {kept} "
+            f"steps per environment: raise --replay.capacity to {window * config.env.number} or lower --batch-length"
         )

@@ -1,0 +1,30 @@
+# make test | lint | demo | bench; each sets up .venv by itself. PYTHON chooses the interpreter: make test PYTHON=python3.13
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+TASK ?= cartpole-swingup
+
+.PHONY: test lint demo bench clean
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	touch $@
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+demo: $(VENV)/.ready
+	$(BIN)/sobolev train $(TASK) --preset demo --run runs/demo
+	$(BIN)/sobolev evaluate runs/demo --episodes 10 --video runs/demo/episode.mp4
+	@echo "learning curve: runs/demo/scores.json   video: runs/demo/episode.mp4"
+
+bench: $(VENV)/.ready
+	for script in benchmarks/*.py; do echo "== $$script" && $(BIN)/python "$$script" || exit 1; done
+
+clean:
+	rm -rf .venv .venv-newest .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info

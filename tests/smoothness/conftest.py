@@ -45,7 +45,13 @@ class Network(eqx.Module):
 
 
 def random_network(
-    inputs: int = 6, hidden: int = 8, rows: int = 3, classes: int = 4, layers: int = 1, seed: int = 0, dtype: str = "float32"
+    inputs: int = 6,
+    hidden: int = 8,
+    rows: int = 3,
+    classes: int = 4,
+    layers: int = 1,
+    seed: int = 0,
+    dtype: str = "float32",
 ) -> Network:
     """A network whose every parameter is random, of the given sizes."""
     rng = np.random.default_rng(seed)

@@ -8,7 +8,11 @@ import pytest
 from sobolev.smoothness import PenaltyConfig, coefficient, exact_energies, probability_table, row_energies
 
 KINDS = {"post": ("obs", "obslogit"), "prior": ("prior", "priorlogit")}
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+SAME = ("none", "linear", "exponential", "cosine", "step")
+
+
+def close(found, expected, name=""):
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 @pytest.fixture(params=["post", "prior"])
@@ -31,15 +35,15 @@ def test_row_energies(case, form):
     kind, data, network, inputs, probes = case
     fn = network if form == "fast" else lambda x: probability_table(network, x)
     rows = row_energies(fn, inputs, probes)
-    np.testing.assert_allclose(rows, data[f"outputs/{kind}_rows"], **CLOSE)
-    np.testing.assert_allclose(rows.mean(), data[f"outputs/{kind}_penalty"], **CLOSE)
+    close(rows, data[f"outputs/{kind}_rows"])
+    close(rows.mean(), data[f"outputs/{kind}_penalty"])
 
 
 @pytest.mark.parametrize("form", ["fast", "general"])
 def test_exact_energies(case, form):
     kind, data, network, inputs, _ = case
     fn = network if form == "fast" else lambda x: probability_table(network, x)
-    np.testing.assert_allclose(exact_energies(fn, inputs), data[f"outputs/{kind}_frobenius_rows"], **CLOSE)
+    close(exact_energies(fn, inputs), data[f"outputs/{kind}_frobenius_rows"])
 
 
 @pytest.mark.parametrize("form", ["fast", "general"])
@@ -62,16 +66,17 @@ def test_gradients(case, form):
     expected = {key.removeprefix(prefix): value for key, value in data.items() if key.startswith(prefix)}
     assert set(found) == set(expected)
     for key, value in expected.items():
-        np.testing.assert_allclose(found[key], value, err_msg=key, **CLOSE)
+        close(found[key], value, key)
     split = data["inputs/deter"].shape[1]
-    np.testing.assert_allclose(by_inputs[:, :split], data[f"grads/{kind}_deter"], **CLOSE)
+    close(by_inputs[:, :split], data[f"grads/{kind}_deter"])
     if kind == "post":
-        np.testing.assert_allclose(by_inputs[:, split:], data["grads/post_tokens"], **CLOSE)
+        close(by_inputs[:, split:], data["grads/post_tokens"])
 
 
-@pytest.mark.parametrize("ours, theirs", [("sqrt", "sqrt_time")] + [(name, name) for name in ("none", "linear", "exponential", "cosine", "step")])
+@pytest.mark.parametrize("ours, theirs", [("sqrt", "sqrt_time"), *zip(SAME, SAME, strict=True)])
 def test_schedule(vectors, ours, theirs):
     data = vectors("schedule")
     config = PenaltyConfig(schedule=ours)
-    found = [coefficient(config, float(data["inputs/lam0"]), jnp.asarray(step, jnp.int32)) for step in data["inputs/step"]]
+    initial, steps = float(data["inputs/lam0"]), data["inputs/step"]
+    found = [coefficient(config, initial, jnp.asarray(step, jnp.int32)) for step in steps]
     np.testing.assert_allclose(jnp.stack(found), data[f"outputs/{theirs}"], rtol=1e-4, atol=1e-6)

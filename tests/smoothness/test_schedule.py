@@ -42,7 +42,9 @@ def test_traced_update_gives_the_same_number(schedule):
 
 def test_hand_calculation():
     assert at(PenaltyConfig(decay_scale=4.0), 1.0, 0, 12) == [1.0, 0.5]
-    np.testing.assert_allclose(at(PenaltyConfig(schedule="step", step_size=2, step_factor=0.5), 1.0, 1, 2, 5), [1, 0.5, 0.25])
+    np.testing.assert_allclose(
+        at(PenaltyConfig(schedule="step", step_size=2, step_factor=0.5), 1.0, 1, 2, 5), [1, 0.5, 0.25]
+    )
     np.testing.assert_allclose(at(PenaltyConfig(schedule="linear", decay_updates=4, floor=0.2), 1.0, 1, 9), [0.8, 0.2])
     np.testing.assert_allclose(at(PenaltyConfig(schedule="cosine", decay_updates=2, floor=0.2), 1.0, 1), [0.6])
 

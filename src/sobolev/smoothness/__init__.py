@@ -1,6 +1,7 @@
 """Smoothness of learned maps: Jacobian penalties and their schedules (paper 1). Knows nothing of agents."""
 
 from sobolev.smoothness.config import PenaltyConfig
+from sobolev.smoothness.layers import norm_silu
 from sobolev.smoothness.linear_first import LinearFirst, probability_table
 from sobolev.smoothness.penalty import (
     Penalty,
@@ -21,6 +22,7 @@ __all__ = [
     "exact_energies",
     "jacobian_penalty",
     "joint_energies",
+    "norm_silu",
     "probability_table",
     "row_energies",
     "sample_states",

@@ -24,7 +24,7 @@ class PenaltyConfig:
     estimator: Literal["rows", "joint"] = "rows"
     """rows: one probe per row (the paper's); joint: one probe over all rows"""
     average: Literal["sampled", "batch"] = "sampled"
-    """sampled: mean over the sampled states (Algorithm 1); batch: over all states, zeros elsewhere (the authors' code)"""
+    """sampled: mean over the sampled states (Algorithm 1); batch: over all, zeros elsewhere (the authors' code)"""
     rows: int | None = None
     """penalise only this many rows; None for all"""
     row_choice: Literal["first", "random"] = "first"
@@ -67,7 +67,7 @@ class PenaltyConfig:
     def _check_custom(self) -> None:
         updates = [update for update, _ in self.custom]
         if self.schedule == "custom" and not updates:
-            raise UserError("penalty.schedule is custom, but penalty.custom has no (update, factor) pairs: give at least one")
+            raise UserError("penalty.schedule is custom: give penalty.custom at least one (update, factor) pair")
         if updates != sorted(set(updates)):
             raise UserError(f"penalty.custom has updates {updates}: they must rise from pair to pair")
         if any(not factor >= 0 for _, factor in self.custom):

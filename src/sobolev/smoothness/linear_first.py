@@ -1,7 +1,8 @@
 """Jacobian energies of networks that start with a linear layer, without a gradient of the input's width.
 
-With y = x W + b the first layer's output and v_i the gradient of <eps_i, q_i> with respect to y, the gradient with respect to x is
-W v_i, so that ||J_i^T eps_i||^2 = v_i^T (W^T W) v_i: one Gram matrix per call stands in for K gradients of the input's width per state.
+With y = x W + b the first layer's output and v_i the gradient of <eps_i, q_i> with respect to y, the gradient with
+respect to x is W v_i, so that ||J_i^T eps_i||^2 = v_i^T (W^T W) v_i: one Gram matrix per call stands in for K
+gradients of the input's width per state.
 """
 
 from typing import Protocol, runtime_checkable
@@ -15,7 +16,8 @@ from jaxtyping import Array, Float, Int
 class LinearFirst(Protocol):
     """A map from x to a table of probabilities: linear, anything, linear, then row-wise probabilities.
 
-    Unbatched. The parts are fields or properties of, say, an Equinox module. Everything computes in the dtype of its argument.
+    Unbatched. The parts are fields or properties of, say, an Equinox module. Everything computes in the dtype of its
+    argument.
     """
 
     @property
@@ -61,7 +63,7 @@ def probability_table(network: LinearFirst, x: Float[Array, " inputs"]) -> Float
 
 @jax.custom_jvp
 def gram(kernel: Float[Array, "inputs hidden"]) -> Float[Array, "hidden hidden"]:
-    """W^T W. The derivative is written by hand: W (G + G^T) is one matrix product where automatic differentiation makes two."""
+    """W^T W. With a derivative of its own: W (G + G^T) in one product, where automatic differentiation takes two."""
     return kernel.T @ kernel
 
 
@@ -74,7 +76,7 @@ def _gram_jvp(primals: tuple, tangents: tuple) -> tuple:
 
 @jax.custom_jvp
 def quadratic(v: Float[Array, "*batch hidden"], matrix: Float[Array, "hidden hidden"]) -> Float[Array, "*batch"]:
-    """v^T M v for a symmetric M. The derivative is written by hand: 2 M v reuses the product that the value needed."""
+    """v^T M v for a symmetric M. With a derivative of its own: 2 M v reuses the product that the value needed."""
     return jnp.sum((v @ matrix) * v, -1)
 
 

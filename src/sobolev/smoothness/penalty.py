@@ -1,9 +1,10 @@
 """The Jacobian penalty of a map from x to a K x C table of probabilities (paper 1, Section 4, equation 5).
 
 R(x) = (1/K) sum_i ||J_i(x)||_F^2, with J_i the Jacobian of row i of the table. Three estimators of it:
-  rows   one Rademacher probe per row and state (Algorithm 1): (1/K) sum_i ||J_i^T eps_i||^2, unbiased because E[eps eps^T] = I;
-  joint  one probe over all rows: (1/K) ||sum_i J_i^T eps_i||^2, the same expectation (probes of different rows are independent, so
-         that the cross terms vanish), one product per state instead of K, somewhat more variance;
+  rows   one Rademacher probe per row and state (Algorithm 1): (1/K) sum_i ||J_i^T eps_i||^2, unbiased because
+         E[eps eps^T] = I;
+  joint  one probe over all rows: (1/K) ||sum_i J_i^T eps_i||^2, the same expectation (probes of different rows are
+         independent, so that the cross terms vanish), one product per state instead of K, somewhat more variance;
   exact  the value itself, C products per row: for diagnostics and tests.
 """
 
@@ -46,16 +47,17 @@ def jacobian_penalty(
     """Mean row-wise squared Jacobian norm of `fn` over `inputs` (paper 1, equation 5 and Algorithm 1).
 
     Args:
-        fn: maps one input [d] to a table of probabilities [K, C] (any outputs will do). Where it is a `LinearFirst`, the fast path is
-            taken, which gives the same number from the same key.
-        inputs: a batch of inputs; bfloat16 ones, and bfloat16 parameters of a pytree `fn`, are computed with in float32.
+        fn: maps one input [d] to a table of probabilities [K, C] (any outputs will do). Where it is a `LinearFirst`,
+            the fast path is taken, which gives the same number from the same key.
+        inputs: a batch of inputs; bfloat16 ones, and bfloat16 parameters of a pytree `fn`, are computed with in
+            float32.
         key: draws the probes, and the rows where they are random.
         estimator: rows, joint or exact, as described at the head of this file.
         rows: penalise only this many rows of the table; None for all.
         row_choice: the first `rows` rows, or rows drawn anew for every call (the same ones for all states).
 
-    The result is differentiable with respect to `inputs` and to what `fn` holds. Raises UserError for an unknown estimator or row choice,
-    for inputs that are not [states, d], and for a number of rows outside 1 to K.
+    The result is differentiable with respect to `inputs` and to what `fn` holds. Raises UserError for an unknown
+    estimator or row choice, for inputs that are not [states, d], and for a number of rows outside 1 to K.
     """
     if inputs.ndim != 2 or not inputs.shape[0]:
         raise UserError(f"the penalty needs inputs of shape [states, d] with at least one state, not {inputs.shape}")
@@ -75,15 +77,18 @@ def jacobian_penalty(
 
 
 def sampled_penalty(
-    fn: Table, inputs: Float[Array, "states _"] | Sequence[Float[Array, "states _"]], key: PRNGKeyArray, config: PenaltyConfig
+    fn: Table,
+    inputs: Float[Array, "states _"] | Sequence[Float[Array, "states _"]],
+    key: PRNGKeyArray,
+    config: PenaltyConfig,
 ) -> Penalty:
     """The penalty at a fraction of a batch's states, as `config` says (paper 1, Algorithm 1), without its coefficient.
 
-    `inputs` is [states, d], or several arrays [states, d_i] that stand side by side in x (gathered first and joined after, which
-    spares joining the states that are not sampled). With `config.average` "batch" the mean is over all states, zero at those that were
-    not sampled, as in the authors' code: it multiplies the coefficient by rho.
+    `inputs` is [states, d], or several arrays [states, d_i] that stand side by side in x (gathered first and joined
+    after, which spares joining the states that are not sampled). With `config.average` "batch" the mean is over all
+    states, zero at those that were not sampled, as in the authors' code: it multiplies the coefficient by rho.
     """
-    parts = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    parts = (inputs,) if isinstance(inputs, Array) else tuple(inputs)
     key_states, key_penalty = jax.random.split(key)
     total = parts[0].shape[0]
     states = sample_states(key_states, total, config.rho)
@@ -97,14 +102,14 @@ def sampled_penalty(
 
 
 def sample_states(key: PRNGKeyArray, total: int, rho: float) -> Int[Array, " sampled"]:
-    """Indices of floor(rho * total) of `total` states, at least one, drawn without replacement (Algorithm 1, lines 4 and 5)."""
+    """Indices of floor(rho * total) states of `total`, at least one, without replacement (Algorithm 1, lines 4-5)."""
     # The small addition keeps 0.29 * 100 = 28.999... from losing a state.
     number = max(1, int(rho * total + 1e-9))
     return jax.random.permutation(key, total)[:number]
 
 
 def choose_rows(key: PRNGKeyArray, total: int, rows: int | None, row_choice: str) -> Int[Array, " rows"] | None:
-    """The rows of a table of `total` rows that are penalised: None for all, else indices. Raises UserError as `jacobian_penalty`."""
+    """Which rows of a table of `total` rows are penalised: None for all, else indices; UserError where impossible."""
     if row_choice not in ("first", "random"):
         raise nearest("row choice", row_choice, ("first", "random"))
     if rows is None or rows == total:
@@ -120,7 +125,7 @@ def table_shape(fn: Table, inputs: Float[Array, "states inputs"]) -> tuple[int, 
         return fn.last_kernel.shape[1] // fn.classes, fn.classes
     shape = jax.eval_shape(fn, jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)).shape
     if len(shape) != 2:
-        raise UserError(f"the penalty needs a function from [d] to a table [rows, classes]; this one gives shape {shape}")
+        raise UserError(f"the penalty needs a function from [d] to [rows, classes]; this one gives shape {shape}")
     return shape
 
 
@@ -135,7 +140,8 @@ def row_energies(
     with jax.default_matmul_precision("float32"):
         if isinstance(fn, LinearFirst):
             return fast_row_energies(fn, inputs, probes, rows)
-        return jax.vmap(lambda x, eps: jax.vmap(_energy, (None, None, 0))(fn, x, _spread(fn, x, eps, rows)))(inputs, probes)
+        energies = jax.vmap(_energy, (None, None, 0))
+        return jax.vmap(lambda x, eps: energies(fn, x, _spread(fn, x, eps, rows)))(inputs, probes)
 
 
 def joint_energies(
@@ -169,7 +175,9 @@ def exact_energies(
     return jax.lax.map(one_class, eye).sum(0)
 
 
-def _spread(fn: Callable, x: Array, probe: Float[Array, "rows classes"], rows: Array | None) -> Float[Array, "rows total classes"]:
+def _spread(
+    fn: Callable, x: Float[Array, " inputs"], probe: Float[Array, "rows classes"], rows: Int[Array, " rows"] | None
+) -> Float[Array, "rows total classes"]:
     """One cotangent of the whole table per penalised row: the row's probe there, zeros elsewhere."""
     total = jax.eval_shape(fn, x).shape[0]
     chosen = jnp.arange(total) if rows is None else rows

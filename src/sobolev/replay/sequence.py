@@ -111,17 +111,7 @@ def write_back(replay: Replay, windows: Windows, latents: PyTree, where: Bool[Ar
 
     Where windows overlap, the later one in the batch is kept. Steps that were overwritten since they were sampled are
     left alone, and so is everything where `where` is False (a masked update, without a copy of the buffer)."""
-    environments, capacity = _shape(replay)
-    batch, length = jax.tree.leaves(latents)[0].shape[:2]
-    step = windows.start[:, None] + 1 + jnp.arange(length)[None]
-    later = jnp.arange(batch)[:, None] < jnp.arange(batch)[None]
-    rival = later & (windows.environment[:, None] == windows.environment[None])
-    ahead = step[:, None, :] - windows.start[None, :, None]
-    replaced = jnp.any(rival[:, :, None] & (ahead >= 1) & (ahead <= length), axis=1)
-    keep = ~replaced & (step >= replay.count - capacity) & where & _after(windows.latents)
-    # every dropped step has an out-of-bounds position of its own, so the indices are unique and the result the same
-    # on every device
-    position = jnp.where(keep, step % capacity, capacity + jnp.arange(batch * length).reshape(batch, length))
+    position = _positions(replay, windows, jax.tree.leaves(latents)[0].shape[1], where)
 
     def write(ring, value):
         at = ring.at[windows.environment[:, None], position]
@@ -155,6 +145,22 @@ def _shape(replay: Replay) -> tuple[int, int]:
 
 def _gather(ring, environment, position):
     return ring.at[environment, position].get(mode="promise_in_bounds", wrap_negative_indices=False)
+
+
+def _positions(replay: Replay, windows: Windows, length: int, where) -> Int[Array, "batch length"]:
+    """Where each refreshed step goes in its environment's ring; out of bounds where it is not to be written.
+
+    All are different within an environment (each dropped one has its own), so the order of writing does not matter and
+    the result is the same on every device."""
+    _, capacity = _shape(replay)
+    batch = len(windows.start)
+    step = windows.start[:, None] + 1 + jnp.arange(length)[None]
+    later = jnp.arange(batch)[:, None] < jnp.arange(batch)[None]
+    rival = later & (windows.environment[:, None] == windows.environment[None])
+    ahead = step[:, None, :] - windows.start[None, :, None]
+    replaced = jnp.any(rival[:, :, None] & (ahead >= 1) & (ahead <= length), axis=1)
+    keep = ~replaced & (step >= replay.count - capacity) & where & _after(windows.latents)
+    return jnp.where(keep, step % capacity, capacity + jnp.arange(batch * length).reshape(batch, length))
 
 
 def _after(values: PyTree) -> Bool[Array, ""]:

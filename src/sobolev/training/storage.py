@@ -39,7 +39,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]
         if array.dtype.name not in _DTYPES:
             raise ValueError(f"'{name}' is {array.dtype}, which cannot be saved")
     with _beside(path) as temporary:
-        # safetensors writes the memory as it lies, whatever the strides; order="C" keeps a scalar's shape
+        # older versions write the memory as it lies, whatever the strides; order="C" keeps a scalar's shape
         safetensors.save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary)
         record = {"name": path.name, "size": temporary.stat().st_size, "sha256": _sha256(temporary)}
     return record

@@ -1,0 +1,71 @@
+"""What a run says of itself: before it starts, when it ends, and what would fit this machine better."""
+
+import os
+from pathlib import Path
+
+import jax
+
+from sobolev.training.config import TrainConfig
+from sobolev.training.schedule import Plan
+from sobolev.training.snapshot import Snapshot
+
+STATES_ON_DISK = 3
+"""Two checkpoint slots, and the one being written."""
+
+
+def plan(config: TrainConfig, plan: Plan, run: Path, now: Snapshot) -> list[str]:
+    """What will be done, on which device, and how much memory and disk it takes."""
+    seeds = len(config.seeds)
+    device = jax.devices()[0]
+    where = f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else f"{jax.device_count()} × {device.device_kind}"
+    steps, updates = config.steps, plan.updates_due(plan.total)
+    latents, fixed = size(now.replay.latents), size(now.state) + size(now.carry)
+    memory, disk = size(now.replay), size(now.replay.steps) + STATES_ON_DISK * (latents + fixed)
+    done = plan.env_steps(now.iteration)
+    verb = f"goes on at {done:,} of" if now.iteration else "trains"
+    who = f"seeds {' '.join(map(str, config.seeds))}" if seeds > 1 else f"seed {config.seeds[0]}"
+    ratio = f"{updates:,} updates of {plan.batch}×{plan.length} each"
+    protocol = "" if config.preset == "paper" else f" (preset {config.preset}, not the paper's protocol)"
+    return [
+        f"{config.task} {config.method} {config.size}, {who}: {verb} {steps:,} env steps, {ratio}{protocol}",
+        f"on {where} in {config.agent.precision}; replay {human(memory)}, on disk at most {human(disk)}; run folder {run}",
+    ]
+
+
+def advice(config: TrainConfig) -> str | None:
+    """What to do where a run would take days."""
+    if config.preset != "paper":
+        return None
+    return (
+        "this is the paper's setting, meant for a GPU; on this machine "
+        f"`sobolev train {config.task} --method {config.method} --preset laptop` learns within the hour"
+    )
+
+
+def complete(run: Path, env_steps: int) -> str:
+    """For a run that has nothing left to do."""
+    return f"{run} is complete at {env_steps:,} env steps: a larger --steps goes on, --fresh deletes it and starts again"
+
+
+def finished(run: Path, env_steps: int) -> str:
+    """For a run that has just ended."""
+    return f"complete at {env_steps:,} env steps: sobolev evaluate {run}"
+
+
+def interrupted(run: Path, env_steps: int) -> str:
+    """For a run that a signal ended."""
+    return f"saved at {env_steps:,} env steps in {run}: the same command goes on"
+
+
+def size(tree: object) -> int:
+    """Bytes of a pytree's arrays."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+def human(size: int) -> str:
+    """Bytes as a person reads them."""
+    for unit in ("B", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000  # pyright: ignore[reportAssignmentType]
+    return f"{size:.1f} GB"

@@ -1,0 +1,191 @@
+"""The training loop: act, send, learn, receive; nothing in it depends on the clock but when it saves and speaks."""
+
+import contextlib
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from sobolev.dreamer.agent import Dreamer, Report
+from sobolev.envs import VectorEnv, Workers, worker_count
+from sobolev.errors import UserError
+from sobolev.training import announce, snapshot
+from sobolev.training.checkpoint import Checkpoints
+from sobolev.training.config import TrainConfig
+from sobolev.training.evaluation import DURING_TRAINING, play
+from sobolev.training.metrics import RunLog
+from sobolev.training.program import Program
+from sobolev.training.progress import Progress
+from sobolev.training.schedule import Plan
+from sobolev.training.signals import Interruption
+from sobolev.training.snapshot import Snapshot
+from sobolev.training.storage import write_arrays
+from sobolev.training.trees import flatten
+
+
+def train(config: TrainConfig, run: Path) -> int:
+    """Trains a resolved config in its folder, from its newest whole checkpoint if it has one.
+
+    Returns 0 where the run is complete, 128 + the signal's number where a signal ended it (after saving). Raises UserError
+    where it cannot go on: no room, a checkpoint that does not fit, a non-finite update (whose batch is then in RUN/failure).
+    """
+    plan, checkpoints = Plan.of(config), Checkpoints(run / "checkpoint")
+    loaded = checkpoints.load()
+    for note in loaded.notes if loaded else ():
+        print(f"{run}: {note}", flush=True)
+    if loaded and loaded.iteration >= plan.total:
+        print(announce.complete(run, plan.env_steps(loaded.iteration)), flush=True)
+        return 0
+    with Interruption() as interruption, _environments(config) as (envs, evaluation):
+        program = Program(Dreamer(config.agent, envs.spaces), config.seeds)
+        if loaded:
+            now = snapshot.restore(loaded, program, envs, plan.capacity)
+        else:
+            now = snapshot.begin(program, envs, plan.capacity)
+        for line in announce.plan(config, plan, run, now):
+            print(line, flush=True)
+        log = RunLog(
+            run,
+            config.task,
+            config.method,
+            config.seeds,
+            tensorboard=config.log.tensorboard,
+            wandb=config.log.wandb,
+            state=loaded.meta["log"] if loaded else None,
+        )
+        del loaded
+        label = f"{config.task} {config.method}"
+        with contextlib.closing(log), Progress(label, config.steps, advice=announce.advice(config)) as progress:
+            training = Training(config, plan, run, program, envs, evaluation, checkpoints, log, progress, now)
+            return training.run_to_end(interruption)
+
+
+@contextlib.contextmanager
+def _environments(config: TrainConfig) -> Iterator[tuple[VectorEnv, VectorEnv | None]]:
+    """Training and evaluation environments of all seeds, in the same few processes."""
+    with Workers(worker_count(config.env, len(config.seeds) * config.env.number)) as workers:
+        envs = VectorEnv(workers, config.task, config.env.repeat, config.seeds, config.env.number, 0)
+        episodes, evaluation = config.evaluation.episodes, None
+        if episodes:
+            evaluation = VectorEnv(workers, config.task, config.env.repeat, config.seeds, episodes, DURING_TRAINING)
+        yield envs, evaluation
+
+
+@dataclass
+class Training:
+    """A run in progress."""
+
+    config: TrainConfig
+    plan: Plan
+    folder: Path
+    program: Program
+    envs: VectorEnv
+    evaluation: VectorEnv | None
+    checkpoints: Checkpoints
+    log: RunLog
+    progress: Progress
+    now: Snapshot
+    reports: list[Report] = field(default_factory=list)
+    """of the updates since metrics were last written"""
+
+    def run_to_end(self, interruption: Interruption) -> int:
+        """Iterates until the plan is done or a signal comes; saves at the end in either case."""
+        self.progress.update(self.plan.env_steps(self.now.iteration), self.now.updates)
+        if self.now.iteration == 0:
+            self.evaluate()
+        saved = time.monotonic()
+        while self.now.iteration < self.plan.total and interruption.signal_number is None:
+            self.iterate()
+            if time.monotonic() - saved > 60 * self.config.checkpoint.minutes:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+        env_steps = self.plan.env_steps(self.now.iteration)
+        if self.now.iteration >= self.plan.total:
+            self.progress.say(announce.finished(self.folder, env_steps))
+            return 0
+        self.progress.say(announce.interrupted(self.folder, env_steps))
+        return 128 + (interruption.signal_number or 0)
+
+    def iterate(self) -> None:
+        """One agent step of every environment, and the updates that are due for the steps before it."""
+        now, before = self.now, self.now.updates
+        action, now.carry, now.replay = self.program.step(
+            now.state, now.carry, now.replay, now.transition, now.iteration
+        )
+        self.envs.send(action)
+        now.iteration += 1
+        for _ in range(self.plan.updates_due(now.iteration) - before):
+            now.state, now.replay, report = self.program.learn(now.state, now.replay, now.updates)
+            now.updates += 1
+            self.reports.append(report)
+        self.check_finite(now.updates - before)
+        ended = now.transition["last"]
+        now.transition = self.envs.receive()
+        self.count_episodes(ended)
+        env_steps = self.plan.env_steps(now.iteration)
+        if env_steps // self.config.log.every > self.plan.env_steps(now.iteration - 1) // self.config.log.every:
+            self.write_metrics(env_steps)
+        self.evaluate()
+        self.progress.update(env_steps, now.updates)
+
+    def count_episodes(self, ended: np.ndarray) -> None:
+        """Adds the new rewards to the running episodes and logs those that end; `ended`: streams that began anew."""
+        now = self.now
+        now.returns[ended], now.lengths[ended] = 0.0, 0
+        now.returns += now.transition["reward"]
+        now.lengths += 1
+        for s, e in np.argwhere(now.transition["last"]):
+            value, seed = float(now.returns[s, e]), self.config.seeds[s]
+            self.log.episode(self.plan.env_steps(now.iteration), seed, value, int(now.lengths[s, e]))
+            self.progress.values["train_return"] = value
+
+    def write_metrics(self, env_steps: int) -> None:
+        """Logs the means of all updates since the last time, for each seed."""
+        if not self.reports:
+            return
+        names = list(self.reports[0].metrics)
+        stacked = [np.stack([np.asarray(report.metrics[name]) for report in self.reports]) for name in names]
+        means = {name: values.mean(0) for name, values in zip(names, stacked, strict=True)}
+        self.reports.clear()
+        self.log.write(env_steps, means | {"updates": self.now.updates})
+        shown = {"penalty": "penalty/posterior", "coefficient": "penalty/posterior_lambda"}
+        self.progress.values |= {key: float(means[name].mean()) for key, name in shown.items() if name in means}
+
+    def evaluate(self) -> None:
+        """Plays evaluation episodes where they are due; draws nothing from the random streams of training."""
+        number = self.plan.evaluation_due(self.now.iteration)
+        if number is None or self.evaluation is None:
+            return
+        returns = play(self.program, self.now.state, self.evaluation, number)
+        env_steps = self.plan.env_steps(self.now.iteration)
+        for seed, found in zip(self.config.seeds, returns, strict=True):
+            self.log.score(env_steps, seed, found.tolist())
+        self.progress.evaluated(env_steps, self.config.seeds, returns.tolist())
+
+    def save(self) -> None:
+        """Writes a checkpoint."""
+        meta = {"log": self.log.state(), "env_steps": self.plan.env_steps(self.now.iteration), "jax": jax.__version__}
+        snapshot.save(self.checkpoints, self.now, self.envs, meta | {"python": platform.python_version()})
+
+    def check_finite(self, updates: int) -> None:
+        """Stops at a non-finite update: raises UserError, with the batch of that update written to RUN/failure."""
+        for back in range(updates, 0, -1):
+            finite = np.asarray(self.reports[-back].finite)
+            if finite.all():
+                continue
+            index, update = int(np.argmin(finite)), self.now.updates - back
+            tree: Any = jax.tree.map(lambda leaf: leaf[index], (self.reports[-back].batch, self.reports[-back].metrics))
+            folder = self.folder / "failure"
+            folder.mkdir(exist_ok=True)
+            file = f"seed-{self.config.seeds[index]}-update-{update}.safetensors"
+            write_arrays(folder / file, flatten(tree))
+            raise UserError(
+                f"update {update} of seed {self.config.seeds[index]} was not finite: its batch is in {folder / file}, "
+                "the last checkpoint is kept; a smaller --optimizer.learning-rate is the usual cure"
+            )

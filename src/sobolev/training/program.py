@@ -1,0 +1,118 @@
+"""The compiled functions of a run: every seed's agent in one program, along a leading seed axis.
+
+Seeds never meet: each has its own state, replay rows and random keys. Keys are derived from the seed and a counter, so
+nothing random has to be carried along. Replay's counters are the same for all seeds and stay scalars (see `replay`).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from sobolev import replay as memory
+from sobolev.dreamer.agent import Carry, Dreamer, Report, State
+from sobolev.envs import Transition
+from sobolev.replay import Replay
+
+PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3}
+"""Random streams of a seed, apart from each other."""
+
+
+class Program:
+    """What a run computes on its device. Leaves of state and carry are [seeds, …]."""
+
+    def __init__(self, agent: Dreamer, seeds: Sequence[int]):
+        self.agent, self.seeds = agent, tuple(seeds)
+        self._axes: Any = None
+        self._learn = jax.jit(self._learn_all, donate_argnums=(0, 1))
+        self._step = jax.jit(self._step_all, donate_argnums=(1, 2))
+        self._act = jax.jit(self._act_all, donate_argnums=(1,), static_argnums=(5,))
+
+    def initial_state(self) -> State:
+        """Fresh agents. Each seed's is made alone, so that its bits do not depend on the company."""
+        initial = jax.jit(lambda seed: self.agent.init(_key(seed, "initial")))
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[initial(seed) for seed in self.seeds])
+
+    def initial_carry(self, environments: int) -> Carry:
+        """The policies' memory before the first step."""
+        carry = self.agent.initial_carry(environments)
+        return jax.tree.map(lambda leaf: jnp.tile(leaf, (len(self.seeds), *[1] * leaf.ndim)), carry)
+
+    def initial_replay(self, environments: int, capacity: int) -> Replay:
+        """An empty replay of `capacity` steps for each environment of each seed."""
+        spaces, flag = self.agent.spaces, jax.ShapeDtypeStruct((), jnp.bool_)
+        step = {
+            "observation": {k: jax.ShapeDtypeStruct(spec.shape, jnp.dtype(spec.dtype)) for k, spec in spaces.observation},
+            "action": jax.ShapeDtypeStruct((spaces.action,), jnp.float32),
+            "reward": jax.ShapeDtypeStruct((), jnp.float32),
+            **dict.fromkeys(("first", "last", "terminal"), flag),
+        }
+        return memory.create(step, self.agent.extras(), environments, capacity, seeds=len(self.seeds))
+
+    def step(
+        self, state: State, carry: Carry, replay: Replay, transition: Transition, iteration: int
+    ) -> tuple[np.ndarray, Carry, Replay]:
+        """Chooses actions [S, E, A] for a transition and adds both to replay. Carry and replay are donated."""
+        action, carry, replay = self._step(state, carry, replay, transition, np.int32(iteration))
+        return np.asarray(action), carry, replay
+
+    def act(
+        self, state: State, carry: Carry, transition: Transition, purpose: str, counters: tuple[int, int]
+    ) -> tuple[np.ndarray, Carry]:
+        """Chooses actions [S, E, A] without learning from them; `counters` number the episode and the step."""
+        action, carry = self._act(state, carry, transition, *map(np.int32, counters), purpose)
+        return np.asarray(action), carry
+
+    def learn(self, state: State, replay: Replay, update: int) -> tuple[State, Replay, Report]:
+        """The update of that number, for all seeds. State and replay are donated."""
+        return self._learn(state, replay, np.int32(update))
+
+    def _step_all(self, state, carry, replay, transition, iteration):
+        keys = self._keys("act", iteration)
+        action, carry, extras = self._over_seeds(partial(self.agent.act, mode="train"))(state, carry, transition, keys)
+        step = {**transition, "action": action}
+        axes = memory.replay_axes(replay)
+        return action, carry, jax.vmap(memory.add, (axes, 0, 0), axes)(replay, step, extras)
+
+    def _act_all(self, state, carry, transition, episode, step, purpose):
+        keys = jax.vmap(jax.random.fold_in, (0, None))(self._keys(purpose, episode), step)
+        action, carry, _ = self._over_seeds(partial(self.agent.act, mode="evaluate"))(state, carry, transition, keys)
+        return action, carry
+
+    def _learn_all(self, state, replay, update):
+        axes = memory.replay_axes(replay)
+        return self._over_seeds(self.agent.learn, (0, axes, 0), (0, axes, 0))(state, replay, self._keys("learn", update))
+
+    def _keys(self, purpose: str, counter: Array) -> Array:
+        keys = jnp.stack([_key(jnp.uint32(seed), purpose) for seed in self.seeds])
+        return jax.vmap(jax.random.fold_in, (0, None))(keys, counter)
+
+    def _over_seeds(self, function: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable:
+        """`function` along the seed axis; a single seed runs without that axis, which costs XLA many layouts."""
+        if len(self.seeds) > 1:
+            return jax.vmap(function, in_axes, out_axes)
+
+        def alone(*arguments: PyTree) -> PyTree:
+            results = function(*_map_axes(lambda leaf: leaf[0], arguments, in_axes))
+            return _map_axes(lambda leaf: leaf[None], results, out_axes)
+
+        return alone
+
+
+def _map_axes(change: Callable, trees: tuple, axes: Any) -> tuple:
+    """Applies `change` to the leaves whose entry in `axes` (a prefix tree, or 0 for all) is 0."""
+    axes = (axes,) * len(trees) if axes == 0 else axes
+    return tuple(
+        jax.tree.map(lambda a, sub: sub if a is None else jax.tree.map(change, sub), axis, tree, is_leaf=lambda x: x is None)
+        for axis, tree in zip(axes, trees, strict=True)
+    )
+
+
+def _key(seed: Any, purpose: str) -> Array:
+    return jax.random.fold_in(jax.random.key(seed), PURPOSES[purpose])
+
+

@@ -1,0 +1,62 @@
+"""How much is done when: iterations, replay capacity and updates due. Plain integers, nothing of the clock."""
+
+from dataclasses import dataclass
+
+from sobolev.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The arithmetic of a resolved config; one iteration is one agent step of every environment."""
+
+    environments: int
+    repeat: int
+    batch: int
+    length: int
+    train_ratio: float
+    total: int
+    """iterations until the run is complete"""
+    capacity: int
+    """steps that replay keeps of each environment"""
+    evaluate_every: int
+    """env steps between evaluations, 0 for none"""
+
+    @staticmethod
+    def of(config: TrainConfig) -> "Plan":
+        """The plan of a resolved config."""
+        number, repeat = config.env.number, config.env.repeat or 1
+        total = -(-config.steps // (number * repeat))
+        batch, length = config.agent.batch_size, config.agent.batch_length
+        evaluation = config.evaluation
+        return Plan(
+            environments=number,
+            repeat=repeat,
+            batch=batch,
+            length=length,
+            train_ratio=config.agent.train_ratio,
+            total=total,
+            capacity=max(length + 1, min(config.replay.capacity // number, total)),
+            evaluate_every=evaluation.every if evaluation.episodes else 0,
+        )
+
+    def env_steps(self, iteration: int) -> int:
+        """Env steps of one seed after so many iterations."""
+        return iteration * self.environments * self.repeat
+
+    @property
+    def warmup(self) -> int:
+        """Iterations until replay holds batch × length windows: training starts there, without a backlog."""
+        return self.length + -(-self.batch * self.length // self.environments)
+
+    def updates_due(self, iteration: int) -> int:
+        """Updates that should have been made when replay holds the steps of so many iterations."""
+        agent_steps = max(0, iteration - self.warmup) * self.environments
+        return int(self.train_ratio * agent_steps / (self.batch * self.length))
+
+    def evaluation_due(self, iteration: int) -> int | None:
+        """The number of the evaluation that follows this iteration, if one does: 0 before training, then every so often."""
+        if not self.evaluate_every:
+            return None
+        number = self.env_steps(iteration) // self.evaluate_every
+        before = self.env_steps(iteration - 1) // self.evaluate_every if iteration else -1
+        return number if number > before else None

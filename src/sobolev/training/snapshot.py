@@ -1,0 +1,118 @@
+"""Everything that changes in a run, and how it becomes a checkpoint and comes back from one."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sobolev.dreamer.agent import Carry, State
+from sobolev.envs import Transition, VectorEnv
+from sobolev.errors import UserError
+from sobolev.replay import Replay, read_ring, write_ring
+from sobolev.training.checkpoint import Checkpoints, Loaded
+from sobolev.training.program import Program
+from sobolev.training.trees import flatten, unflatten
+
+SEED_RING = 2
+"""The axis of time in a replay buffer [seeds, environments, capacity, …]."""
+
+
+@dataclass
+class Snapshot:
+    """A run between two iterations. The environments' own state is their records (see `VectorEnv`)."""
+
+    iteration: int
+    updates: int
+    state: State
+    carry: Carry
+    replay: Replay
+    transition: Transition
+    returns: np.ndarray
+    """returns so far of the running episodes, float64[seeds, environments]"""
+    lengths: np.ndarray
+    """their agent steps"""
+
+
+def begin(program: Program, envs: VectorEnv, capacity: int) -> Snapshot:
+    """A run that has done nothing: fresh agents, empty replay, first observations."""
+    transition, (_, number) = envs.reset(0), envs.shape
+    return Snapshot(
+        iteration=0,
+        updates=0,
+        state=program.initial_state(),
+        carry=program.initial_carry(number),
+        replay=program.initial_replay(number, capacity),
+        transition=transition,
+        returns=np.zeros(envs.shape),
+        lengths=np.zeros(envs.shape, np.int64),
+    )
+
+
+def save(checkpoints: Checkpoints, snapshot: Snapshot, envs: VectorEnv, meta: dict[str, Any]) -> None:
+    """Writes a checkpoint: steps of replay since the last one are appended, all else is written whole.
+
+    Raises UserError where the disk has no room.
+    """
+    replay, count = snapshot.replay, snapshot.iteration
+    capacity = replay.steps["first"].shape[SEED_RING]
+    oldest = max(0, count - capacity)
+    latents = read_ring(replay.latents, oldest, count, SEED_RING)
+    tree = {
+        "agent": snapshot.state,
+        "carry": snapshot.carry,
+        "latents": latents,
+        "taken": replay.taken,
+        "transition": snapshot.transition,
+        "records": envs.records(),
+        "returns": snapshot.returns,
+        "lengths": snapshot.lengths,
+    }
+    steps = read_ring(replay.steps, checkpoints.next_step(oldest), count, SEED_RING)
+    meta = meta | {"updates": snapshot.updates}
+    checkpoints.save(snapshot.iteration, flatten(tree), flatten(steps), meta, keep_from=oldest)
+
+
+def restore(loaded: Loaded, program: Program, envs: VectorEnv, capacity: int) -> Snapshot:
+    """The run as it was at a checkpoint, bit for bit; replay may have become longer since.
+
+    Raises UserError where the checkpoint does not fit the program, or an environment is not deterministic.
+    """
+    count, arrays = loaded.iteration, loaded.state
+    seeds, number = envs.shape
+    replay = program.initial_replay(number, capacity)
+    oldest = max(0, count - capacity)
+    if loaded.growing_from > oldest:
+        raise UserError(f"the checkpoint holds steps from {loaded.growing_from} on, but {oldest} is needed")
+    held = jax.tree.map(
+        lambda ring: np.zeros((count - oldest, seeds, number, *ring.shape[3:]), ring.dtype), replay.latents
+    )
+    like = {
+        "agent": jax.eval_shape(program.initial_state),
+        "carry": jax.eval_shape(lambda: program.initial_carry(number)),
+        "latents": held,
+        "taken": replay.taken,
+        "transition": envs.reset(0),
+        "returns": np.zeros(envs.shape),
+        "lengths": np.zeros(envs.shape, np.int64),
+    }
+    records = {name.removeprefix("records/"): x for name, x in arrays.items() if name.startswith("records/")}
+    tree = unflatten(like, {name: x for name, x in arrays.items() if not name.startswith("records/")})
+    steps = unflatten(
+        jax.tree.map(lambda ring: np.zeros((loaded.growing_to - loaded.growing_from, *ring.shape[:2], *ring.shape[3:]), ring.dtype), replay.steps),
+        loaded.growing,
+    )
+    steps = jax.tree.map(lambda x: x[oldest - loaded.growing_from :], steps)
+    replay = dataclasses.replace(
+        replay,
+        steps=write_ring(replay.steps, steps, oldest, SEED_RING),
+        latents=write_ring(replay.latents, tree["latents"], oldest, SEED_RING),
+        count=jnp.asarray(count, jnp.int32),
+        taken=tree["taken"],
+    )
+    transition: Any = envs.restore(records, tree["transition"])  # pyright: ignore[reportArgumentType]
+    return Snapshot(
+        count, loaded.meta["updates"], tree["agent"], tree["carry"], replay, transition, tree["returns"], tree["lengths"]
+    )

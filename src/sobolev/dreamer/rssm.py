@@ -33,7 +33,7 @@ class LatentTable(eqx.Module):
         output = Linear.init(last, config.hidden, config.rows * config.classes)
         return LatentTable(hidden, output, config.classes, config.unimix)
 
-    def __call__(self, *parts: Float[Array, " part"]) -> Float[Array, "rows classes"]:
+    def __call__(self, *parts: Float[Array, " _"]) -> Float[Array, "rows classes"]:
         """Probabilities (uniform mixture included), float32, given the concatenation of `parts`."""
         return self.finish(self.layers[0].linear(*parts))
 

@@ -39,7 +39,7 @@ class Linear(eqx.Module):
         """A layer with zero bias; `scale` multiplies the initial kernel (0 for heads that must start at zero)."""
         return Linear(initial_kernel(key, (inputs, outputs), inputs, scale), jnp.zeros(outputs))
 
-    def __call__(self, *parts: Float[Array, " part"]) -> Float[Array, " outputs"]:
+    def __call__(self, *parts: Float[Array, " _"]) -> Float[Array, " outputs"]:
         """Maps the concatenation of `parts`, without building it: one product per part, summed."""
         y, row = self.bias, 0
         for part in parts:
@@ -102,7 +102,7 @@ class Hidden(eqx.Module):
         """A layer of `outputs` units."""
         return Hidden(Linear.init(key, inputs, outputs), Norm.init(outputs))
 
-    def __call__(self, *parts: Float[Array, " part"]) -> Float[Array, " outputs"]:
+    def __call__(self, *parts: Float[Array, " _"]) -> Float[Array, " outputs"]:
         """Maps the concatenation of `parts`."""
         return self.activate(self.linear(*parts))
 
@@ -122,7 +122,7 @@ class MLP(eqx.Module):
         keys = jax.random.split(key, layers)
         return MLP(tuple(Hidden.init(k, units if i else inputs, units) for i, k in enumerate(keys)))
 
-    def __call__(self, *parts: Float[Array, " part"]) -> Float[Array, " units"]:
+    def __call__(self, *parts: Float[Array, " _"]) -> Float[Array, " units"]:
         """Maps the concatenation of `parts`."""
         x = self.layers[0](*parts)
         for layer in self.layers[1:]:
@@ -142,6 +142,6 @@ class Head(eqx.Module):
         hidden, output = jax.random.split(key)
         return Head(MLP.init(hidden, inputs, units, layers), Linear.init(output, units, outputs, scale))
 
-    def __call__(self, *parts: Float[Array, " part"]) -> Float[Array, " outputs"]:
+    def __call__(self, *parts: Float[Array, " _"]) -> Float[Array, " outputs"]:
         """Maps the concatenation of `parts`."""
         return self.output(self.mlp(*parts)).astype(jnp.float32)

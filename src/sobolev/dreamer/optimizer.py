@@ -26,12 +26,18 @@ def adaptive_clip(clip: float, floor: float = 1e-3) -> optax.GradientTransformat
 
 def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     """The chain as one gradient transformation, to be applied with `optax.apply_updates`."""
-    return optax.chain(
+    chain = optax.chain(
         adaptive_clip(config.clip),
         optax.scale_by_rms(config.beta2, config.eps, eps_in_sqrt=False, bias_correction=True),
         optax.ema(config.beta1, debias=True),
         optax.scale_by_schedule(lambda update: -learning_rate(config, update)),
     )
+
+    def update(updates, state, params=None):
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+            return chain.update(updates, state, params)
+
+    return optax.GradientTransformation(chain.init, update)
 
 
 def learning_rate(config: OptimizerConfig, update: Int[Array, ""]) -> Float[Array, ""]:

@@ -9,6 +9,7 @@ TASK ?= cartpole-swingup
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	$(BIN)/python -c 'import dm_control' 2>/dev/null || $(BIN)/python -m pip install --quiet --no-deps dm_control --constraint constraints.txt
 	touch $@
 
 test: $(VENV)/.ready

@@ -110,6 +110,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 def test_a_failed_start_leaves_nothing_behind(tmp_path: Path, keep: bool) -> None:
     run = tmp_path / "run"
     with pytest.raises(UserError, match="no room"), opened(config(run=run)):
+        (run / "scores.json").write_text("[]")
         (run / "metrics.jsonl").write_text("{}\n" if keep else "")
         raise UserError("no room")
     assert run.exists() == keep

@@ -1,5 +1,6 @@
 """`sobolev doctor`: check this machine; each line says ok, or what to do."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -121,7 +122,10 @@ def numeric_error() -> float:
 
 
 def check_physics() -> Line:
-    """MuJoCo and dm_control: one step of a real task."""
+    """MuJoCo and dm_control: a real task resets."""
+    if importlib.util.find_spec("dm_control") is None:
+        advice = "pip install --no-deps dm_control (a part that it does not need here has no wheels for this Python)"
+        return Line("physics", "dm_control is not installed", "BROKEN", advice)
     from sobolev.envs import make
 
     environment = make("cartpole-swingup", 2)

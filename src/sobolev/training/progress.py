@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -92,7 +92,7 @@ class Progress:
         """
         self.label, self.total, self.advice, self.clock = label, total, advice, clock
         self.output = output or Console(file=sys.stdout, soft_wrap=True, highlight=False, markup=False, emoji=False)
-        bar = bar or Console(stderr=True, highlight=False)
+        self.console = bar = bar or Console(stderr=True, highlight=False)
         self.speed, self.steps, self.shown, self.told = Speed(clock), 0, -1.0, False
         self.live = Live(console=bar, auto_refresh=False, transient=True) if bar.is_terminal else None
         self.values: dict[str, float | None] = {}
@@ -152,16 +152,17 @@ class Progress:
 
     def _bar(self) -> Table:
         rates, left = self.speed.rates(), self.speed.remaining(self.total - self.steps)
-        parts = [f"{self.steps:,}/{self.total:,} env steps"]
+        parts = [f"{self.steps / max(self.total, 1):.0%}", f"{self.steps:,}/{self.total:,} env steps"]
         if rates is not None and self.speed.training:
             parts.append(f"{rates[1]:.1f} updates/s")
         if left is not None:
             parts.append(f"{duration(left)} left")
         names = {"train_return": "return", "score": "evaluation", "penalty": "penalty", "coefficient": "λ"}
         parts += [f"{name} {self.values[key]:.4g}" for key, name in names.items() if self.values.get(key) is not None]
+        text = Text(" · ".join(parts), no_wrap=True, overflow="ellipsis")
         line = Table.grid(padding=(0, 1))
-        for _ in range(3):
-            line.add_column(no_wrap=True)
-        bar = ProgressBar(self.total, self.steps, width=20)
-        line.add_row(Text(self.label, style="bold"), bar, Text(" · ".join(parts)))
+        cells: list[RenderableType] = [Text(self.label, style="bold", no_wrap=True), text]
+        if self.console.width >= text.cell_len + len(self.label) + 23:  # on a narrow terminal the numbers come first
+            cells.insert(1, ProgressBar(self.total, self.steps, width=20))
+        line.add_row(*cells)
         return line

@@ -147,6 +147,7 @@ def _empty(run: Path) -> None:
 
 
 def _kept(run: Path) -> bool:
-    """Whether a run has anything worth keeping: a file with content that is neither config nor event file."""
-    files = [path for path in run.rglob("*") if path.is_file() and path.name not in ("config.json", "lock")]
+    """Whether a run has anything worth keeping: metrics, a checkpoint, or what a failure left."""
+    made_at_once = ("config.json", "lock", "scores.json", "train_scores.json")
+    files = [path for path in run.rglob("*") if path.is_file() and path.name not in made_at_once]
     return any(path.stat().st_size > 0 for path in files if "tensorboard" not in path.parts)

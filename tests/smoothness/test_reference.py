@@ -34,7 +34,7 @@ def build(data, kind, make_reference_network):
 def test_row_energies(case, form):
     kind, data, network, inputs, probes = case
     fn = network if form == "fast" else lambda x: probability_table(network, x)
-    rows = row_energies(fn, inputs, probes)
+    rows = jax.jit(lambda inputs, probes: row_energies(fn, inputs, probes))(inputs, probes)
     close(rows, data[f"outputs/{kind}_rows"])
     close(rows.mean(), data[f"outputs/{kind}_penalty"])
 
@@ -43,7 +43,7 @@ def test_row_energies(case, form):
 def test_exact_energies(case, form):
     kind, data, network, inputs, _ = case
     fn = network if form == "fast" else lambda x: probability_table(network, x)
-    close(exact_energies(fn, inputs), data[f"outputs/{kind}_frobenius_rows"])
+    close(jax.jit(lambda inputs: exact_energies(fn, inputs))(inputs), data[f"outputs/{kind}_frobenius_rows"])
 
 
 @pytest.mark.parametrize("form", ["fast", "general"])
@@ -54,7 +54,7 @@ def test_gradients(case, form):
         fn = network if form == "fast" else lambda x: probability_table(network, x)
         return row_energies(fn, inputs, probes).mean()
 
-    by_network, by_inputs = jax.grad(value, argnums=(0, 1))(network, inputs)
+    by_network, by_inputs = jax.jit(jax.grad(value, argnums=(0, 1)))(network, inputs)
     name, logits = KINDS[kind]
     found = {f"{logits}/kernel": by_network.last_kernel, f"{logits}/bias": by_network.last_bias}
     found |= {f"{name}0/kernel": by_network.first_kernel, f"{name}0/bias": by_network.first_bias}

@@ -1,0 +1,197 @@
+"""Finite-difference smoothing of transition laws in finite MDPs embedded in R^d (paper 1, Section 3.1).
+
+The estimator minimises, over transition laws P, minus the log-likelihood of the counts plus lambda times equation (1),
+
+    L_FD(P) = sum_a sum_s sum_{k near s} ||P(. | k, a) - P(. | s, a)||^2 / ||e(k) - e(s)||^2,
+
+which is convex, separates over actions, and is solved to a certified gap. Everything is numpy in float64.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from sobolev.errors import UserError
+
+
+@dataclass(frozen=True)
+class EmbeddedMDP:
+    """A finite MDP whose states have coordinates."""
+
+    embedding: Float[np.ndarray, "states dimensions"]
+    """e(s)"""
+    transitions: Float[np.ndarray, "states actions states"]
+    """P(s' | s, a)"""
+
+
+class Estimate(NamedTuple):
+    """The estimator's answer."""
+
+    transitions: Float[np.ndarray, "states actions states"]
+    """P(s' | s, a), every entry positive, every row summing to 1"""
+    gap: float
+    """upper bound on the objective's distance from its minimum"""
+
+
+def grid_mdp(
+    side: int, dimensions: int, actions: int, rng: np.random.Generator, *, width: float = 0.1, jump: float = 0.0
+) -> EmbeddedMDP:
+    """States on a grid of side^dimensions points in [0, 1]^d; an action moves them along a smooth random field.
+
+    P(s' | s, a) is proportional to exp(-||e(s') - m_a(e(s))||^2 / (2 width^2)), m_a(x) = x + a displacement of a few random
+    waves, at most 0.3 long. A positive `jump` breaks the law along the first coordinate: beyond 1/2, the
+    displacement is shifted by `jump` along that coordinate, towards 0, so that near states on both sides differ.
+    """
+    axes = np.meshgrid(*[np.linspace(0, 1, side)] * dimensions, indexing="ij")
+    points = np.stack(axes, -1).reshape(-1, dimensions)
+    waves = rng.normal(0, 2, (actions, 4, dimensions))
+    phases = rng.uniform(0, 2 * np.pi, (actions, 4))
+    directions = rng.uniform(-1, 1, (actions, 4, dimensions)) * 0.3 / (4 * np.sqrt(dimensions))
+    moves = np.einsum("awd,saw->sad", directions, np.sin(np.einsum("sd,awd->saw", points, waves) + phases))
+    moves[points[:, 0] > 0.5, :, 0] -= jump
+    targets = np.clip(points[:, None] + moves, 0, 1)
+    squares = np.square(targets[:, :, None] - points).sum(-1)
+    weights = np.exp(-squares / (2 * width**2)) + 1e-12
+    return EmbeddedMDP(points, weights / weights.sum(-1, keepdims=True))
+
+
+def sample_counts(
+    mdp: EmbeddedMDP, number: int, rng: np.random.Generator
+) -> Float[np.ndarray, "states actions states"]:
+    """N(s, a, s') of `number` transitions, states and actions uniform and independent."""
+    states, actions, _ = mdp.transitions.shape
+    visits = rng.multinomial(number, np.full(states * actions, 1 / (states * actions)))
+    rows = mdp.transitions.reshape(states * actions, states)
+    return rng.multinomial(visits, rows).reshape(mdp.transitions.shape).astype(np.float64)
+
+
+def laplacian(embedding: Float[np.ndarray, "states dimensions"], epsilon: float) -> Float[np.ndarray, "states states"]:
+    """Graph Laplacian of the epsilon-neighbourhoods, weights 1 / distance^2, so that L_FD = 2 sum_a tr(P_a^T L P_a).
+
+    Raises UserError where two states share a place, whose finite difference has no value.
+    """
+    distances = np.linalg.norm(embedding[:, None] - embedding[None], axis=-1)
+    others = ~np.eye(len(embedding), dtype=bool)
+    if (distances[others] == 0).any():
+        raise UserError("two states have the same embedding: finite differences need distinct ones")
+    near = others & (distances <= epsilon)
+    weights = np.where(near, 1 / np.square(np.where(near, distances, 1)), 0)
+    return np.diag(weights.sum(1)) - weights
+
+
+def finite_difference_loss(
+    transitions: Float[np.ndarray, "states actions states"],
+    embedding: Float[np.ndarray, "states dimensions"],
+    epsilon: float,
+) -> float:
+    """L_FD of equation (1)."""
+    return 2 * float(np.einsum("sat,sk,kat->", transitions, laplacian(embedding, epsilon), transitions))
+
+
+def likelihood_loss(
+    transitions: Float[np.ndarray, "states actions states"], counts: Shaped[np.ndarray, "states actions states"]
+) -> float:
+    """L_MLE: minus the log-likelihood of the counts."""
+    return -float(np.sum(np.where(counts > 0, counts * np.log(np.maximum(transitions, 1e-300)), 0)))
+
+
+def total_variation(
+    found: Float[np.ndarray, "states actions states"], true: Float[np.ndarray, "states actions states"]
+) -> float:
+    """Mean over states and actions of half the sum of absolute differences, in [0, 1]."""
+    return float(np.abs(found - true).sum(-1).mean() / 2)
+
+
+def estimate(
+    counts: Shaped[np.ndarray, "states actions states"],
+    embedding: Float[np.ndarray, "states dimensions"],
+    epsilon: float,
+    strength: float,
+    *,
+    tolerance: float = 1e-8,
+) -> Estimate:
+    """argmin_P L_MLE(P) + strength * L_FD(P) over transition laws (Section 3.1), to `tolerance` of max(1, transitions).
+
+    Where the minimum is not unique (no counts, and no neighbour that has any), the answer is the most central one:
+    uniform. Raises UserError for negative counts or strength, or where the solver stalls.
+    """
+    if strength < 0 or (counts < 0).any():
+        raise UserError("counts and the strength of the smoothing must be at least 0")
+    coupling = 4 * strength * laplacian(embedding, epsilon)
+    solved = [_solve(counts[:, action].astype(np.float64), coupling, tolerance) for action in range(counts.shape[1])]
+    return Estimate(np.stack([law for law, _ in solved], 1), sum(gap for _, gap in solved))
+
+
+def error_curve(
+    mdp: EmbeddedMDP, numbers: list[int], strengths: list[float], epsilons: list[float], seed: int
+) -> Float[np.ndarray, "numbers strengths epsilons"]:
+    """Total-variation error of the estimate against the number of transitions, one growing dataset per seed."""
+    rng = np.random.default_rng(seed)
+    counts, had = np.zeros_like(mdp.transitions), 0
+    errors = np.zeros((len(numbers), len(strengths), len(epsilons)))
+    for i, number in enumerate(numbers):
+        counts, had = counts + sample_counts(mdp, number - had, rng), number
+        for j, strength in enumerate(strengths):
+            for k, epsilon in enumerate(epsilons):
+                found = estimate(counts, mdp.embedding, epsilon, strength, tolerance=1e-6)
+                errors[i, j, k] = total_variation(found.transitions, mdp.transitions)
+    return errors
+
+
+def _solve(
+    counts: Float[np.ndarray, "states next"], coupling: Float[np.ndarray, "states states"], tolerance: float
+) -> tuple[np.ndarray, float]:
+    """Primal-dual interior-point method for min -<counts, log P> + tr(P^T coupling P) / 2 over row-stochastic P.
+
+    At the optimum coupling P + nu 1^T = t and P t = counts: t is the multiplier of P > 0 and of the logarithm at once.
+    Steps aim at P t = counts + mu with mu falling to 0: it acts as a pseudo-count, the same for all entries.
+    """
+    law = np.full(counts.shape, 1 / counts.shape[1])
+    dual = (counts + counts.sum() / counts.size + 1) / law
+    bound, gap = tolerance * max(1.0, counts.sum()), np.inf
+    for _ in range(200):
+        target = counts + 0.1 * max(float(np.mean(law * dual - counts)), 0.0)
+        move, dual_move, levels = _newton_step(law, dual, target, coupling)
+        gap = _gap(law, counts, coupling @ law + levels[:, None])
+        if gap <= bound:
+            return law, gap
+        length = min(1.0, 0.99 * _room(law, move), 0.99 * _room(dual, dual_move))
+        law, dual = law + length * move, dual + length * dual_move
+        law /= law.sum(1, keepdims=True)
+    raise UserError(f"the smoothing estimator stopped {gap:.1e} above its minimum: try a smaller strength")
+
+
+def _newton_step(
+    law: np.ndarray, dual: np.ndarray, target: np.ndarray, coupling: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The steps in P and in t towards P t = target, and the multipliers nu of the row sums.
+
+    The Hessian is coupling + diag(t / P) for each next state, [next, states, states]; only the row sums tie them.
+    """
+    hessians = coupling + np.eye(len(law)) * (dual / law).T[:, :, None]
+    inverses = np.linalg.inv(hessians)
+    free = np.einsum("tsk,kt->st", inverses, target / law - coupling @ law)
+    levels = np.linalg.solve(inverses.sum(0), free.sum(1))
+    move = free - np.einsum("tsk,k->st", inverses, levels)
+    return move, target / law - dual - dual / law * move, levels
+
+
+def _gap(law: np.ndarray, counts: np.ndarray, dual: np.ndarray) -> float:
+    """Upper bound on the objective's distance from its minimum, for a `dual` that meets coupling P + nu 1^T = dual.
+
+    By convexity it is the sum over entries of dual P - counts log P, less its minimum over P in [0, 1].
+    """
+    seen = counts > 0
+    if (dual[seen] <= 0).any():
+        return np.inf
+    product = law * dual
+    ratio = np.where(seen, product / np.where(seen, counts, 1), 1)
+    return float(np.sum(np.where(seen, counts * (ratio - 1 - np.log(ratio)), product - np.minimum(dual, 0))))
+
+
+def _room(values: np.ndarray, moves: np.ndarray) -> float:
+    """The longest step that keeps every value at least 0."""
+    ratios = np.where(moves < 0, -values / np.where(moves < 0, moves, -1), np.inf)
+    return float(ratios.min())

@@ -10,9 +10,9 @@ from sobolev.dreamer.config import BehaviorConfig, OptimizerConfig
 from sobolev.dreamer.decoder import Decoder, reconstruction_loss
 from sobolev.dreamer.encoder import Encoder
 from sobolev.dreamer.optimizer import build_optimizer
-from sobolev.dreamer.rssm import flatten_blocks, over
+from sobolev.dreamer.rssm import flatten_blocks
 from sobolev.dreamer.world_model import balanced_kl
-from sobolev.nn import MLP, BoundedNormal, TwoHot, bernoulli_loss, entropy, kl_divergence
+from sobolev.nn import MLP, BoundedNormal, TwoHot, bernoulli_loss, entropy, kl_divergence, over
 from tests.vectors import assert_close, group, head, hidden, linear, load, mlp, rssm
 
 
@@ -46,12 +46,13 @@ def test_recurrence_posterior_prior_and_kl():
     arrays = load("rssm")
     inputs, outputs = group(arrays, "inputs"), group(arrays, "outputs")
     model = rssm(group(arrays, "params/dyn"), inputs["stoch"].shape[-1])
+    cell = jax.vmap(model.cell(), (1, 0, 0), 1)
     blocks, stoch = model.to_blocks(inputs["deter0"]), inputs["stoch0"].reshape(len(inputs["stoch0"]), -1)
     deters = []
     for t in range(inputs["action"].shape[1]):
         keep = 1.0 - inputs["reset"][:, t].astype(jnp.float32)
         action = jax.vmap(model.embed_action)(inputs["action"][:, t] * keep[:, None])
-        blocks = jax.vmap(model.step, (1, 0, 0), 1)(blocks * keep[None, :, None], stoch * keep[:, None], action)
+        blocks = cell(blocks * keep[None, :, None], stoch * keep[:, None], action)
         deters.append(flatten_blocks(blocks))
         stoch = inputs["stoch"][:, t].reshape(len(stoch), -1)
     deter = jnp.stack(deters, 1)
@@ -76,11 +77,12 @@ def test_observe_is_the_same_recurrence():
     latents = model.observe(
         inputs["deter0"], stoch0, swap(inputs["action"]), swap(inputs["tokens"]), first, jax.random.key(0)
     )
+    cell = jax.vmap(model.cell(), (1, 0, 0), 1)
     deter, stoch = inputs["deter0"], stoch0
     for t in range(len(first)):
         keep = 1.0 - first[t].astype(jnp.float32)[:, None]
         action = jax.vmap(model.embed_action)(swap(inputs["action"])[t] * keep)
-        deter = flatten_blocks(jax.vmap(model.step, (1, 0, 0), 1)(model.to_blocks(deter * keep), stoch * keep, action))
+        deter = flatten_blocks(cell(model.to_blocks(deter * keep), stoch * keep, action))
         assert_close(latents.deter[t], deter)
         assert_close(latents.probs[t], jax.vmap(model.posterior)(deter, swap(inputs["tokens"])[t]))
         one_hot = jax.nn.one_hot(latents.index[t], latents.probs.shape[-1])
@@ -112,7 +114,7 @@ def test_bounded_normal_head():
     arrays = load("head_bounded_normal")
     params, inputs, outputs = (group(arrays, name) for name in ("params/pol", "inputs", "outputs"))
     mean, std = linear(params, "head/action/mean"), linear(params, "head/action/stddev")
-    policy = over(Actor(mlp(params), mean, std, 0.1, 1.0), 2)(inputs["x"], inputs["x"][..., :0])
+    policy = over(Actor(mlp(params), mean, std, 0.1, 1.0), 2)(inputs["x"][..., :-1], inputs["x"][..., -1:])
     assert_close(policy.mean, outputs["mean"])
     assert_close(policy.std, outputs["std"])
     assert_close(policy.log_prob(inputs["action"]), outputs["logp"])
@@ -126,7 +128,8 @@ def imagined(arrays, scale, mean, std, logits):
         x["cont"],
         x["action"][:-1],
         BoundedNormal(swap(mean)[:-1], swap(std)[:-1]),
-        swap(logits),
+        swap(logits)[:-1],
+        jax.vmap(TwoHot(logits.shape[-1]).mean)(logits[:, -1]),
         x["slow_value_logits"][:-1],
         scale,
         BehaviorConfig(),

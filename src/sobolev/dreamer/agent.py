@@ -13,10 +13,10 @@ from sobolev import replay as memory
 from sobolev.dreamer.behavior import Actor, ReturnScale, imagination_losses, imagine, replay_value_loss
 from sobolev.dreamer.config import DreamerConfig
 from sobolev.dreamer.optimizer import build_optimizer
-from sobolev.dreamer.rssm import Latents, over
+from sobolev.dreamer.rssm import Latents
 from sobolev.dreamer.world_model import WorldModel, world_model_losses
 from sobolev.envs.specs import Spaces
-from sobolev.nn import Head, TwoHot, cast_floating, entropy
+from sobolev.nn import Head, TwoHot, cast_floating, entropy, over
 from sobolev.replay import Replay, Windows
 from sobolev.smoothness import coefficient, sampled_penalty
 
@@ -176,15 +176,23 @@ class Dreamer:
         # Behaviour: imagined rollouts from every posterior state; nothing of them trains the world model.
         starts = stop((states[0], latents.stoch.reshape(-1, latents.stoch.shape[-1])))
         rollout = imagine(world.rssm, model.actor, *starts, behavior.horizon, keys[2])
-        imagined, acted = (rollout.deter, rollout.stoch), (rollout.deter[:-1], rollout.stoch[:-1])
+        acted, final = (rollout.deter, rollout.stoch), (rollout.final_deter, rollout.final_stoch)
         bins = TwoHot(config.model.bins)
+        expected, slow = over(bins.mean, 2), cast_floating(state.slow, self.dtype)
+
+        def along(head):
+            """Outputs of a head in states 0…H; none of them trains it."""
+            outputs = stop(over(head, 2)(*acted)), stop(jax.vmap(head)(*final))
+            return jnp.concatenate([outputs[0], outputs[1][None]])
+
         imagination = imagination_losses(
-            reward=over(bins.mean, 2)(stop(over(world.reward, 2)(rollout.deter[1:], rollout.stoch[1:]))),
-            cont=stop(jax.nn.sigmoid(over(world.cont, 2)(*imagined)[..., 0])),
+            reward=expected(along(world.reward)[1:]),
+            cont=jax.nn.sigmoid(along(world.cont)[..., 0]),
             action=rollout.action,
             policy=over(model.actor, 2)(*acted),
-            value_logits=over(model.critic, 2)(*imagined),
-            slow_logits=over(cast_floating(state.slow, self.dtype), 2)(*acted),
+            value_logits=over(model.critic, 2)(*acted),
+            final_value=jax.vmap(bins.mean)(stop(jax.vmap(model.critic)(*final))),
+            slow_logits=over(slow, 2)(*acted),
             scale=state.scale,
             config=behavior,
         )
@@ -196,7 +204,7 @@ class Dreamer:
             steps["terminal"],
             imagination.returns[0].reshape(steps["last"].shape),
             over(model.critic, 2)(latents.deter, latents.stoch),
-            over(cast_floating(state.slow, self.dtype), 2)(*stop((latents.deter, latents.stoch))),
+            over(slow, 2)(*stop((latents.deter, latents.stoch))),
             behavior,
         )
 

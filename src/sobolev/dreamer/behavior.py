@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from sobolev.dreamer.config import BehaviorConfig, ModelConfig
-from sobolev.dreamer.rssm import RSSM, flatten_blocks, over
-from sobolev.nn import MLP, BoundedNormal, Linear, TwoHot, sample_one_hot
+from sobolev.dreamer.rssm import RSSM, flatten_blocks
+from sobolev.nn import MLP, BoundedNormal, Linear, TwoHot, over, sample_one_hot
 
 
 class Actor(eqx.Module):
@@ -39,11 +39,13 @@ class Actor(eqx.Module):
 
 
 class Rollout(eqx.Module):
-    """Imagined states 0…H and the actions chosen in states 0…H−1, time first."""
+    """Imagined states 0…H−1 and the actions chosen in them, time first, and the final state H."""
 
-    deter: Float[Array, "states starts deter"]
-    stoch: Float[Array, "states starts stoch"]
+    deter: Float[Array, "horizon starts deter"]
+    stoch: Float[Array, "horizon starts stoch"]
     action: Float[Array, "horizon starts action"]
+    final_deter: Float[Array, "starts deter"]
+    final_stoch: Float[Array, "starts stoch"]
 
 
 def imagine(
@@ -59,10 +61,10 @@ def imagine(
     Nothing is differentiated through a rollout (REINFORCE), so all of it is behind a stop-gradient.
     """
     rssm, actor, deter, stoch = jax.lax.stop_gradient((rssm, actor, deter, stoch))
-    rows = rssm.prior.logits.kernel.shape[1] // rssm.prior.classes
     noise_key, uniform_key = jax.random.split(key)
     noise = jax.random.normal(noise_key, (horizon, deter.shape[0], actor.mean.bias.size))
-    uniform = jax.random.uniform(uniform_key, (horizon, deter.shape[0], rows))
+    uniform = jax.random.uniform(uniform_key, (horizon, deter.shape[0], rssm.prior.rows))
+    cell = jax.vmap(rssm.cell(), (1, 0, 0), 1)
 
     def choose(deter, stoch, noise):
         policy = actor(deter, stoch)
@@ -74,16 +76,15 @@ def imagine(
         return sample.reshape(-1).astype(deter.dtype)
 
     def advance(carry, inputs):
-        blocks, deter, stoch = carry
-        noise, uniform = inputs
+        (blocks, deter, stoch), (noise, uniform) = carry, inputs
         action, embedded = jax.vmap(choose)(deter, stoch, noise)
-        blocks = jax.vmap(rssm.step, (1, 0, 0), 1)(blocks, stoch, embedded)
-        deter = flatten_blocks(blocks)
-        stoch = jax.vmap(draw)(deter, uniform)
-        return (blocks, deter, stoch), (deter, stoch, action)
+        blocks = cell(blocks, stoch, embedded)
+        following = flatten_blocks(blocks)
+        return (blocks, following, jax.vmap(draw)(following, uniform)), (deter, stoch, action)
 
-    _, (deters, stochs, actions) = jax.lax.scan(advance, (rssm.to_blocks(deter), deter, stoch), (noise, uniform))
-    return Rollout(jnp.concatenate([deter[None], deters]), jnp.concatenate([stoch[None], stochs]), actions)
+    carry = (rssm.to_blocks(deter), deter, stoch)
+    (_, *final), states = jax.lax.scan(advance, carry, (noise, uniform))
+    return Rollout(*states, *final)
 
 
 def lambda_return(
@@ -171,27 +172,28 @@ def imagination_losses(
     cont: Float[Array, "states batch"],
     action: Float[Array, "horizon batch action"],
     policy: BoundedNormal,
-    value_logits: Float[Array, "states batch bins"],
+    value_logits: Float[Array, "horizon batch bins"],
+    final_value: Float[Array, " batch"],
     slow_logits: Float[Array, "horizon batch bins"],
     scale: ReturnScale,
     config: BehaviorConfig,
 ) -> ImaginationLosses:
     """Actor and critic losses of rollouts with states 0…H.
 
-    `reward` belongs to states 1…H, `cont` and `value_logits` to 0…H, the rest to 0…H−1. The continue probability
+    `reward` belongs to states 1…H, `cont` to 0…H, `final_value` to H, the rest to 0…H−1. The continue probability
     already contains the discount. Targets use the critic's own prediction, not the slow critic's; step t is weighted by
     the probability that the rollout still runs, starting at cont_0.
     """
-    bins = TwoHot(value_logits.shape[-1])
-    value = over(bins.mean, 2)(jax.lax.stop_gradient(value_logits))
-    returns = lambda_return(reward, cont[1:], jnp.full_like(reward, config.trace), value[1:])
+    mean = over(TwoHot(value_logits.shape[-1]).mean, 2)
+    value = mean(jax.lax.stop_gradient(value_logits))
+    following = jnp.concatenate([value[1:], final_value[None]])
+    returns = lambda_return(reward, cont[1:], jnp.full_like(reward, config.trace), following)
     scale = scale.update(returns, config)
     weight = jnp.cumprod(cont, 0)[:-1]
-    advantage = (returns - value[:-1]) / scale.scale(config)
-    slow_value = over(bins.mean, 2)(slow_logits)
+    advantage = (returns - value) / scale.scale(config)
     return ImaginationLosses(
         policy=actor_loss(policy, action, advantage, weight, config.entropy),
-        value=critic_loss(value_logits[:-1], slow_value, returns, weight, config),
+        value=critic_loss(value_logits, mean(slow_logits), returns, weight, config),
         returns=returns,
         scale=scale,
     )

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from sobolev.dreamer.config import ModelConfig
-from sobolev.nn import BlockLinear, Hidden, Linear, Norm, probabilities, sample_one_hot
+from sobolev.nn import BlockLinear, Hidden, Linear, Norm, over, probabilities, product, recurrence, sample_one_hot
 
 
 class LatentTable(eqx.Module):
@@ -57,6 +57,11 @@ class LatentTable(eqx.Module):
         return self.logits.kernel
 
     @property
+    def rows(self) -> int:
+        """Number K of categorical latents."""
+        return self.last_kernel.shape[1] // self.classes
+
+    @property
     def last_bias(self) -> Float[Array, " logits"]:
         """Bias of the logits."""
         return self.logits.bias
@@ -80,6 +85,60 @@ class Latents(eqx.Module):
     stoch: Float[Array, "*batch stoch"]
     probs: Float[Array, "*batch rows classes"]
     index: Int[Array, "*batch rows"]
+
+
+class Cell(eqx.Module):
+    """The recurrence h' = f(h, z, a), with its kernels as the products read them.
+
+    The first block-linear layer gives every block its own part of h and what all blocks share (h, z and a, embedded).
+    Taken apart once, outside the loop over time, the shared part is one dense product.
+    """
+
+    deter_in: Hidden
+    stoch_in: Hidden
+    own: Float[Array, "G block block"]
+    shared: Float[Array, "shared deter"]
+    bias: Float[Array, " deter"]
+    norm: Norm
+    gates: BlockLinear
+
+    def __call__(
+        self, blocks: Float[Array, "G block"], stoch: Float[Array, " stoch"], action: Float[Array, " hidden"]
+    ) -> Float[Array, "G block"]:
+        """The next recurrent state, as blocks, given the embedded action."""
+        shared = jnp.concatenate([self.deter_in(blocks.reshape(-1)), self.stoch_in(stoch), action])
+        y = jnp.einsum("gi,gio->go", blocks, self.own) + (shared @ self.shared + self.bias).reshape(blocks.shape)
+        y = jax.nn.silu(self.norm(y))
+        reset, candidate, update = jnp.split(self.gates(y), 3, -1)
+        update = jax.nn.sigmoid(update - 1)
+        candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
+        return update * candidate + (1 - update) * blocks
+
+
+class Posterior(eqx.Module):
+    """The posterior table with the tokens' part of its first layer already done."""
+
+    deter_kernel: Float[Array, "deter hidden"]
+    table: LatentTable
+
+    def __call__(self, deter: Float[Array, " deter"], token: Float[Array, " hidden"]) -> Float[Array, "rows classes"]:
+        """Probabilities from deter and the product of the tokens with their part of the first kernel."""
+        return self.table.finish(self.table.first_bias + product(deter, self.deter_kernel) + token)
+
+
+def observe_step(model: tuple[Cell, Posterior], carry: tuple, inputs: tuple) -> tuple[tuple, tuple]:
+    """One step of `RSSM.observe` for one stream: the recurrence, then a draw from the posterior.
+
+    `carry` is (blocks, stoch); `inputs` are the embedded action, the tokens' part of the posterior's first layer, 0 where
+    the episode begins (else 1), and uniform numbers [K]. Outputs deter, stoch and probabilities.
+    """
+    (cell, posterior), (blocks, stoch), (action, token, keep, uniform) = model, carry, inputs
+    blocks = cell(blocks * keep, stoch * keep, action)
+    deter = blocks.reshape(-1)
+    probs = posterior(deter, token)
+    sample, _ = sample_one_hot(probs, uniform)
+    stoch = sample.reshape(-1).astype(deter.dtype)
+    return (blocks, stoch), (deter, stoch, probs)
 
 
 class RSSM(eqx.Module):
@@ -114,17 +173,20 @@ class RSSM(eqx.Module):
         """The action's part of the recurrence's input; actions beyond [−1, 1] are scaled back onto it."""
         return self.action_in(action / jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(action))))
 
-    def step(
-        self, blocks: Float[Array, "G block"], stoch: Float[Array, " stoch"], action: Float[Array, " hidden"]
-    ) -> Float[Array, "G block"]:
-        """The next recurrent state, as blocks, given the embedded action."""
-        shared = jnp.concatenate([self.deter_in(blocks.reshape(-1)), self.stoch_in(stoch), action])
-        y = self.hidden(blocks, shared)
-        y = jax.nn.silu(self.hidden_norm(y))
-        reset, candidate, update = jnp.split(self.gates(y), 3, -1)
-        update = jax.nn.sigmoid(update - 1)
-        candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
-        return update * candidate + (1 - update) * blocks
+    def cell(self) -> Cell:
+        """The recurrence, for use in a loop over time."""
+        kernel = self.hidden.kernel
+        block = kernel.shape[-1]
+        shared = kernel[:, block:].transpose(1, 0, 2).reshape(kernel.shape[1] - block, -1)
+        return Cell(
+            deter_in=self.deter_in,
+            stoch_in=self.stoch_in,
+            own=kernel[:, :block],
+            shared=shared,
+            bias=self.hidden.bias,
+            norm=self.hidden_norm,
+            gates=self.gates,
+        )
 
     def observe(
         self,
@@ -140,32 +202,15 @@ class RSSM(eqx.Module):
         `actions[t]` is the action taken before observation t. A first step forgets state and action.
         The products that do not depend on the recurrence, those of actions and tokens, run outside the scan.
         """
-        table, size = self.posterior, deter.shape[-1]
+        deter_kernel, token_kernel = jnp.split(self.posterior.first_kernel, [deter.shape[-1]])
         embedded = over(self.embed_action, 2)(jnp.where(first[..., None], 0.0, actions))
-        token_kernel = table.first_kernel[size:]
-        token_part = jnp.einsum("tbi,ij->tbj", tokens.astype(token_kernel.dtype), token_kernel)
+        token_part = over(lambda token: product(token, token_kernel), 2)(tokens.astype(token_kernel.dtype))
         keep = 1.0 - first.astype(deter.dtype)
-        rows = table.logits.kernel.shape[1] // table.classes
-        uniform = jax.random.uniform(key, (*first.shape, rows))
-
-        def advance(carry, inputs):
-            blocks, stoch = carry
-            action, token, keep, uniform = inputs
-            blocks = step(blocks * keep[None, :, None], stoch * keep[:, None], action)
-            deter = flatten_blocks(blocks)
-            probs, sample, index = draw(deter, token, uniform)
-            return (blocks, sample), Latents(deter, sample, probs, index)
-
-        def posterior(deter, token, uniform):
-            y = table.first_bias + deter @ table.first_kernel[:size] + token
-            probs = table.finish(y)
-            sample, index = sample_one_hot(probs, uniform)
-            return probs, sample.reshape(-1).astype(deter.dtype), index
-
-        step = jax.vmap(self.step, (1, 0, 0), 1)
-        draw = jax.vmap(posterior)
-        _, latents = jax.lax.scan(advance, (self.to_blocks(deter), stoch), (embedded, token_part, keep, uniform))
-        return latents
+        uniform = jax.random.uniform(key, (*first.shape, self.posterior.rows))
+        model, carry = (self.cell(), Posterior(deter_kernel, self.posterior)), (self.to_blocks(deter), stoch)
+        inputs = (embedded, token_part, keep, uniform)
+        deters, stochs, probs = recurrence(observe_step, model, carry, inputs, (1, 0))
+        return Latents(deters, stochs, probs, jnp.argmax(stochs.reshape(probs.shape), -1))
 
     def to_blocks(self, deter: Float[Array, "batch deter"]) -> Float[Array, "G batch block"]:
         """Recurrent states, block axis first."""
@@ -175,10 +220,3 @@ class RSSM(eqx.Module):
 def flatten_blocks(blocks: Float[Array, "G batch block"]) -> Float[Array, "batch deter"]:
     """Recurrent states, batch axis first; the inverse of `RSSM.to_blocks`."""
     return blocks.transpose(1, 0, 2).reshape(blocks.shape[1], -1)
-
-
-def over(function, axes: int):
-    """`function` vmapped over that many leading axes of all its arguments."""
-    for _ in range(axes):
-        function = jax.vmap(function)
-    return function

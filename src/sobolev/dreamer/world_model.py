@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, Key
 from sobolev.dreamer.config import LossConfig, ModelConfig
 from sobolev.dreamer.decoder import Decoder, reconstruction_loss
 from sobolev.dreamer.encoder import Encoder
-from sobolev.dreamer.rssm import RSSM, Latents, over
+from sobolev.dreamer.rssm import RSSM, Latents
 from sobolev.envs.specs import Spaces
-from sobolev.nn import Head, TwoHot, bernoulli_loss, kl_divergence
+from sobolev.nn import Head, TwoHot, bernoulli_loss, kl_divergence, over
 
 
 class WorldModel(eqx.Module):

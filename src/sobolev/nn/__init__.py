@@ -1,5 +1,6 @@
 """Layers and distributions; nothing here knows what reinforcement learning is."""
 
+from sobolev.nn.batching import over as over
 from sobolev.nn.distributions import BoundedNormal as BoundedNormal
 from sobolev.nn.distributions import TwoHot as TwoHot
 from sobolev.nn.distributions import bernoulli_loss as bernoulli_loss
@@ -16,3 +17,5 @@ from sobolev.nn.layers import Hidden as Hidden
 from sobolev.nn.layers import Linear as Linear
 from sobolev.nn.layers import Norm as Norm
 from sobolev.nn.layers import cast_floating as cast_floating
+from sobolev.nn.layers import product as product
+from sobolev.nn.recurrence import recurrence as recurrence

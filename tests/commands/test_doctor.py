@@ -10,6 +10,7 @@ import pytest
 
 from sobolev.commands import doctor
 from sobolev.errors import UserError
+from sobolev.training import jaxconfig
 from sobolev.training.jaxconfig import cache_folder, trim
 
 
@@ -78,3 +79,19 @@ def test_the_cache_is_trimmed_oldest_first(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (1000 - age, 1000))
     trim(tmp_path, 250)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("backend", "kept"), [("cpu", False), ("gpu", True)])
+def test_programs_are_kept_for_accelerators_only(
+    backend: str, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    updates: dict[str, object] = {}
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setattr(jaxconfig, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(jax.config, "update", lambda name, value: updates.update({name: value}))
+    jaxconfig.configure()
+    assert (updates.get("jax_compilation_cache_dir") == str(tmp_path / "cache")) == kept
+    assert (tmp_path / "cache").is_dir() == kept
+    jaxconfig.configure(compilation_cache=False)
+    assert updates["jax_enable_compilation_cache"] is False

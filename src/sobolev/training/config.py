@@ -75,7 +75,7 @@ class TrainConfig:
     fresh: bool = False
     """delete what the run folder holds and start again"""
     compilation_cache: bool = True
-    """keep compiled programs in the user's cache folder"""
+    """on an accelerator, keep compiled programs in the user's cache folder"""
     agent: Annotated[DreamerConfig, arg(name="")] = field(default_factory=DreamerConfig)
     env: EnvConfig = field(default_factory=EnvConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)

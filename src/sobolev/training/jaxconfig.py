@@ -1,43 +1,32 @@
 """Process-wide settings of jax that change speed only: where compiled programs are kept between runs."""
 
-import hashlib
 import os
-import platform
 from pathlib import Path
 
 MAXIMUM_BYTES = 4 * 2**30
-"""The cache folder is trimmed to this size, oldest first."""
+"""The cache folder is trimmed to this size, longest unused first."""
 
 
 def cache_folder() -> Path:
-    """The folder for compiled programs: one per kind of processor, as homes are shared between unlike machines."""
+    """The folder for compiled programs, in the user's cache folder."""
     from platformdirs import user_cache_path
 
-    return user_cache_path("sobolev") / "compiled" / _processor()
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = [platform.processor()]
-    described = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}) or lines[:1]
-    name = hashlib.sha256("\n".join(described).encode()).hexdigest()[:8]
-    return f"{platform.machine()}-{name}"
+    return user_cache_path("sobolev") / "compiled"
 
 
 def configure(compilation_cache: bool = True) -> None:
-    """Turn the cache of compiled programs on, so that a second start need not compile again.
+    """Keep compiled programs, so that a second start on an accelerator need not compile again.
 
-    JAX_COMPILATION_CACHE_DIR, where set, is used instead of the user's cache folder. A cache that cannot be written is
-    left off: it changes nothing but the time of the start.
+    On a CPU nothing is kept: compiling takes half a minute there, and XLA cannot tell for certain whether a kept program
+    fits the processor (homes are shared between unlike machines), of which it warns at length. JAX_COMPILATION_CACHE_DIR,
+    where set, is used on every device. A cache that cannot be written is left off: it changes nothing but the start.
     """
     import jax
 
     if not compilation_cache:
         jax.config.update("jax_enable_compilation_cache", False)
         return
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR") or jax.default_backend() == "cpu":
         return
     path = cache_folder()
     try:

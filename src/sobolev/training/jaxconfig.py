@@ -17,9 +17,9 @@ def cache_folder() -> Path:
 def configure(compilation_cache: bool = True) -> None:
     """Keep compiled programs, so that a second start on an accelerator need not compile again.
 
-    On a CPU nothing is kept: compiling takes half a minute there, and XLA cannot tell for certain whether a kept program
-    fits the processor (homes are shared between unlike machines), of which it warns at length. JAX_COMPILATION_CACHE_DIR,
-    where set, is used on every device. A cache that cannot be written is left off: it changes nothing but the start.
+    On a CPU nothing is kept: compiling takes half a minute there, and XLA warns at length that a kept one may not fit
+    the processor (homes are shared between unlike machines). JAX_COMPILATION_CACHE_DIR, where set, is used on every
+    device. A cache that cannot be written is left off: it changes nothing but the start.
     """
     import jax
 

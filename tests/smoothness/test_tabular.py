@@ -122,3 +122,17 @@ def test_bad_input_is_refused():
         tabular.estimate(-counts, np.array([[0.0], [1.0]]), 1.0, 1.0)
     with pytest.raises(UserError, match="distinct"):
         tabular.estimate(counts, np.zeros((2, 1)), 1.0, 1.0)
+
+
+@pytest.mark.parametrize("strength", [1e-6, 1.0, 1e5])
+@pytest.mark.parametrize("number", [0, 1, 50, 10**7])
+def test_sparse_counts_and_strong_smoothing_are_solved(number, strength):
+    """Laws with hardly any counts have multipliers near 0 beside probabilities near 0: the hard case for the solver."""
+    mdp = tabular.grid_mdp(15, 1, 1, np.random.default_rng(8), jump=0.5)
+    counts = tabular.sample_counts(mdp, number, np.random.default_rng(9))
+    found, gap = tabular.estimate(counts, mdp.embedding, 0.3, strength)
+    assert gap <= 1e-5 * max(1, number)
+    pooled = np.repeat((counts.sum(0) + 1e-9) / (number + 15e-9), 15, 0).reshape(counts.shape)
+    for other in (pooled, mdp.transitions, np.full(counts.shape, 1 / 15)):
+        best = objective(found, counts, mdp.embedding, 0.3, strength)
+        assert best <= objective(other, counts, mdp.embedding, 0.3, strength) + 2 * gap + 1e-6

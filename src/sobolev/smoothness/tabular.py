@@ -40,8 +40,8 @@ def grid_mdp(
 ) -> EmbeddedMDP:
     """States on a grid of side^dimensions points in [0, 1]^d; an action moves them along a smooth random field.
 
-    P(s' | s, a) is proportional to exp(-||e(s') - m_a(e(s))||^2 / (2 width^2)), m_a(x) = x + a displacement of a few random
-    waves, at most 0.3 long. A positive `jump` breaks the law along the first coordinate: beyond 1/2, the
+    P(s' | s, a) is proportional to exp(-||e(s') - m_a(e(s))||^2 / (2 width^2)), with m_a(x) = x + a displacement of a
+    few random waves, at most 0.3 long. A positive `jump` breaks the law along the first coordinate: beyond 1/2, the
     displacement is shifted by `jump` along that coordinate, towards 0, so that near states on both sides differ.
     """
     axes = np.meshgrid(*[np.linspace(0, 1, side)] * dimensions, indexing="ij")
@@ -114,6 +114,8 @@ def estimate(
 ) -> Estimate:
     """argmin_P L_MLE(P) + strength * L_FD(P) over transition laws (Section 3.1), to `tolerance` of max(1, transitions).
 
+    Very strong smoothing is solved as well as float64 can tell, which the returned gap then says.
+
     Where the minimum is not unique (no counts, and no neighbour that has any), the answer is the most central one:
     uniform. Raises UserError for negative counts or strength, or where the solver stalls.
     """
@@ -146,20 +148,25 @@ def _solve(
     """Primal-dual interior-point method for min -<counts, log P> + tr(P^T coupling P) / 2 over row-stochastic P.
 
     At the optimum coupling P + nu 1^T = t and P t = counts: t is the multiplier of P > 0 and of the logarithm at once.
-    Steps aim at P t = counts + mu with mu falling to 0: it acts as a pseudo-count, the same for all entries.
+    Steps aim at P t = counts + mu with mu falling to 0: it acts as a pseudo-count, the same for all entries. The first
+    equation is linear and holds from the start (coupling annuls a uniform law), so that every iterate bounds its gap.
     """
     law = np.full(counts.shape, 1 / counts.shape[1])
-    dual = (counts + counts.sum() / counts.size + 1) / law
-    bound, gap = tolerance * max(1.0, counts.sum()), np.inf
-    for _ in range(200):
+    levels = counts.sum(1) + counts.sum() / len(counts) + 1
+    dual = np.repeat(levels[:, None], counts.shape[1], 1)
+    # coupling @ law is known to a few units in the last place, and so is the gap.
+    rounding = 8 * np.finfo(float).eps * float(coupling.max()) * len(counts)
+    bound, gap = max(tolerance * max(1.0, counts.sum()), rounding), np.inf
+    for _ in range(100):
         target = counts + 0.1 * max(float(np.mean(law * dual - counts)), 0.0)
-        move, dual_move, levels = _newton_step(law, dual, target, coupling)
-        gap = _gap(law, counts, coupling @ law + levels[:, None])
-        if gap <= bound:
-            return law, gap
+        move, dual_move, new_levels = _newton_step(law, dual, target, coupling)
         length = min(1.0, 0.99 * _room(law, move), 0.99 * _room(dual, dual_move))
         law, dual = law + length * move, dual + length * dual_move
         law /= law.sum(1, keepdims=True)
+        levels += length * (new_levels - levels)
+        gap = _gap(law, counts, coupling @ law + levels[:, None])
+        if gap <= bound:
+            return law, gap
     raise UserError(f"the smoothing estimator stopped {gap:.1e} above its minimum: try a smaller strength")
 
 

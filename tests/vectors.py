@@ -1,4 +1,4 @@
-"""Reading the reference vectors: numbers of the public DreamerV3 code, and modules of ours built from its parameters."""
+"""Reading the reference vectors: numbers of the public DreamerV3 code, and modules built from its parameters."""
 
 import os
 from pathlib import Path
@@ -43,8 +43,8 @@ def hidden(params: dict, name: str) -> Hidden:
 
 def mlp(params: dict, name: str = "mlp") -> MLP:
     """Layers linear0, norm0, linear1, norm1, … as in decoder and heads."""
-    count = sum(key.startswith(f"{name}/linear") and key.endswith("kernel") for key in params)
-    return MLP(tuple(Hidden(linear(params, f"{name}/linear{i}"), norm(params, f"{name}/norm{i}")) for i in range(count)))
+    numbers = range(sum(key.startswith(f"{name}/linear") and key.endswith("kernel") for key in params))
+    return MLP(tuple(Hidden(linear(params, f"{name}/linear{i}"), norm(params, f"{name}/norm{i}")) for i in numbers))
 
 
 def head(params: dict, output: str) -> Head:

@@ -1,7 +1,7 @@
 """The Dreamer agent: pure functions over one pytree of state, and the whole loss on one page."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from sobolev import replay as memory
 from sobolev.dreamer.behavior import Actor, ReturnScale, imagination_losses, imagine, replay_value_loss
 from sobolev.dreamer.config import DreamerConfig
-from sobolev.dreamer.optimizer import build_optimizer
+from sobolev.dreamer.optimizer import build_optimizer, descend, follow
 from sobolev.dreamer.rssm import Latents
 from sobolev.dreamer.world_model import WorldModel, world_model_losses
 from sobolev.envs.specs import Spaces
@@ -76,7 +76,7 @@ class Dreamer:
             critic=critic,
         )
         slow = jax.tree.map(jnp.copy, critic)
-        optimizer = build_optimizer(config.optimizer).init(model)
+        optimizer = build_optimizer(config.optimizer).init(cast(Any, model))
         return State(model, slow, optimizer, ReturnScale.init(), jnp.zeros((), jnp.int32))
 
     @property
@@ -92,9 +92,8 @@ class Dreamer:
     def initial_carry(self, batch: int) -> Carry:
         """The memory of a policy that has seen nothing; the first step of an episode clears it anyway."""
         size = self.config.model
-        return Carry(
-            jnp.zeros((batch, size.deter)), jnp.zeros((batch, size.rows * size.classes)), jnp.zeros((batch, self.spaces.action))
-        )
+        widths = (size.deter, size.rows * size.classes, self.spaces.action)
+        return Carry(*[jnp.zeros((batch, width)) for width in widths])
 
     def extras(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes of what `act` stores with each step: deter as float16 bits, stoch as class indices."""
@@ -105,7 +104,7 @@ class Dreamer:
         }
 
     def act(
-        self, state: State, carry: Carry, transition: dict[str, Any], key: Key[Array, ""], mode: Literal["train", "evaluate"]
+        self, state: State, carry: Carry, transition: Any, key: Key[Array, ""], mode: Literal["train", "evaluate"]
     ) -> tuple[Float[Array, "batch action"], Carry, Extras]:
         """Samples actions for a batch of environments, in both modes, as DreamerV3 does.
 
@@ -139,13 +138,12 @@ class Dreamer:
         gradients, (latents, scale, metrics) = gradient(state.model, state, windows, loss_key)
         norm = optax.global_norm(gradients)
         finite = jnp.isfinite(norm) & jnp.isfinite(metrics["loss"])
-        updates, optimizer = build_optimizer(self.config.optimizer).update(gradients, state.optimizer, state.model)
-        model = optax.apply_updates(state.model, updates)
-        slow = optax.incremental_update(model.critic, state.slow, self.config.behavior.slow_rate)
+        model, optimizer, change = descend(self.config.optimizer, state.model, gradients, state.optimizer)
+        slow = follow(state.slow, model.critic, self.config.behavior.slow_rate)
         updated = State(model, slow, optimizer, scale, state.updates + 1)
         state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
         replay = memory.write_back(replay, windows, compact(latents), finite)
-        metrics = metrics | {"gradient_norm": norm, "update_norm": optax.global_norm(updates)}
+        metrics = metrics | {"gradient_norm": norm, "update_norm": change}
         return state, replay, Report(metrics, finite, windows)
 
     def loss(
@@ -171,11 +169,11 @@ class Dreamer:
 
         # Penalty: row-wise Jacobians of the latent tables at a fraction of the states (equation 5, Algorithms 1 and 2).
         states = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (latents.deter, tokens))
-        penalty, penalty_metrics = self.penalty(exact.world, *states, state.updates, keys[1])
+        penalty, penalty_metrics = self.penalty(exact.world, states[0], states[1], state.updates, keys[1])
 
         # Behaviour: imagined rollouts from every posterior state; nothing of them trains the world model.
         starts = stop((states[0], latents.stoch.reshape(-1, latents.stoch.shape[-1])))
-        rollout = imagine(world.rssm, model.actor, *starts, behavior.horizon, keys[2])
+        rollout = imagine(world.rssm, model.actor, starts[0], starts[1], behavior.horizon, keys[2])
         acted, final = (rollout.deter, rollout.stoch), (rollout.final_deter, rollout.final_stoch)
         bins = TwoHot(config.model.bins)
         expected, slow = over(bins.mean, 2), cast_floating(state.slow, self.dtype)

@@ -1,11 +1,15 @@
 """DreamerV3's optimizer: per-tensor adaptive clipping, RMS scaling, momentum, warmed-up learning rate."""
 
+from typing import Any, TypeVar, cast
+
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
 from sobolev.dreamer.config import OptimizerConfig
+
+Tree = TypeVar("Tree")
 
 
 def adaptive_clip(clip: float, floor: float = 1e-3) -> optax.GradientTransformation:
@@ -21,7 +25,7 @@ def adaptive_clip(clip: float, floor: float = 1e-3) -> optax.GradientTransformat
 
         return jax.tree.map(scaled, updates, params), state
 
-    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
@@ -30,7 +34,7 @@ def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
         adaptive_clip(config.clip),
         optax.scale_by_rms(config.beta2, config.eps, eps_in_sqrt=False, bias_correction=True),
         optax.ema(config.beta1, debias=True),
-        optax.scale_by_schedule(lambda update: -learning_rate(config, update)),
+        optax.scale_by_schedule(lambda update: -learning_rate(config, jnp.asarray(update))),
     )
 
     def update(updates, state, params=None):
@@ -38,6 +42,17 @@ def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
             return chain.update(updates, state, params)
 
     return optax.GradientTransformation(chain.init, update)
+
+
+def descend(config: OptimizerConfig, parameters: Tree, gradients: Tree, state: Any) -> tuple[Tree, Any, Array]:
+    """One step: the new parameters, the optimizer's new state, and the norm of the change."""
+    updates, state = build_optimizer(config).update(cast(Any, gradients), state, cast(Any, parameters))
+    return cast(Tree, optax.apply_updates(cast(Any, parameters), updates)), state, optax.global_norm(updates)
+
+
+def follow(slow: Tree, fast: Tree, rate: float) -> Tree:
+    """`slow`, moved towards `fast` by a share of the distance."""
+    return jax.tree.map(lambda old, new: (1 - rate) * old + rate * new, slow, fast)
 
 
 def learning_rate(config: OptimizerConfig, update: Int[Array, ""]) -> Float[Array, ""]:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from sobolev.dreamer.config import ModelConfig
-from sobolev.nn import BlockLinear, Hidden, Linear, Norm, over, probabilities, product, recurrence, sample_one_hot
+from sobolev.nn import NORM_EPSILON, BlockLinear, Hidden, Linear, Norm, over, probabilities, product, recurrence, sample_one_hot
+from sobolev.smoothness.layers import norm_silu
 
 
 class LatentTable(eqx.Module):
@@ -67,15 +68,24 @@ class LatentTable(eqx.Module):
         return self.logits.bias
 
     def hidden(self, y: Float[Array, " hidden"]) -> Float[Array, " features"]:
-        """From the output of the first linear part to the input of the last one."""
-        x = self.layers[0].activate(y)
+        """From the output of the first linear part to the input of the last one.
+
+        The same as `Hidden.activate`, with a derivative made for the penalty, which differentiates it twice.
+        """
+        x = smooth_activation(self.layers[0].norm, y)
         for layer in self.layers[1:]:
-            x = layer(x)
+            x = smooth_activation(layer.norm, layer.linear(x))
         return x
 
     def probabilities(self, logits: Float[Array, "rows classes"]) -> Float[Array, "rows classes"]:
         """Row-wise softmax with uniform mixture, float32."""
         return probabilities(logits, self.unimix)
+
+
+def smooth_activation(norm: Norm, y: Float[Array, " hidden"]) -> Float[Array, " hidden"]:
+    """RMS norm and SiLU in at least float32."""
+    wide = jnp.promote_types(y.dtype, jnp.float32)
+    return norm_silu(y.astype(wide), norm.scale.astype(wide), NORM_EPSILON).astype(y.dtype)
 
 
 class Latents(eqx.Module):
@@ -129,8 +139,8 @@ class Posterior(eqx.Module):
 def observe_step(model: tuple[Cell, Posterior], carry: tuple, inputs: tuple) -> tuple[tuple, tuple]:
     """One step of `RSSM.observe` for one stream: the recurrence, then a draw from the posterior.
 
-    `carry` is (blocks, stoch); `inputs` are the embedded action, the tokens' part of the posterior's first layer, 0 where
-    the episode begins (else 1), and uniform numbers [K]. Outputs deter, stoch and probabilities.
+    `carry` is (blocks, stoch); `inputs` are the embedded action, the tokens' part of the posterior's first layer, 0
+    where the episode begins (else 1), and uniform numbers [K]. Outputs deter, stoch and probabilities.
     """
     (cell, posterior), (blocks, stoch), (action, token, keep, uniform) = model, carry, inputs
     blocks = cell(blocks * keep, stoch * keep, action)
@@ -202,7 +212,8 @@ class RSSM(eqx.Module):
         `actions[t]` is the action taken before observation t. A first step forgets state and action.
         The products that do not depend on the recurrence, those of actions and tokens, run outside the scan.
         """
-        deter_kernel, token_kernel = jnp.split(self.posterior.first_kernel, [deter.shape[-1]])
+        kernel, size = self.posterior.first_kernel, deter.shape[-1]
+        deter_kernel, token_kernel = kernel[:size], kernel[size:]
         embedded = over(self.embed_action, 2)(jnp.where(first[..., None], 0.0, actions))
         token_part = over(lambda token: product(token, token_kernel), 2)(tokens.astype(token_kernel.dtype))
         keep = 1.0 - first.astype(deter.dtype)

@@ -13,6 +13,9 @@ from jaxtyping import Array, Float, Key
 
 Tree = TypeVar("Tree")
 
+NORM_EPSILON = 1e-4
+"""What is added to the mean square under the root of the RMS norm."""
+
 UNIT_VARIANCE = 1.1368
 """A normal cut at two standard deviations, times this, has close to unit variance."""
 
@@ -88,7 +91,7 @@ class BlockLinear(eqx.Module):
 
 
 class Norm(eqx.Module):
-    """RMS norm over the whole input, x · rsqrt(mean(x²) + 1e-4) · scale, in float32."""
+    """RMS norm over the whole input, x · rsqrt(mean(x²) + 1e-4) · scale, in float32 at least."""
 
     scale: Float[Array, " size"]
 
@@ -99,9 +102,9 @@ class Norm(eqx.Module):
 
     def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Normalises over all axes of x, whose sizes multiply to that of `scale`."""
-        wide = x.astype(jnp.float32)
-        scale = self.scale.astype(jnp.float32).reshape(x.shape)
-        return (wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide)) + 1e-4) * scale).astype(x.dtype)
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        wide, scale = x.astype(dtype), self.scale.astype(dtype).reshape(x.shape)
+        return (wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide)) + NORM_EPSILON) * scale).astype(x.dtype)
 
 
 class Hidden(eqx.Module):

@@ -17,18 +17,18 @@ def plan(config: TrainConfig, plan: Plan, run: Path, now: Snapshot) -> list[str]
     """What will be done, on which device, and how much memory and disk it takes."""
     seeds = len(config.seeds)
     device = jax.devices()[0]
-    where = f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else f"{jax.device_count()} × {device.device_kind}"
-    steps, updates = config.steps, plan.updates_due(plan.total)
+    cpu, kind = device.platform == "cpu", device.device_kind
+    where = f"{os.cpu_count()} CPU cores" if cpu else f"{jax.device_count()} × {kind}"
     latents, fixed = size(now.replay.latents), size(now.state) + size(now.carry)
     memory, disk = size(now.replay), size(now.replay.steps) + STATES_ON_DISK * (latents + fixed)
     done = plan.env_steps(now.iteration)
     verb = f"goes on at {done:,} of" if now.iteration else "trains"
     who = f"seeds {' '.join(map(str, config.seeds))}" if seeds > 1 else f"seed {config.seeds[0]}"
-    ratio = f"{updates:,} updates of {plan.batch}×{plan.length} each"
+    ratio = f"{plan.updates_due(plan.total):,} updates of {plan.batch}×{plan.length} each"
     protocol = "" if config.preset == "paper" else f" (preset {config.preset}, not the paper's protocol)"
     return [
-        f"{config.task} {config.method} {config.size}, {who}: {verb} {steps:,} env steps, {ratio}{protocol}",
-        f"on {where} in {config.agent.precision}; replay {human(memory)}, on disk at most {human(disk)}; run folder {run}",
+        f"{config.task} {config.method} {config.size}, {who}: {verb} {config.steps:,} env steps, {ratio}{protocol}",
+        f"on {where} in {config.agent.precision}; replay {human(memory)}, on disk at most {human(disk)}; in {run}",
     ]
 
 
@@ -44,7 +44,7 @@ def advice(config: TrainConfig) -> str | None:
 
 def complete(run: Path, env_steps: int) -> str:
     """For a run that has nothing left to do."""
-    return f"{run} is complete at {env_steps:,} env steps: a larger --steps goes on, --fresh deletes it and starts again"
+    return f"{run} is complete at {env_steps:,} env steps: a larger --steps goes on, --fresh deletes it and begins anew"
 
 
 def finished(run: Path, env_steps: int) -> str:

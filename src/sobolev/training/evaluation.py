@@ -91,7 +91,7 @@ def write_video(path: Path, frames: list[np.ndarray]) -> None:
     """Frames uint8[height, width, 3] as a film, .mp4 or .gif."""
     import imageio.v3 as imageio
 
-    options = {"codec": "libx264", "macro_block_size": 16} if path.suffix.lower() == ".mp4" else {"loop": 0}
+    options: Any = {"codec": "libx264", "macro_block_size": 16} if path.suffix.lower() == ".mp4" else {"loop": 0}
     imageio.imwrite(path, np.stack(frames), fps=FRAMES_PER_SECOND, **options)
 
 
@@ -134,7 +134,8 @@ class Policy:
 def load_policy(run: str | Path, seed: int | None = None) -> Policy:
     """The policy of a run's newest checkpoint: `action = policy(observation)`, `policy.reset()` between episodes.
 
-    `seed` is one of the run's seeds; None takes the first. Raises UserError where there is no such run, checkpoint or seed.
+    `seed` is one of the run's seeds; None takes the first. Raises UserError where there is no such run, checkpoint or
+    seed.
     """
     run = Path(run)
     config = read_config(run)

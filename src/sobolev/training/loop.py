@@ -31,8 +31,9 @@ from sobolev.training.trees import flatten
 def train(config: TrainConfig, run: Path) -> int:
     """Trains a resolved config in its folder, from its newest whole checkpoint if it has one.
 
-    Returns 0 where the run is complete, 128 + the signal's number where a signal ended it (after saving). Raises UserError
-    where it cannot go on: no room, a checkpoint that does not fit, a non-finite update (whose batch is then in RUN/failure).
+    Returns 0 where the run is complete, 128 + the signal's number where a signal ended it (after saving). Raises
+    UserError where it cannot go on: no room, a checkpoint that does not fit, a non-finite update (whose batch is then
+    in RUN/failure).
     """
     plan, checkpoints = Plan.of(config), Checkpoints(run / "checkpoint")
     loaded = checkpoints.load()
@@ -180,12 +181,11 @@ class Training:
             if finite.all():
                 continue
             index, update = int(np.argmin(finite)), self.now.updates - back
-            tree: Any = jax.tree.map(lambda leaf: leaf[index], (self.reports[-back].batch, self.reports[-back].metrics))
-            folder = self.folder / "failure"
-            folder.mkdir(exist_ok=True)
-            file = f"seed-{self.config.seeds[index]}-update-{update}.safetensors"
-            write_arrays(folder / file, flatten(tree))
+            file = self.folder / "failure" / f"seed-{self.config.seeds[index]}-update-{update}.safetensors"
+            file.parent.mkdir(exist_ok=True)
+            kept: Any = (self.reports[-back].batch, self.reports[-back].metrics)
+            write_arrays(file, {name: array[index] for name, array in flatten(kept).items()})
             raise UserError(
-                f"update {update} of seed {self.config.seeds[index]} was not finite: its batch is in {folder / file}, "
+                f"update {update} of seed {self.config.seeds[index]} was not finite: its batch is in {file}, "
                 "the last checkpoint is kept; a smaller --optimizer.learning-rate is the usual cure"
             )

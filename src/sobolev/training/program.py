@@ -46,7 +46,9 @@ class Program:
         """An empty replay of `capacity` steps for each environment of each seed."""
         spaces, flag = self.agent.spaces, jax.ShapeDtypeStruct((), jnp.bool_)
         step = {
-            "observation": {k: jax.ShapeDtypeStruct(spec.shape, jnp.dtype(spec.dtype)) for k, spec in spaces.observation},
+            "observation": {
+                name: jax.ShapeDtypeStruct(spec.shape, jnp.dtype(spec.dtype)) for name, spec in spaces.observation
+            },
             "action": jax.ShapeDtypeStruct((spaces.action,), jnp.float32),
             "reward": jax.ShapeDtypeStruct((), jnp.float32),
             **dict.fromkeys(("first", "last", "terminal"), flag),
@@ -84,8 +86,8 @@ class Program:
         return action, carry
 
     def _learn_all(self, state, replay, update):
-        axes = memory.replay_axes(replay)
-        return self._over_seeds(self.agent.learn, (0, axes, 0), (0, axes, 0))(state, replay, self._keys("learn", update))
+        axes, keys = memory.replay_axes(replay), self._keys("learn", update)
+        return self._over_seeds(self.agent.learn, (0, axes, 0), (0, axes, 0))(state, replay, keys)
 
     def _keys(self, purpose: str, counter: Array) -> Array:
         keys = jnp.stack([_key(jnp.uint32(seed), purpose) for seed in self.seeds])
@@ -105,11 +107,12 @@ class Program:
 
 def _map_axes(change: Callable, trees: tuple, axes: Any) -> tuple:
     """Applies `change` to the leaves whose entry in `axes` (a prefix tree, or 0 for all) is 0."""
+
+    def below(axis: int | None, tree: PyTree) -> PyTree:
+        return tree if axis is None else jax.tree.map(change, tree)
+
     axes = (axes,) * len(trees) if axes == 0 else axes
-    return tuple(
-        jax.tree.map(lambda a, sub: sub if a is None else jax.tree.map(change, sub), axis, tree, is_leaf=lambda x: x is None)
-        for axis, tree in zip(axes, trees, strict=True)
-    )
+    return jax.tree.map(below, axes, trees, is_leaf=lambda axis: axis is None)
 
 
 def _key(seed: Any, purpose: str) -> Array:

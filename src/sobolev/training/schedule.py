@@ -54,7 +54,7 @@ class Plan:
         return int(self.train_ratio * agent_steps / (self.batch * self.length))
 
     def evaluation_due(self, iteration: int) -> int | None:
-        """The number of the evaluation that follows this iteration, if one does: 0 before training, then every so often."""
+        """The number of the evaluation that follows this iteration, if one does; number 0 comes before training."""
         if not self.evaluate_every:
             return None
         number = self.env_steps(iteration) // self.evaluate_every

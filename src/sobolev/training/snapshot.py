@@ -81,18 +81,15 @@ def restore(loaded: Loaded, program: Program, envs: VectorEnv, capacity: int) ->
     Raises UserError where the checkpoint does not fit the program, or an environment is not deterministic.
     """
     count, arrays = loaded.iteration, loaded.state
-    seeds, number = envs.shape
+    number = envs.shape[1]
     replay = program.initial_replay(number, capacity)
     oldest = max(0, count - capacity)
     if loaded.growing_from > oldest:
         raise UserError(f"the checkpoint holds steps from {loaded.growing_from} on, but {oldest} is needed")
-    held = jax.tree.map(
-        lambda ring: np.zeros((count - oldest, seeds, number, *ring.shape[3:]), ring.dtype), replay.latents
-    )
     like = {
         "agent": jax.eval_shape(program.initial_state),
         "carry": jax.eval_shape(lambda: program.initial_carry(number)),
-        "latents": held,
+        "latents": jax.tree.map(lambda ring: _host(ring, count - oldest), replay.latents),
         "taken": replay.taken,
         "transition": envs.reset(0),
         "returns": np.zeros(envs.shape),
@@ -100,10 +97,8 @@ def restore(loaded: Loaded, program: Program, envs: VectorEnv, capacity: int) ->
     }
     records = {name.removeprefix("records/"): x for name, x in arrays.items() if name.startswith("records/")}
     tree = unflatten(like, {name: x for name, x in arrays.items() if not name.startswith("records/")})
-    steps = unflatten(
-        jax.tree.map(lambda ring: np.zeros((loaded.growing_to - loaded.growing_from, *ring.shape[:2], *ring.shape[3:]), ring.dtype), replay.steps),
-        loaded.growing,
-    )
+    kept = loaded.growing_to - loaded.growing_from
+    steps = unflatten(jax.tree.map(lambda ring: _host(ring, kept), replay.steps), loaded.growing)
     steps = jax.tree.map(lambda x: x[oldest - loaded.growing_from :], steps)
     replay = dataclasses.replace(
         replay,
@@ -114,5 +109,17 @@ def restore(loaded: Loaded, program: Program, envs: VectorEnv, capacity: int) ->
     )
     transition: Any = envs.restore(records, tree["transition"])  # pyright: ignore[reportArgumentType]
     return Snapshot(
-        count, loaded.meta["updates"], tree["agent"], tree["carry"], replay, transition, tree["returns"], tree["lengths"]
+        iteration=count,
+        updates=loaded.meta["updates"],
+        state=tree["agent"],
+        carry=tree["carry"],
+        replay=replay,
+        transition=transition,
+        returns=tree["returns"],
+        lengths=tree["lengths"],
     )
+
+
+def _host(ring: jax.Array, steps: int) -> np.ndarray:
+    """A host array for so many steps of a ring [seeds, environments, capacity, …], time first."""
+    return np.zeros((steps, *ring.shape[:SEED_RING], *ring.shape[SEED_RING + 1 :]), ring.dtype)

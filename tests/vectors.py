@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from sobolev.dreamer.rssm import RSSM, LatentTable
 from sobolev.nn import MLP, BlockLinear, Head, Hidden, Linear, Norm
@@ -19,7 +20,7 @@ def load(name: str) -> dict[str, np.ndarray]:
         return {key: file[key] for key in file.files}
 
 
-def group(arrays: dict, prefix: str) -> dict[str, np.ndarray]:
+def group(arrays: dict, prefix: str) -> dict[str, Array]:
     """The arrays below a prefix, without it."""
     return {key.removeprefix(prefix + "/"): jnp.asarray(x) for key, x in arrays.items() if key.startswith(prefix + "/")}
 

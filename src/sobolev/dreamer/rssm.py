@@ -11,7 +11,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from sobolev.dreamer.config import ModelConfig
-from sobolev.nn import NORM_EPSILON, BlockLinear, Hidden, Linear, Norm, over, probabilities, product, recurrence, sample_one_hot
+from sobolev.nn import (
+    (,
+)
+    NORM_EPSILON,
+    BlockLinear,
+    Hidden,
+    Linear,
+    Norm,
+    over,
+    probabilities,
+    product,
+    recurrence,
+    sample_one_hot,
+)
 from sobolev.smoothness.layers import norm_silu
 
 

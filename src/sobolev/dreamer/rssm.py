@@ -12,8 +12,6 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from sobolev.dreamer.config import ModelConfig
 from sobolev.nn import (
-    (,
-)
     NORM_EPSILON,
     BlockLinear,
     Hidden,

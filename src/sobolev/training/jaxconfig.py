@@ -1,6 +1,8 @@
 """Process-wide settings of jax that change speed only: where compiled programs are kept between runs."""
 
 import os
+import platform
+import sys
 from pathlib import Path
 
 MAXIMUM_BYTES = 4 * 2**30

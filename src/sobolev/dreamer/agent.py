@@ -136,7 +136,7 @@ class Dreamer:
         windows, replay = memory.sample(replay, sample_key, self.config.batch_size, self.config.batch_length)
         gradient = jax.grad(self.loss, has_aux=True)
         gradients, (latents, scale, metrics) = gradient(state.model, state, windows, loss_key)
-        norm = optax.global_norm(gradients)
+        norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(norm) & jnp.isfinite(metrics["loss"])
         model, optimizer, change = descend(self.config.optimizer, state.model, gradients, state.optimizer)
         slow = follow(state.slow, model.critic, self.config.behavior.slow_rate)

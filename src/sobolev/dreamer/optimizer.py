@@ -47,7 +47,7 @@ def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 def descend(config: OptimizerConfig, parameters: Tree, gradients: Tree, state: Any) -> tuple[Tree, Any, Array]:
     """One step: the new parameters, the optimizer's new state, and the norm of the change."""
     updates, state = build_optimizer(config).update(cast(Any, gradients), state, cast(Any, parameters))
-    return cast(Tree, optax.apply_updates(cast(Any, parameters), updates)), state, optax.global_norm(updates)
+    return cast(Tree, optax.apply_updates(cast(Any, parameters), updates)), state, optax.tree.norm(updates)
 
 
 def follow(slow: Tree, fast: Tree, rate: float) -> Tree:

@@ -5,6 +5,8 @@ vmapped behind the block axis every product is one batched matmul without a chan
 time of the recurrence.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -231,7 +233,8 @@ class RSSM(eqx.Module):
         uniform = jax.random.uniform(key, (*first.shape, self.posterior.rows))
         model, carry = (self.cell(), Posterior(deter_kernel, self.posterior)), (self.to_blocks(deter), stoch)
         inputs = (embedded, token_part, keep, uniform)
-        deters, stochs, probs = recurrence(observe_step, model, carry, inputs, (1, 0))
+        outputs: Any = recurrence(observe_step, model, carry, inputs, (1, 0))
+        deters, stochs, probs = outputs
         return Latents(deters, stochs, probs, jnp.argmax(stochs.reshape(probs.shape), -1))
 
     def to_blocks(self, deter: Float[Array, "batch deter"]) -> Float[Array, "G batch block"]:

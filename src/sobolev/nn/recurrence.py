@@ -12,7 +12,7 @@ Step = Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 4))
-def recurrence(step: Step, parameters: PyTree, carry: PyTree, inputs: PyTree, carry_axes: Any) -> PyTree:
+def recurrence(step: Step, parameters: PyTree, carry: PyTree, inputs: PyTree, carry_axes: Any) -> Any:
     """Outputs [time, batch, …] of `carry, output = step(parameters, carry, input)` along time, for a batch of streams.
 
     `step` is unbatched. Inputs are [time, batch, …]; the batch axis of each leaf of `carry` is given by `carry_axes`, a

@@ -35,7 +35,7 @@ class Plan:
             length=length,
             train_ratio=config.agent.train_ratio,
             total=total,
-            capacity=max(length + 1, min(config.replay.capacity // number, total)),
+            capacity=max(length + 1, config.replay.steps_per_environment(number, total)),
             evaluate_every=evaluation.every if evaluation.episodes else 0,
         )
 

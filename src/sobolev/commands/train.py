@@ -1,6 +1,7 @@
 """`sobolev train TASK …`: train an agent, or go on with a run that stopped."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from sobolev.commands.arguments import parse, value_of
 from sobolev.training.config import TrainConfig, defaults
@@ -25,8 +26,20 @@ def config_from(arguments: Sequence[str]) -> TrainConfig:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train as the flags say; returns the exit status."""
+    """Train as the flags say, and draw the learning curve at the end; returns the exit status."""
     config = config_from(arguments)
     from sobolev.training.start import start
 
-    return start(config)[1]
+    run, status = start(config)
+    if status == 0 and config.evaluation.episodes:
+        print(f"learning curve: {draw(run)}")
+    return status
+
+
+def draw(run: Path) -> Path:
+    """Draws the run's learning curve into its folder and returns the picture's path."""
+    from sobolev.study.figures import draw_run
+
+    path = run / "curve.png"
+    draw_run(run, path)
+    return path

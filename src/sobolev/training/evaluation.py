@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from sobolev.dreamer.agent import Dreamer, State
-from sobolev.envs import VectorEnv, Workers, worker_count
+from sobolev.envs import Environment, VectorEnv, Workers, make, worker_count
 from sobolev.errors import UserError
 from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.config import TrainConfig
@@ -111,6 +111,10 @@ class Policy:
         self._carry, self._step = self._program.initial_carry(1), 0
         self._episode += 1
 
+    def environment(self) -> Environment:
+        """A fresh environment of the run's task: `reset(seed)`, `step(action)`, `render(height, width)`."""
+        return make(self.config.task, self.config.env.repeat)
+
     def __call__(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """The action float32[A] for one observation, each dimension clipped to [−1, 1].
 
@@ -142,8 +146,9 @@ def load_policy(run: str | Path, seed: int | None = None) -> Policy:
     seed = config.seeds[0] if seed is None else seed
     if seed not in config.seeds:
         raise UserError(f"{run} has no seed {seed}: it has {', '.join(map(str, config.seeds))}")
-    with Workers(0) as workers:
-        spaces = VectorEnv(workers, config.task, config.env.repeat, config.seeds[:1], 1, AFTERWARDS).spaces
+    environment = make(config.task, config.env.repeat)
+    spaces = environment.spaces
+    environment.close()
     everyone, alone = (Program(Dreamer(config.agent, spaces), seeds) for seeds in (config.seeds, (seed,)))
     state, _ = load_state(run, everyone)
     index = config.seeds.index(seed)

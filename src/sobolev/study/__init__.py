@@ -1,0 +1,1 @@
+"""From run folders to figures; what others published, to draw beside them."""

@@ -13,7 +13,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -22,7 +22,7 @@ lint: $(VENV)/.ready
 demo: $(VENV)/.ready
 	$(BIN)/sobolev train $(TASK) --preset demo --run runs/demo
 	$(BIN)/sobolev evaluate runs/demo --episodes 10 --video runs/demo/episode.mp4
-	@echo "learning curve: runs/demo/scores.json   video: runs/demo/episode.mp4"
+	@echo "learning curve: runs/demo/curve.png"
 
 bench: $(VENV)/.ready
 	for script in benchmarks/*.py; do echo "== $$script" && $(BIN)/python "$$script" || exit 1; done

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,16 @@ def opened(config: TrainConfig) -> Iterator[Path]:
             yield run
         except UserError:
             if not existed and not _kept(run):
-                shutil.rmtree(run)
+                _remove(run)
             raise
+
+
+def _remove(run: Path) -> None:
+    """Delete a run's folder, and the folders of its task and of all runs where they are empty then."""
+    shutil.rmtree(run)
+    with suppress(OSError):
+        for folder in list(run.parents)[:2]:
+            folder.rmdir()
 
 
 def _make(run: Path) -> None:

@@ -90,15 +90,15 @@ def opened(config: TrainConfig) -> Iterator[Path]:
             yield run
         except UserError:
             if not existed and not _kept(run):
-                _remove(run)
+                _remove(run, parents=2 if config.run is None else 0)
             raise
 
 
-def _remove(run: Path) -> None:
-    """Delete a run's folder, and the folders of its task and of all runs where they are empty then."""
+def _remove(run: Path, parents: int) -> None:
+    """Delete a run's folder, and so many folders around it where they are empty then."""
     shutil.rmtree(run)
     with suppress(OSError):
-        for folder in list(run.parents)[:2]:
+        for folder in list(run.parents)[:parents]:
             folder.rmdir()
 
 

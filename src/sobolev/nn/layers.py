@@ -9,6 +9,7 @@ from typing import TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 Tree = TypeVar("Tree")
@@ -26,7 +27,7 @@ def initial_kernel(key: Key[Array, ""], shape: tuple[int, ...], fan_in: int, sca
     return normal * jnp.float32(UNIT_VARIANCE * scale / fan_in**0.5)
 
 
-def cast_floating(tree: Tree, dtype: jnp.dtype) -> Tree:
+def cast_floating(tree: Tree, dtype: DTypeLike) -> Tree:
     """The same pytree with its floating-point arrays in `dtype`."""
     return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)
 

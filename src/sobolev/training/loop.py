@@ -105,7 +105,8 @@ class Training:
             if time.monotonic() - saved > 60 * self.config.checkpoint.minutes:
                 self.save()
                 saved = time.monotonic()
-        self.save()
+        if self.now.iteration:  # else there is nothing to keep, and the first evaluation would be made twice
+            self.save()
         env_steps = self.plan.env_steps(self.now.iteration)
         if self.now.iteration >= self.plan.total:
             self.progress.say(announce.finished(self.folder, env_steps))

@@ -27,15 +27,14 @@ class Program:
 
     def __init__(self, agent: Dreamer, seeds: Sequence[int]):
         self.agent, self.seeds = agent, tuple(seeds)
-        self._axes: Any = None
+        self._initial = jax.jit(lambda seed: agent.init(_key(seed, "initial")))
         self._learn = jax.jit(self._learn_all, donate_argnums=(0, 1))
         self._step = jax.jit(self._step_all, donate_argnums=(1, 2))
         self._act = jax.jit(self._act_all, donate_argnums=(1,), static_argnums=(5,))
 
     def initial_state(self) -> State:
         """Fresh agents. Each seed's is made alone, so that its bits do not depend on the company."""
-        initial = jax.jit(lambda seed: self.agent.init(_key(seed, "initial")))
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[initial(seed) for seed in self.seeds])
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[self._initial(seed) for seed in self.seeds])
 
     def initial_carry(self, environments: int) -> Carry:
         """The policies' memory before the first step."""

@@ -56,14 +56,18 @@ def value_of(arguments: Sequence[str], flag: str) -> str | None:
     return found
 
 
-def parse(default: T, arguments: Sequence[str], *, prog: str, description: str, positional: str) -> T:
-    """The config that flags make of a default. Prints help and exits where --help is asked for; raises UserError."""
+def parse(default: T, arguments: Sequence[str], *, prog: str, description: str, positional: str | None = None) -> T:
+    """The config that flags make of a default. Prints help and exits where --help is asked for; raises UserError.
+
+    `positional` is the field given without a flag, if any; where it is a tuple, it takes one value or more.
+    """
     import tyro
 
     if "--help" in arguments or "-h" in arguments:
         arguments = ["--help"]
     else:
-        arguments = checked(arguments, flags(default, positional), positional)
+        several = positional is not None and isinstance(getattr(default, positional), tuple)
+        arguments = checked(arguments, flags(default, positional), positional, several)
     if arguments == ["--help"]:
         return tyro.cli(type(default), prog=prog, description=description, args=arguments, default=default)
     complaint = io.StringIO()
@@ -74,7 +78,9 @@ def parse(default: T, arguments: Sequence[str], *, prog: str, description: str, 
         raise UserError(_sentence(complaint.getvalue())) from None
 
 
-def checked(arguments: Sequence[str], known: dict[str, Flag], positional: str) -> list[str]:
+def checked(
+    arguments: Sequence[str], known: dict[str, Flag], positional: str | None, several: bool = False
+) -> list[str]:
     """The arguments as tyro takes them, the positional one first. Raises UserError for the first mistake."""
     free: list[str] = []
     result: list[str] = []
@@ -89,9 +95,11 @@ def checked(arguments: Sequence[str], known: dict[str, Flag], positional: str) -
         if name not in known:
             raise _unknown(name, known)
         result += [name, *_values(name, known[name], [value] if equals else _take(known[name], waiting))]
-    if not free:
-        raise UserError(f"a {positional} is missing, as in {_EXAMPLES[positional]}")
-    if len(free) > 1:
+    if positional is None and free:
+        raise UserError(f"what is '{free[0]}' for? Flags begin with --")
+    if positional is not None and not free:
+        raise UserError(f"a {positional.removesuffix('s')} is missing, as in {_EXAMPLES[positional]}")
+    if len(free) > 1 and not several:
         raise UserError(f"what is '{free[1]}' for? One {positional} is given, '{free[0]}', and flags begin with --")
     return [*free, *result]
 
@@ -116,7 +124,11 @@ def _unknown(name: str, known: dict[str, Flag]) -> UserError:
     return UserError(f"unknown flag '{name}': did you mean --{near.lstrip('-')}?")
 
 
-_EXAMPLES = {"task": "sobolev train walker-walk", "run": "sobolev evaluate runs/walker-walk/gpld-1m-0123abcd"}
+_EXAMPLES = {
+    "task": "sobolev train walker-walk",
+    "run": "sobolev evaluate runs/walker-walk/gpld-1m-0123abcd",
+    "runs": "sobolev sensitivity runs/walker-walk/*",
+}
 
 
 def _is_flag(token: str) -> bool:

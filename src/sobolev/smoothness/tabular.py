@@ -7,6 +7,7 @@ The estimator minimises, over transition laws P, minus the log-likelihood of the
 which is convex, separates over actions, and is solved to a certified gap. Everything is numpy in float64.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -101,7 +102,14 @@ def total_variation(
     found: Float[np.ndarray, "states actions states"], true: Float[np.ndarray, "states actions states"]
 ) -> float:
     """Mean over states and actions of half the sum of absolute differences, in [0, 1]."""
-    return float(np.abs(found - true).sum(-1).mean() / 2)
+    return float(state_errors(found, true).mean())
+
+
+def state_errors(
+    found: Float[np.ndarray, "states actions states"], true: Float[np.ndarray, "states actions states"]
+) -> Float[np.ndarray, " states"]:
+    """The total variation of every state's law, mean over actions."""
+    return np.abs(found - true).sum(-1).mean(-1) / 2
 
 
 def estimate(
@@ -127,18 +135,21 @@ def estimate(
 
 
 def error_curve(
-    mdp: EmbeddedMDP, numbers: list[int], strengths: list[float], epsilons: list[float], seed: int
-) -> Float[np.ndarray, "numbers strengths epsilons"]:
-    """Total-variation error of the estimate against the number of transitions, one growing dataset per seed."""
+    mdp: EmbeddedMDP, numbers: Sequence[int], strengths: Sequence[float], epsilons: Sequence[float], seed: int
+) -> Float[np.ndarray, "numbers strengths epsilons states"]:
+    """Total-variation error of every state's estimate against the number of transitions.
+
+    A seed has one growing dataset: `numbers` must increase, or ValueError.
+    """
     rng = np.random.default_rng(seed)
     counts, had = np.zeros_like(mdp.transitions), 0
-    errors = np.zeros((len(numbers), len(strengths), len(epsilons)))
+    errors = np.zeros((len(numbers), len(strengths), len(epsilons), len(mdp.embedding)))
     for i, number in enumerate(numbers):
         counts, had = counts + sample_counts(mdp, number - had, rng), number
         for j, strength in enumerate(strengths):
             for k, epsilon in enumerate(epsilons):
                 found = estimate(counts, mdp.embedding, epsilon, strength, tolerance=1e-6)
-                errors[i, j, k] = total_variation(found.transitions, mdp.transitions)
+                errors[i, j, k] = state_errors(found.transitions, mdp.transitions)
     return errors
 
 

@@ -1,0 +1,60 @@
+"""`sobolev study NAME …`: an experiment, its figure and its numbers by one command."""
+
+import json
+import os
+import shlex
+from collections.abc import Sequence
+
+from sobolev.commands.arguments import parse
+from sobolev.errors import UserError, nearest
+
+STUDIES = {"tabular": "when smoothing helps the estimate of a finite MDP, and how fast equations (3) and (4) hold"}
+"""Every study with what it asks."""
+
+TABULAR = """Total-variation error of the smoothed estimate of a finite MDP (paper 1, Section 3.1).
+
+Against the number of transitions, for several strengths (lambda) and neighbourhoods (epsilon), on smooth laws and on
+one with a jump, mean and 95% interval over seeds. Also both sides of equations (3) and (4). Writes into --out:
+tabular.png, identities.png, each also as PDF, and as JSON with every number and the command."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the study that the first argument names; returns the exit status."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        width = max(map(len, STUDIES))
+        listed = [f"  {name:<{width}}  {what}" for name, what in STUDIES.items()]
+        usage = ["usage: sobolev study STUDY …", "", *listed, "", "sobolev study STUDY --help tells its flags."]
+        print("\n".join(usage))
+        return 0
+    if arguments[0].startswith("-"):
+        raise UserError(f"a study is missing before {arguments[0]}, as in sobolev study tabular")
+    if arguments[0] not in STUDIES:
+        raise nearest("study", arguments[0], STUDIES)
+    return tabular(arguments[1:])
+
+
+def tabular(arguments: Sequence[str]) -> int:
+    """`sobolev study tabular`."""
+    # The study inverts thousands of small matrices: threads only get into each other's way, by a factor at times.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    from sobolev.study import identities, theory_figures
+    from sobolev.study import tabular as study
+    from sobolev.training.run import write_text
+
+    prog = "sobolev study tabular"
+    config = parse(study.TabularConfig(), arguments, prog=prog, description=TABULAR)
+    study.check(config)
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder {config.out} cannot be made: {error.strerror}; choose another --out") from error
+    facts = study.facts_of(config, shlex.join([*prog.split(), *arguments]))
+    records = study.run(config)
+    note = f"mean and 95% interval over {len(config.seeds)} seeds; {config.actions} actions"
+    both = identities.run()
+    write_text(config.out / "tabular.json", json.dumps(facts | {"cases": records}) + "\n")
+    write_text(config.out / "identities.json", json.dumps(facts | both) + "\n")
+    paths = theory_figures.save(theory_figures.draw_errors(records, note), config.out / "tabular")
+    paths += theory_figures.save(theory_figures.draw_identities(both), config.out / "identities")
+    print("\n".join([*study.lines(records), *identities.lines(both), *(f"written: {path}" for path in paths)]))
+    return 0

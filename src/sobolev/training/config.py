@@ -40,6 +40,8 @@ class CheckpointConfig:
 
     minutes: float = 10.0
     """minutes between two checkpoints; one more is written at the end"""
+    snapshots: int = 0
+    """env steps between two copies of the networks, kept for good in RUN/snapshots; 0 keeps none"""
 
 
 @dataclass(frozen=True)
@@ -163,11 +165,18 @@ def _precision(backend: str | None) -> str:
     return "float32" if backend == "cpu" else "bfloat16"
 
 
+ADDED = {"checkpoint.snapshots": 0}
+"""Settings that the files of earlier versions lack, with what those versions did."""
+
+
 def to_json(config: TrainConfig) -> str:
     """A config as JSON text; `from_json` gives the same config back, field by field."""
     return serial.to_json(config)
 
 
 def from_json(text: str) -> TrainConfig:
-    """The config that `to_json` wrote. Raises UserError for unknown, missing or wrong settings."""
-    return serial.from_json(TrainConfig, text)
+    """The config that `to_json` wrote, now or before a setting was `ADDED`.
+
+    Raises UserError for unknown, missing or wrong settings.
+    """
+    return serial.from_json(TrainConfig, text, ADDED)

@@ -134,6 +134,9 @@ class Training:
         if env_steps // self.config.log.every > self.plan.env_steps(now.iteration - 1) // self.config.log.every:
             self.write_metrics(env_steps)
         self.evaluate()
+        every = self.config.checkpoint.snapshots
+        if every and env_steps // every > self.plan.env_steps(now.iteration - 1) // every:
+            snapshot.keep_weights(self.folder, now.state, env_steps)
         self.progress.update(env_steps, now.updates)
 
     def count_episodes(self, ended: np.ndarray) -> None:

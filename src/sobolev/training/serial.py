@@ -103,12 +103,23 @@ def to_json(config: Any) -> str:
     return json.dumps(encode(config), indent=2) + "\n"
 
 
-def from_json(kind: type[T], text: str) -> T:
-    """The config that `to_json` wrote, equal field by field. Raises UserError for anything else."""
+def from_json(kind: type[T], text: str, added: Mapping[str, Any] | None = None) -> T:
+    """The config that `to_json` wrote, equal field by field. Raises UserError for anything else.
+
+    Settings in `added`, by their path in the JSON tree ("checkpoint.snapshots"), may be missing and have that value
+    then.
+    """
     try:
         value = json.loads(text)
     except ValueError as error:
         raise UserError(f"the config is not valid JSON ({error})") from error
+    for path, default in (added or {}).items():
+        *groups, name = path.split(".")
+        table = value
+        for group in groups:
+            table = table.get(group) if isinstance(table, dict) else None
+        if isinstance(table, dict):
+            table.setdefault(name, default)
     return decode(kind, value)
 
 

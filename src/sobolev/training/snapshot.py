@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from sobolev.errors import UserError
 from sobolev.replay import Replay, read_ring, write_ring
 from sobolev.training.checkpoint import Checkpoints, Loaded
 from sobolev.training.program import Program
+from sobolev.training.storage import Damaged, load_arrays, room_errors, write_arrays
 from sobolev.training.trees import flatten, unflatten
 
 SEED_RING = 2
@@ -73,6 +75,32 @@ def save(checkpoints: Checkpoints, snapshot: Snapshot, envs: VectorEnv, meta: di
     steps = read_ring(replay.steps, checkpoints.next_step(oldest), count, SEED_RING)
     meta = meta | {"updates": snapshot.updates}
     checkpoints.save(snapshot.iteration, flatten(tree), flatten(steps), meta, keep_from=oldest)
+
+
+def keep_weights(run: Path, state: State, env_steps: int) -> None:
+    """Writes a copy of the networks of all seeds that is never overwritten: RUN/snapshots/<env steps>.safetensors.
+
+    Raises UserError where the disk has no room.
+    """
+    path = run / "snapshots" / f"{env_steps:09d}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    arrays = flatten(state.model)
+    with room_errors(path.parent, sum(array.nbytes for array in arrays.values())):
+        write_arrays(path, arrays)
+
+
+def kept_weights(run: Path) -> dict[int, Path]:
+    """The copies that `keep_weights` wrote, by env steps, in order."""
+    return {int(path.stem): path for path in sorted((run / "snapshots").glob("*.safetensors")) if path.stem.isdigit()}
+
+
+def read_weights(path: Path, state: State) -> State:
+    """`state` with the networks of a kept copy. Raises UserError where the file is damaged or does not fit."""
+    try:
+        arrays = load_arrays(path)
+    except Damaged as error:
+        raise UserError(f"{path.parent}: {error}; delete the file to go on without it") from error
+    return dataclasses.replace(state, model=unflatten(state.model, arrays))
 
 
 def restore(loaded: Loaded, program: Program, envs: VectorEnv, capacity: int) -> Snapshot:

@@ -53,6 +53,14 @@ def read_arrays(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray
             raise Damaged(f"{path.name} has {path.stat().st_size} bytes instead of {record['size']}")
         if _sha256(path) != record["sha256"]:
             raise Damaged(f"{path.name} does not match its checksum")
+    except OSError as error:
+        raise Damaged(f"{path.name} cannot be read ({error})") from error
+    return load_arrays(path)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file of which there is no record. Raises Damaged where it cannot be read."""
+    try:
         return safetensors.load_file(path)
     except (OSError, SafetensorError) as error:
         raise Damaged(f"{path.name} cannot be read ({error})") from error

@@ -25,7 +25,8 @@ _FROM_ZERO = (
     "[0, inf)",
     "train_ratio penalty.posterior penalty.prior penalty.start penalty.floor penalty.step_factor optimizer.warmup "
     "loss.reconstruction loss.reward loss.cont loss.dyn loss.rep loss.policy loss.value loss.replay_value "
-    "loss.free_nats behavior.entropy behavior.slow_regularizer env.workers evaluation.episodes",
+    "loss.free_nats behavior.entropy behavior.slow_regularizer env.workers evaluation.episodes "
+    "checkpoint.snapshots",
 )
 _FRACTIONS = ("(0, 1]", "penalty.rho behavior.slow_rate behavior.return_rate")
 _SHARES = ("[0, 1)", "model.unimix optimizer.beta1 optimizer.beta2")

@@ -1,0 +1,174 @@
+"""A run small enough for tests: a toy environment, an agent of a few units, and programs that are compiled only once.
+
+The toy has the shapes of cartpole-swingup, so that both take the same compiled programs.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Dict
+
+from sobolev.dreamer.agent import Dreamer
+from sobolev.envs.specs import ArraySpec, Spaces
+from sobolev.replay import Replay
+from sobolev.training import evaluation, loop
+from sobolev.training.config import TrainConfig, configure, resolved
+from sobolev.training.program import Program
+from sobolev.training.schedule import Plan
+
+TASK = "gym:tests.tiny:Spring-v0"
+SPACES = Spaces((("position", ArraySpec((3,), "float32")), ("velocity", ArraySpec((2,), "float32"))), 1)
+ENVIRONMENTS = 2
+SETTINGS: dict[str, Any] = {
+    "model.deter": 32,
+    "model.hidden": 16,
+    "model.classes": 4,
+    "model.units": 16,
+    "model.rows": 4,
+    "model.blocks": 4,
+    "model.bins": 41,
+    "batch_size": 4,
+    "batch_length": 8,
+    "train_ratio": 32.0,
+    "behavior.horizon": 3,
+    "optimizer.learning_rate": 3e-3,
+    "optimizer.warmup": 10,
+    "env.number": ENVIRONMENTS,
+    "env.workers": 0,
+    "steps": 160,
+    "evaluation.every": 60,
+    "evaluation.episodes": ENVIRONMENTS,
+    "log.every": 40,
+    "log.tensorboard": False,
+}
+"""80 iterations, the first 24 without updates, then two updates each; evaluations at 0, 60 and 120 env steps."""
+
+CAPACITY = 100_000
+"""Steps per environment of a replay that is large beside everything else in a tiny program."""
+
+
+class Spring(gymnasium.Env):
+    """A mass on a spring, pushed by the action; falls out (terminal) beyond 1, else is cut off after 12 steps."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 25}
+    observation_space = Dict(
+        {"position": Box(-np.inf, np.inf, (3,), np.float32), "velocity": Box(-np.inf, np.inf, (2,), np.float32)}
+    )
+    action_space = Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, render_mode: str | None = None):
+        self.render_mode = render_mode
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        x, v = self.state
+        return {"position": np.array([x, x * x, self.noise], np.float32), "velocity": np.array([v, -v], np.float32)}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        super().reset(seed=seed)
+        self.time, self.state, self.noise = 0, self.np_random.uniform(-0.5, 0.5, 2), 0.0
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        x, v = self.state
+        v = v + 0.5 * float(action[0]) - 0.2 * x
+        self.state, self.noise, self.time = np.array([x + 0.3 * v, v]), self.np_random.normal(), self.time + 1
+        return self._observe(), 1.0 - float(x * x), bool(abs(self.state[0]) > 1), self.time >= 12, {}
+
+    def render(self) -> np.ndarray:
+        return np.full((16, 16, 3), 20 * self.time, np.uint8)
+
+
+if "Spring-v0" not in gymnasium.registry:
+    gymnasium.register("Spring-v0", "tests.tiny:Spring", disable_env_checker=True)
+
+
+def config(task: str = TASK, method: str = "gpld", **settings: Any) -> TrainConfig:
+    """A tiny run; dots of a setting are written as two underscores."""
+    chosen = SETTINGS | {name.replace("__", "."): value for name, value in settings.items()}
+    return resolved(configure(task, method=method, settings=chosen))
+
+
+def flags() -> list[str]:
+    """The settings of `config()` as the command line takes them."""
+    named = [(f"--{name.replace('_', '-')}", str(value)) for name, value in SETTINGS.items()]
+    return [TASK, *[part for pair in named if pair[1] != "False" for part in pair], "--log.no-tensorboard"]
+
+
+@functools.cache
+def program(agent: Dreamer, seeds: tuple[int, ...]) -> Program:
+    """The program of these agents, one for all tests: it holds nothing but what is compiled."""
+    return Program(agent, seeds)
+
+
+def agent(method: str = "gpld") -> Dreamer:
+    """The agent of a tiny run."""
+    return Dreamer(config(method=method).agent, SPACES)
+
+
+@functools.cache
+def compiled_learn(seeds: tuple[int, ...]) -> Any:
+    """The compiled update of `program(agent(), seeds)` on a replay of `CAPACITY`; `learn` then calls the same."""
+    ours = program(agent(), seeds)
+    with quickly():
+        replay = ours.initial_replay(ENVIRONMENTS, CAPACITY)
+        return ours._learn.lower(ours.initial_state(), replay, np.int32(0)).compile()
+
+
+@contextmanager
+def quickly() -> Iterator[None]:
+    """Compiles with little optimisation, in half the time."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
+def share_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets runs and evaluations of equal agents use the same compiled program."""
+    for module in (loop, evaluation):
+        monkeypatch.setattr(module, "Program", lambda agent, seeds: program(agent, tuple(seeds)))
+
+
+def large_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives runs the replay of `CAPACITY`, whose programs other tests compile too, in place of one cut to their length.
+
+    What is sampled does not depend on it."""
+    of = Plan.of
+    monkeypatch.setattr(Plan, "of", staticmethod(lambda config: dataclasses.replace(of(config), capacity=CAPACITY)))
+
+
+Values = Callable[[np.random.Generator, tuple[int, ...]], dict[str, Any]]
+
+
+def random_steps(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Steps of any content: observations, actions and rewards normal, episodes of ten steps, half of them terminal."""
+    number = np.broadcast_to(np.arange(shape[-1]), shape)
+    last = number % 10 == 9
+    observation = {name: rng.normal(size=(*shape, *spec.shape)).astype(np.float32) for name, spec in SPACES.observation}
+    return {
+        "observation": observation,
+        "action": np.where(last[..., None], 0, rng.normal(size=(*shape, SPACES.action))).astype(np.float32),
+        "reward": rng.normal(size=shape).astype(np.float32),
+        "first": number % 10 == 0,
+        "last": last,
+        "terminal": last & (number % 20 == 9),
+    }
+
+
+def filled(program: Program, seed_numbers: Sequence[int], count: int = 400, steps: Values = random_steps) -> Replay:
+    """A replay of `CAPACITY` with `count` steps; the data of a seed depends on its number alone."""
+    replay = program.initial_replay(ENVIRONMENTS, CAPACITY)
+    parts = [steps(np.random.default_rng(seed), (ENVIRONMENTS, count)) for seed in seed_numbers]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
+    written = jax.tree.map(lambda ring, new: ring.at[:, :, :count].set(new), replay.steps, stacked)
+    return dataclasses.replace(replay, steps=written, count=jnp.asarray(count, jnp.int32))

@@ -53,8 +53,8 @@ class Carry(eqx.Module):
 class Report(eqx.Module):
     """What one update tells: scalars, whether it was finite (if not, it changed nothing), and its batch."""
 
-    metrics: Metrics
-    finite: Bool[Array, ""]
+    metrics: dict[str, Float[Array, "*seeds"]]
+    finite: Bool[Array, "*seeds"]
     batch: Windows
 
 

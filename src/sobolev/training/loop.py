@@ -122,11 +122,13 @@ class Training:
         )
         self.envs.send(action)
         now.iteration += 1
-        for _ in range(self.plan.updates_due(now.iteration) - before):
-            now.state, now.replay, report = self.program.learn(now.state, now.replay, now.updates)
-            now.updates += 1
+        due = self.plan.updates_due(now.iteration) - before
+        calls = [due] if due and self.program.updates_at_once else [1] * due
+        for count in calls:
+            now.state, now.replay, report = self.program.learn(now.state, now.replay, now.updates, count)
+            now.updates += count
             self.reports.append(report)
-        self.check_finite(now.updates - before)
+        self.check_finite(len(calls))
         ended = now.transition["last"]
         now.transition = self.envs.receive()
         self.count_episodes(ended)
@@ -178,9 +180,9 @@ class Training:
         meta = {"log": self.log.state(), "env_steps": self.plan.env_steps(self.now.iteration), "jax": jax.__version__}
         snapshot.save(self.checkpoints, self.now, self.envs, meta | {"python": platform.python_version()})
 
-    def check_finite(self, updates: int) -> None:
-        """Stops at a non-finite update: raises UserError, with the batch of that update written to RUN/failure."""
-        for back in range(updates, 0, -1):
+    def check_finite(self, reports: int) -> None:
+        """Stops where one of so many newest reports is not finite: raises UserError, with the batch in RUN/failure."""
+        for back in range(reports, 0, -1):
             finite = np.asarray(self.reports[-back].finite)
             if finite.all():
                 continue
@@ -190,6 +192,6 @@ class Training:
             kept: Any = (self.reports[-back].batch, self.reports[-back].metrics)
             write_arrays(file, {name: array[index] for name, array in flatten(kept).items()})
             raise UserError(
-                f"update {update} of seed {self.config.seeds[index]} was not finite: its batch is in {file}, "
-                "the last checkpoint is kept; a smaller --optimizer.learning-rate is the usual cure"
+                f"seed {self.config.seeds[index]} met a non-finite loss or gradient by update {update}: the batch is "
+                f"in {file}, the last checkpoint is kept; a smaller --optimizer.learning-rate is the usual cure"
             )

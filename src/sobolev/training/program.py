@@ -29,6 +29,7 @@ class Program:
         self.agent, self.seeds = agent, tuple(seeds)
         self._initial = jax.jit(lambda seed: agent.init(_key(seed, "initial")))
         self._learn = jax.jit(self._learn_all, donate_argnums=(0, 1))
+        self._learn_many = jax.jit(self._learn_loop, donate_argnums=(0, 1))
         self._step = jax.jit(self._step_all, donate_argnums=(1, 2))
         self._act = jax.jit(self._act_all, donate_argnums=(1,), static_argnums=(5,))
 
@@ -68,9 +69,24 @@ class Program:
         action, carry = self._act(state, carry, transition, *map(np.int32, counters), purpose)
         return np.asarray(action), carry
 
-    def learn(self, state: State, replay: Replay, update: int) -> tuple[State, Replay, Report]:
-        """The update of that number, for all seeds. State and replay are donated."""
-        return self._learn(state, replay, np.int32(update))
+    def learn(self, state: State, replay: Replay, update: int, count: int = 1) -> tuple[State, Replay, Report]:
+        """`count` updates from that number on, for all seeds. State and replay are donated.
+
+        The report has the means of the metrics, whether all updates were finite, and the batch of the last one, or of
+        the first that was not finite.
+        """
+        if count == 1:
+            return self._learn(state, replay, np.int32(update))
+        return self._learn_many(state, replay, np.int32(update), np.int32(count))
+
+    @property
+    def updates_at_once(self) -> bool:
+        """Whether updates that fall due together had better be one call of `learn`.
+
+        On an accelerator a call costs more than it does there. On a CPU a gradient of a convolution is many times
+        slower inside a loop, and signals and the progress bar want a turn between long updates.
+        """
+        return jax.default_backend() != "cpu"
 
     def _step_all(self, state, carry, replay, transition, iteration):
         keys = self._keys("act", iteration)
@@ -87,6 +103,15 @@ class Program:
     def _learn_all(self, state, replay, update):
         axes, keys = memory.replay_axes(replay), self._keys("learn", update)
         return self._over_seeds(self.agent.learn, (0, axes, 0), (0, axes, 0))(state, replay, keys)
+
+    def _learn_loop(self, state, replay, update, count):
+        def another(i, carry):
+            state, replay, before = carry
+            state, replay, report = self._learn_all(state, replay, update + i)
+            return state, replay, _join(before, report, i)
+
+        state, replay, report = jax.lax.fori_loop(1, count, another, self._learn_all(state, replay, update))
+        return state, replay, report
 
     def _keys(self, purpose: str, counter: Array) -> Array:
         keys = jnp.stack([_key(jnp.uint32(seed), purpose) for seed in self.seeds])
@@ -112,6 +137,24 @@ def _map_axes(change: Callable, trees: tuple, axes: Any) -> tuple:
 
     axes = (axes,) * len(trees) if axes == 0 else axes
     return jax.tree.map(below, axes, trees, is_leaf=lambda axis: axis is None)
+
+
+def _join(before: Report, report: Report, number: Array) -> Report:
+    """One report of `number` updates and one more."""
+
+    share = 1 / (number.astype(jnp.float32) + 1)
+
+    def mean(old, new):
+        return old + share * (new - old)
+
+    def first_failure(old, new):
+        return jnp.where(before.finite.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    return Report(
+        metrics=jax.tree.map(mean, before.metrics, report.metrics),
+        finite=before.finite & report.finite,
+        batch=jax.tree.map(first_failure, before.batch, report.batch),
+    )
 
 
 def _key(seed: Any, purpose: str) -> Array:

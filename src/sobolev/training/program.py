@@ -4,6 +4,7 @@ Seeds never meet: each has its own state, replay rows and random keys. Keys are 
 nothing random has to be carried along. Replay's counters are the same for all seeds and stay scalars (see `replay`).
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -110,8 +111,10 @@ class Program:
             state, replay, report = self._learn_all(state, replay, update + i)
             return state, replay, _join(before, report, i)
 
-        state, replay, report = jax.lax.fori_loop(1, count, another, self._learn_all(state, replay, update))
-        return state, replay, report
+        shapes = jax.eval_shape(self._learn_all, state, replay, update)[2]
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        nothing = dataclasses.replace(nothing, finite=jnp.ones_like(nothing.finite))
+        return jax.lax.fori_loop(0, count, another, (state, replay, nothing))
 
     def _keys(self, purpose: str, counter: Array) -> Array:
         keys = jnp.stack([_key(jnp.uint32(seed), purpose) for seed in self.seeds])
@@ -141,7 +144,6 @@ def _map_axes(change: Callable, trees: tuple, axes: Any) -> tuple:
 
 def _join(before: Report, report: Report, number: Array) -> Report:
     """One report of `number` updates and one more."""
-
     share = 1 / (number.astype(jnp.float32) + 1)
 
     def mean(old, new):

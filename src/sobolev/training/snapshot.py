@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,7 +101,7 @@ def read_weights(path: Path, state: State) -> State:
         arrays = load_arrays(path)
     except Damaged as error:
         raise UserError(f"{path.parent}: {error}; delete the file to go on without it") from error
-    return dataclasses.replace(state, model=unflatten(state.model, arrays))
+    return eqx.tree_at(lambda state: state.model, state, unflatten(state.model, arrays))
 
 
 def restore(loaded: Loaded, program: Program, envs: VectorEnv, capacity: int) -> Snapshot:

@@ -36,7 +36,7 @@ class Snapshot:
     returns: np.ndarray
     """returns so far of the running episodes, float64[seeds, environments]"""
     lengths: np.ndarray
-    """their agent steps"""
+    """their agent steps, the first observation included"""
 
 
 def begin(program: Program, envs: VectorEnv, capacity: int) -> Snapshot:
@@ -50,7 +50,7 @@ def begin(program: Program, envs: VectorEnv, capacity: int) -> Snapshot:
         replay=program.initial_replay(number, capacity),
         transition=transition,
         returns=np.zeros(envs.shape),
-        lengths=np.zeros(envs.shape, np.int64),
+        lengths=np.ones(envs.shape, np.int64),
     )
 
 

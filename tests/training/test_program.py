@@ -1,0 +1,82 @@
+"""Seeds side by side are the seeds alone; updates are made in place."""
+
+import jax
+import numpy as np
+import pytest
+
+from sobolev.envs import VectorEnv, Workers
+from tests import tiny
+
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture(autouse=True)
+def _quick():
+    with tiny.quickly():
+        yield
+
+
+def of_last_seed(tree):
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[-1:], tree)
+
+
+def assert_close(ours, theirs, rtol, atol):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), ours, theirs)
+
+
+def test_initial_parameters_do_not_depend_on_the_company():
+    alone, together = (tiny.program(tiny.agent(), seeds).initial_state() for seeds in ((2,), SEEDS))
+    jax.tree.map(np.testing.assert_array_equal, of_last_seed(together), alone)
+    kernels = np.asarray(together.model.world.rssm.gates.kernel)
+    assert not np.array_equal(kernels[0], kernels[1])
+
+
+def test_environments_do_not_depend_on_the_company():
+    with Workers(0) as workers:
+        alone, together = (VectorEnv(workers, tiny.TASK, 1, seeds, 2, 0) for seeds in ((2,), SEEDS))
+        rng = np.random.default_rng(0)
+        steps = [(together.reset(0), alone.reset(0))]
+        for _ in range(30):
+            action = rng.normal(size=(3, 2, 1)).astype(np.float32)
+            together.send(action)
+            alone.send(action[-1:])
+            steps.append((together.receive(), alone.receive()))
+    for all_seeds, one in steps:
+        jax.tree.map(np.testing.assert_array_equal, of_last_seed(all_seeds), one)
+    assert any(one["last"].any() for _, one in steps)
+
+
+def test_updates_do_not_depend_on_the_company():
+    """Four updates on the same data: the same windows, and parameters up to the order of additions."""
+    results = []
+    for seeds in ((2,), SEEDS):
+        tiny.compiled_learn(seeds)
+        program = tiny.program(tiny.agent(), seeds)
+        state, replay, reports = program.initial_state(), tiny.filled(program, seeds), []
+        for update in range(4):
+            state, replay, report = program.learn(state, replay, update)
+            reports.append(report)
+        latents = jax.tree.map(lambda ring: ring[:, :, :400], replay.latents)
+        results.append((of_last_seed(state), of_last_seed(latents), of_last_seed(reports), int(replay.taken)))
+    (state, latents, reports, taken), (others_state, others_latents, others_reports, others_taken) = results
+    assert taken == others_taken == 16
+    for ours, theirs in zip(reports, others_reports, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, ours.batch.start, theirs.batch.start)
+        jax.tree.map(np.testing.assert_array_equal, ours.batch.steps, theirs.batch.steps)
+        assert_close(ours.metrics, theirs.metrics, 1e-3, 1e-4)
+    assert_close(state.model, others_state.model, 1e-3, 1e-5)
+    np.testing.assert_array_equal(latents["stoch"], others_latents["stoch"])
+    deter, others = (x["deter"].view(np.float16).astype(np.float32) for x in (latents, others_latents))
+    np.testing.assert_allclose(deter, others, atol=2e-3)
+
+
+@pytest.mark.parametrize("seeds", [(2,), SEEDS], ids=str)
+def test_an_update_does_not_copy_the_replay(seeds):
+    """The compiled update needs less than a tenth of the replay's memory beside it, and gives the replay back."""
+    analysis = tiny.compiled_learn(seeds).memory_analysis()
+    replay = tiny.program(tiny.agent(), seeds).initial_replay(tiny.ENVIRONMENTS, tiny.CAPACITY)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(replay))
+    assert size > 15e6 * len(seeds)
+    assert analysis.temp_size_in_bytes < 0.1 * size
+    assert analysis.alias_size_in_bytes >= size
+    assert analysis.output_size_in_bytes - analysis.alias_size_in_bytes < 0.1 * size

@@ -4,6 +4,7 @@ COMMANDS: dict[str, str] = {
     "train": "train an agent, or go on with a run that stopped",
     "evaluate": "evaluate a run's agent, as a table, JSON and video",
     "study": "an experiment by one command: figure, numbers and what they say",
+    "sensitivity": "how far the latent tables of runs' agents move when their inputs do",
     "doctor": "check this machine: jax, physics, rendering, memory, disk",
 }
 """Every command with what it does, in the order in which `sobolev --help` lists them."""

@@ -39,22 +39,20 @@ def tabular(arguments: Sequence[str]) -> int:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     from sobolev.study import identities, theory_figures
     from sobolev.study import tabular as study
+    from sobolev.study.files import made, save
     from sobolev.training.run import write_text
 
     prog = "sobolev study tabular"
     config = parse(study.TabularConfig(), arguments, prog=prog, description=TABULAR)
     study.check(config)
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the folder {config.out} cannot be made: {error.strerror}; choose another --out") from error
+    out = made(config.out)
     facts = study.facts_of(config, shlex.join([*prog.split(), *arguments]))
     records = study.run(config)
     note = f"mean and 95% interval over {len(config.seeds)} seeds; {config.actions} actions"
     both = identities.run()
-    write_text(config.out / "tabular.json", json.dumps(facts | {"cases": records}) + "\n")
-    write_text(config.out / "identities.json", json.dumps(facts | both) + "\n")
-    paths = theory_figures.save(theory_figures.draw_errors(records, note), config.out / "tabular")
-    paths += theory_figures.save(theory_figures.draw_identities(both), config.out / "identities")
+    write_text(out / "tabular.json", json.dumps(facts | {"cases": records}) + "\n")
+    write_text(out / "identities.json", json.dumps(facts | both) + "\n")
+    paths = save(theory_figures.draw_errors(records, note), out / "tabular")
+    paths += save(theory_figures.draw_identities(both), out / "identities")
     print("\n".join([*study.lines(records), *identities.lines(both), *(f"written: {path}" for path in paths)]))
     return 0

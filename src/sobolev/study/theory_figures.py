@@ -1,7 +1,6 @@
 """The pictures of `sobolev study tabular`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,14 +98,3 @@ def draw_identities(record: dict[str, Any]) -> Figure:
         ax.legend(fontsize=8, frameon=False, loc=place)
     left.set_ylim(top=left.get_ylim()[1] * 30)
     return figure
-
-
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Writes PATH.png and PATH.pdf, beside their targets first; no date inside: the same figure is the same file."""
-    paths = []
-    for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
-        target = path.with_name(f"{path.name}.{kind}")
-        beside = target.with_name(target.name + ".tmp")
-        figure.savefig(beside, format=kind, metadata=metadata)
-        paths.append(beside.replace(target))
-    return paths

@@ -1,0 +1,29 @@
+"""What a study leaves: a folder of figures and numbers."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sobolev.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def made(folder: Path) -> Path:
+    """The folder, made where it is missing. Raises UserError where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be made: {error.strerror}; choose another --out") from error
+    return folder
+
+
+def save(figure: "Figure", path: Path) -> list[Path]:
+    """Writes PATH.png and PATH.pdf, beside their targets first; no date inside: the same figure is the same file."""
+    paths = []
+    for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
+        target = path.with_name(f"{path.name}.{kind}")
+        beside = target.with_name(target.name + ".tmp")
+        figure.savefig(beside, format=kind, metadata=metadata)
+        paths.append(beside.replace(target))
+    return paths

@@ -1,0 +1,169 @@
+"""Sensitivity of trained agents: latents along episodes, the numbers at them, checkpoints, groups and pictures."""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sobolev.errors import UserError
+from sobolev.smoothness import probability_table
+from sobolev.smoothness.sensitivity import sensitivity as local_sensitivity
+from sobolev.study import sensitivity, sensitivity_figure
+from sobolev.training import evaluation
+from sobolev.training.checkpoint import Checkpoints
+from sobolev.training.run import opened
+from sobolev.training.snapshot import keep_weights
+from sobolev.training.trees import flatten
+from tests import tiny
+
+SEEDS = (0, 3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch, tiny.quickly():
+        tiny.share_programs(patch)
+        patch.setattr(sensitivity, "Program", evaluation.Program)
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a checkpoint at 100 env steps, and a kept copy at 40 whose posterior ignores its input."""
+    config = tiny.config(seeds=SEEDS)
+    config = dataclasses.replace(config, run=tmp_path_factory.mktemp("runs") / "run")
+    with opened(config) as folder:
+        state = tiny.program(tiny.agent(), SEEDS).initial_state()
+        Checkpoints(folder / "checkpoint").save(50, flatten({"agent": state}), {}, {"env_steps": 100})
+        blind = eqx.tree_at(lambda s: s.model.world.rssm.posterior.logits.kernel, state, replace_fn=jnp.zeros_like)
+        keep_weights(folder, blind, 40)
+        keep_weights(folder, blind, 100)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def records(run: Path) -> list[dict[str, Any]]:
+    return sensitivity.measure_runs([run], 2, 8, say=lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def stream() -> tuple[Any, dict[str, Any]]:
+    """A world model and seven steps of two environments, an episode beginning in the middle of one."""
+    world = tiny.agent().init(jax.random.key(0)).model.world
+    steps = tiny.random_steps(np.random.default_rng(0), (7, 2))
+    # Actions beyond 1 would be scaled back to 1, so that a change of theirs could not show.
+    steps["first"], steps["action"] = np.zeros((7, 2), bool), np.clip(steps["action"], -0.5, 0.5)
+    steps["first"][0], steps["first"][4, 1] = True, True
+    return world, steps
+
+
+def latents(stream: tuple[Any, dict[str, Any]], **changes: Any) -> tuple[np.ndarray, np.ndarray]:
+    world, steps = stream
+    steps = steps | changes
+    observation, action, first = jax.tree.map(jnp.asarray, (steps["observation"], steps["action"], steps["first"]))
+    find = jax.jit(sensitivity.latent_inputs, static_argnums=5)
+    deter, tokens = find(world, observation, action, first, jax.random.key(1), jnp.dtype("float32"))
+    return np.asarray(deter).reshape(7, 2, -1), np.asarray(tokens).reshape(7, 2, -1)
+
+
+def test_latents_follow_the_actions_that_were_taken_before(stream: tuple[Any, dict[str, Any]]) -> None:
+    deter, tokens = latents(stream)
+    action = stream[1]["action"].copy()
+    action[2, 0] += 0.5
+    changed, same = latents(stream, action=action)
+    np.testing.assert_array_equal(changed[:3], deter[:3])
+    assert (changed[3, 0] != deter[3, 0]).any()
+    np.testing.assert_array_equal(changed[:, 1], deter[:, 1])
+    np.testing.assert_array_equal(same, tokens)
+    world, steps = stream
+    one = {name: values[5, 1] for name, values in steps["observation"].items()}
+    np.testing.assert_allclose(tokens[5, 1], world.encoder(jax.tree.map(jnp.asarray, one)), rtol=1e-5, atol=1e-6)
+
+
+def test_an_episode_begins_from_nothing(stream: tuple[Any, dict[str, Any]]) -> None:
+    deter, _ = latents(stream)
+    np.testing.assert_allclose(deter[4, 1], deter[0, 1], rtol=1e-5, atol=1e-6)
+    assert (deter[4, 0] != deter[0, 0]).any()
+
+
+def test_numbers_are_those_of_the_tables(stream: tuple[Any, dict[str, Any]]) -> None:
+    (world, steps), chosen, key = stream, np.array([1, 4, 9]), jax.random.key(2)
+    parts = jax.tree.map(jnp.asarray, (steps["observation"], steps["action"], steps["first"]))
+    found = sensitivity.measure(world, *parts, chosen, key, jnp.dtype("float32"))
+    keys = jax.random.split(key, 3)
+    find = jax.jit(sensitivity.latent_inputs, static_argnums=5)
+    deter, tokens = find(world, *parts, keys[0], jnp.dtype("float32"))
+    both = jnp.concatenate([deter, tokens], -1)[chosen]
+    size = deter.shape[1]
+    measure = partial(local_sensitivity, perturbed=slice(size, None), directions=2)
+    moved = jax.jit(measure)(world.rssm.posterior, both, keys[1])
+    np.testing.assert_allclose(found["posterior"]["sensitivity"], moved.value, rtol=1e-3)
+    np.testing.assert_allclose(found["posterior"]["sizes"][-1], 0.1 * jnp.linalg.norm(tokens[chosen], axis=1).mean())
+    for table, inputs in (("posterior", both), ("prior", deter[chosen])):
+        network = getattr(world.rssm, table)
+        jacobian = jax.jacrev(lambda x, network=network: probability_table(network, x))
+        jacobians = jax.jit(jax.vmap(jacobian))(inputs)
+        norms = np.linalg.norm(jacobians, axis=(2, 3))
+        np.testing.assert_allclose(found[table]["jacobian_norm"], norms.mean(), rtol=1e-4)
+        np.testing.assert_allclose(found[table]["jacobian_energy"], np.square(norms).mean(), rtol=1e-4)
+
+
+def test_every_checkpoint_and_seed_has_a_record(records: list[dict[str, Any]], run: Path) -> None:
+    assert [(r["env_steps"], r["seed"]) for r in records] == [(40, 0), (40, 3), (100, 0), (100, 3)]
+    for record in records:
+        assert (record["label"], record["run"], record["states"]) == ("gpld", str(run), 8)
+        blind = record["env_steps"] == 40
+        for number in ("sensitivity", "jacobian_norm"):
+            assert record["prior"][number] > 0
+            assert (record["posterior"][number] == 0) == blind
+    assert len(sensitivity.summary(records)) == 3
+
+
+def test_episodes_are_those_of_evaluate(records: list[dict[str, Any]], run: Path) -> None:
+    played = {r["seed"]: r["mean"] for r in evaluation.evaluate(run, 2)}
+    newest = [r for r in records if r["env_steps"] == 100]
+    np.testing.assert_allclose([r["return"] for r in newest], [played[r["seed"]] for r in newest], rtol=1e-6)
+
+
+def test_a_damaged_copy_is_told(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "000000040.safetensors"
+    path.write_bytes(b"nothing")
+    state = tiny.program(tiny.agent(), SEEDS).initial_state()
+    with pytest.raises(UserError, match="000000040.safetensors cannot be read.*delete the file"):
+        sensitivity.read_weights(path, state)
+
+
+def test_runs_are_grouped_by_their_settings(tmp_path: Path) -> None:
+    def folder(name: str, **settings: Any) -> Path:
+        config = dataclasses.replace(tiny.config(**settings), run=tmp_path / name)
+        with opened(config) as made:
+            return made
+
+    a, b = folder("a", seeds=(0, 1)), folder("b", seeds=(2,))
+    plain, other = folder("plain", method="dreamer"), folder("other", penalty__rho=0.25)
+    assert [group.label for group in sensitivity.grouped([a, b, a, plain])] == ["gpld", "dreamer"]
+    labels = [(group.label, len(group.runs)) for group in sensitivity.grouped([a, b, other, plain])]
+    assert labels == [("gpld (a)", 2), ("gpld (other)", 1), ("dreamer", 1)]
+    with pytest.raises(UserError, match="the same experiment with the same seed"):
+        sensitivity.grouped([a, folder("c", seeds=(1,))])
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        sensitivity.measure_runs([b], 1, 8)
+
+
+def test_pictures_over_training_and_side_by_side(records: list[dict[str, Any]]) -> None:
+    figure = sensitivity_figure.draw(records, "a note")
+    assert len(figure.axes) == 4 and all(len(ax.lines) == 3 for ax in figure.axes)
+    others = [r | {"label": "dreamer"} for r in records[2:]]
+    figure = sensitivity_figure.draw([*records[2:], *others])
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == [
+        "dreamer\n100 env steps",
+        "gpld\n100 env steps",
+    ]
+    assert all(len(ax.patches) == 2 for ax in figure.axes)

@@ -1,0 +1,37 @@
+"""Copies of the networks that a run keeps on its way."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sobolev.dreamer.agent import Dreamer
+from sobolev.training.run import digest
+from sobolev.training.snapshot import kept_weights, read_weights
+from sobolev.training.start import start
+from sobolev.training.trees import flatten
+from tests import tiny
+
+
+def test_networks_are_kept_every_so_many_env_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.share_programs(monkeypatch)
+    settings = {"train_ratio": 0.0, "steps": 40, "evaluation__episodes": 0}
+    config = tiny.config(**settings, checkpoint__snapshots=15)
+    assert digest(config) == digest(tiny.config(**settings))
+    with tiny.quickly():
+        run, status = start(dataclasses.replace(config, run=tmp_path / "run"))
+    assert status == 0
+    kept = kept_weights(run)
+    # Two env steps per iteration: the first one at or beyond each multiple of 15.
+    assert list(kept) == [16, 30]
+    assert [path.name for path in kept.values()] == ["000000016.safetensors", "000000030.safetensors"]
+    state = tiny.program(Dreamer(config.agent, tiny.SPACES), (0,)).initial_state()
+    expected, found = flatten(state.model), flatten(read_weights(kept[30], state).model)
+    assert expected.keys() == found.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_nothing_is_kept_unless_asked_for(tmp_path: Path) -> None:
+    assert kept_weights(tmp_path) == {} and tiny.config().checkpoint.snapshots == 0

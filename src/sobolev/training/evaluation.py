@@ -1,5 +1,6 @@
 """Playing episodes with a run's agents: during training, from a checkpoint, and one observation at a time."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from sobolev.dreamer.agent import Dreamer, State
 from sobolev.envs import Environment, VectorEnv, Workers, make, worker_count
+from sobolev.envs.specs import check_finite
 from sobolev.errors import UserError
 from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.config import TrainConfig
@@ -91,6 +93,8 @@ def write_video(path: Path, frames: list[np.ndarray]) -> None:
     """Frames uint8[height, width, 3] as a film, .mp4 or .gif."""
     import imageio.v3 as imageio
 
+    # else imageio runs Python code in a fork of this process, which has jax's threads and may hang
+    os.environ.setdefault("IMAGEIO_FFMPEG_NO_PREVENT_SIGINT", "1")
     options: Any = {"codec": "libx264", "macro_block_size": 16} if path.suffix.lower() == ".mp4" else {"loop": 0}
     imageio.imwrite(path, np.stack(frames), fps=FRAMES_PER_SECOND, **options)
 
@@ -118,7 +122,7 @@ class Policy:
     def __call__(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """The action float32[A] for one observation, each dimension clipped to [−1, 1].
 
-        Raises UserError for an observation with other entries or shapes than the run's environment gives.
+        Raises UserError for an observation with other entries or shapes than the run's environment gives, or with NaN.
         """
         entries = {}
         for name, spec in self.spaces.observation:
@@ -126,6 +130,7 @@ class Policy:
                 found = f"shape {np.shape(observation[name])}" if name in observation else "nothing"
                 raise UserError(f"the policy needs the observation '{name}' of shape {spec.shape} and got {found}")
             entries[name] = np.asarray(observation[name], spec.dtype)[None, None]
+        check_finite(self.config.task, entries)
         flags = {"first": np.array([[self._step == 0]]), **dict.fromkeys(("last", "terminal"), np.array([[False]]))}
         transition: Any = {"observation": entries, "reward": np.zeros((1, 1), np.float32), **flags}
         action, self._carry = self._program.act(

@@ -238,7 +238,9 @@ def saved(folder: Path) -> int:
     found = [0]
     for slot in (0, 1):
         try:
-            found.append(json.loads((folder / "checkpoint" / f"checkpoint-{slot}.json").read_text())["iteration"])
+            found.append(
+                json.loads((folder / "checkpoint" / f"checkpoint-{slot}.json").read_text())["record"]["iteration"]
+            )
         except (OSError, ValueError, KeyError):
             continue
     return max(found)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sobolev
 from sobolev.errors import UserError
 from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.config import TrainConfig
@@ -22,7 +23,7 @@ from sobolev.training.loop import Training
 from sobolev.training.start import start
 from tests import tiny
 
-ROOT = Path(__file__).parents[2]
+ROOT, SOURCE = Path(__file__).parents[2], Path(sobolev.__file__).parents[1]
 
 
 class Crash(Exception):
@@ -31,7 +32,9 @@ class Crash(Exception):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch):
+    """All runs in this process have the seed and the replay of other tests, and so their compiled programs."""
     tiny.share_programs(monkeypatch)
+    tiny.large_replay(monkeypatch)
     with tiny.quickly():
         yield
 
@@ -41,6 +44,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was never broken off."""
     with pytest.MonkeyPatch.context() as patch, tiny.quickly():
         tiny.share_programs(patch)
+        tiny.large_replay(patch)
         return run(tmp_path_factory.mktemp("straight") / "run")
 
 
@@ -187,18 +191,7 @@ def test_a_complete_run_says_so(straight, capfd):
     assert all(np.array_equal(before[name], array) for name, array in content(straight).items())
 
 
-def test_more_steps_go_on(straight, tmp_path, monkeypatch, capfd):
-    """The replay of the longer run is larger; it ends as the run that had these steps from the start."""
-    tiny.large_replay(monkeypatch)
-    longer = tiny.config(seeds=(2,), steps=240)
-    folder = shutil.copytree(straight, tmp_path / "run")
-    run(folder, longer)
-    assert "goes on at 160 of 240 env steps" in capfd.readouterr().out
-    assert_same(folder, run(tmp_path / "whole", longer))
-
-
-def test_several_seeds_of_real_physics(tmp_path, monkeypatch):
-    tiny.large_replay(monkeypatch)
+def test_several_seeds_of_real_physics(tmp_path):
     config = tiny.config("cartpole-swingup", seeds=(0, 1, 2), evaluation__episodes=0)
     config = dataclasses.replace(config, steps=2 * 2 * 60)
     wanted = run(tmp_path / "wanted", config)
@@ -207,13 +200,15 @@ def test_several_seeds_of_real_physics(tmp_path, monkeypatch):
     assert content(wanted)["records/length"].tolist() == [[60, 60]] * 3
 
 
-def test_a_killed_process_goes_on(straight, tmp_path):
-    """SIGKILL at a random moment; the same command then ends as the run in this process did."""
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run by the command line, ended by SIGKILL at a random moment, and by the same command brought to its end."""
+    tmp_path = tmp_path_factory.mktemp("killed")
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "sobolev", "train", *tiny.flags(), "--seeds", "2", "--run", str(folder)]
     command += ["--checkpoint.minutes", "1e-9"]
     environment = os.environ | {
-        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+        "PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT}",
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
@@ -230,7 +225,21 @@ def test_a_killed_process_goes_on(straight, tmp_path):
     again = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "goes on at" in again.stdout, (wait_for, delay, again.stdout)
-    assert_same(folder, straight)
+    return folder
+
+
+def test_a_killed_process_goes_on(straight, killed):
+    """And ends as the run in this process did, whose replay was longer than it had to be."""
+    assert_same(killed, straight)
+
+
+def test_more_steps_go_on(killed, tmp_path, capfd):
+    """With a larger replay than before, to the end of the run that had these steps from the start."""
+    longer = tiny.config(seeds=(2,), steps=240, checkpoint__minutes=1e-9)
+    folder = shutil.copytree(killed, tmp_path / "run")
+    run(folder, longer)
+    assert "goes on at 160 of 240 env steps" in capfd.readouterr().out
+    assert_same(folder, run(tmp_path / "whole", longer))
 
 
 def saved(folder: Path) -> int:

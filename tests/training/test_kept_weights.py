@@ -1,12 +1,15 @@
 """Copies of the networks that a run keeps on its way."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sobolev.dreamer.agent import Dreamer
+from sobolev.errors import UserError
+from sobolev.training.config import from_json, to_json
 from sobolev.training.run import digest
 from sobolev.training.snapshot import kept_weights, read_weights
 from sobolev.training.start import start
@@ -35,3 +38,17 @@ def test_networks_are_kept_every_so_many_env_steps(tmp_path: Path, monkeypatch: 
 
 def test_nothing_is_kept_unless_asked_for(tmp_path: Path) -> None:
     assert kept_weights(tmp_path) == {} and tiny.config().checkpoint.snapshots == 0
+
+
+def test_runs_from_before_there_were_copies_are_read() -> None:
+    config = tiny.config()
+    tree = json.loads(to_json(config))
+    del tree["checkpoint"]["snapshots"]
+    assert from_json(json.dumps(tree)) == config
+    del tree["checkpoint"]["minutes"]
+    with pytest.raises(UserError, match=r"'checkpoint\.minutes' is missing"):
+        from_json(json.dumps(tree))
+    with pytest.raises(UserError, match=r"'checkpoint' is missing"):
+        from_json(json.dumps({name: value for name, value in tree.items() if name != "checkpoint"}))
+    with pytest.raises(UserError, match="must be a table"):
+        from_json("[]")

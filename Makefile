@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-TASK ?= cartpole-swingup
+TASK ?= finger-spin
 
 .PHONY: test lint demo bench clean
 

@@ -103,7 +103,7 @@ def _laptop(task: str) -> TrainConfig:
 
 
 def _demo(task: str) -> TrainConfig:
-    return replace(_laptop(task), steps=20_000)
+    return replace(_laptop(task), steps=40_000, evaluation=EvaluationConfig(every=10_000, episodes=5))
 
 
 PRESETS: dict[str, Callable[[str], TrainConfig]] = {"paper": _paper, "laptop": _laptop, "demo": _demo}

@@ -223,4 +223,3 @@ def test_penalty_of_the_agents_own_tables(which):
         assert_close(layer.linear.bias, arrays[f"grads/{which}_params/dyn/{first}{i}/bias"])
         assert_close(layer.norm.scale, arrays[f"grads/{which}_params/dyn/{first}{i}norm/scale"])
     assert_close(gradients[0].logits.kernel, arrays[f"grads/{which}_params/dyn/{first}logit/kernel"])
-

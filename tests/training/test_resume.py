@@ -235,7 +235,7 @@ def test_a_killed_process_goes_on(straight, killed):
 
 def test_more_steps_go_on(killed, tmp_path, capfd):
     """With a larger replay than before, to the end of the run that had these steps from the start."""
-    longer = tiny.config(seeds=(2,), steps=240, checkpoint__minutes=1e-9)
+    longer = tiny.config(seeds=(2,), steps=240)
     folder = shutil.copytree(killed, tmp_path / "run")
     run(folder, longer)
     assert "goes on at 160 of 240 env steps" in capfd.readouterr().out

@@ -39,10 +39,10 @@ def logits(seed: int, *shape: int) -> jax.Array:
 
 
 def replayed(last, terminal, reward=(0, 1, 2, 3, 4), bootstrap=(5, 6, 7, 8, 9)):
-    flags = (jnp.array(flags, bool)[:, None] for flags in (last, terminal))
+    ended, over_for_good = (jnp.array(flags, bool)[:, None] for flags in (last, terminal))
     values, slow = logits(0, 5, 1), logits(1, 5, 1)
-    loss = jax.jit(lambda *inputs: replay_value_loss(*inputs, BehaviorConfig()))
-    return loss(column(*reward), *flags, column(*bootstrap), values, slow), values, slow
+    loss = jax.jit(partial(replay_value_loss, config=BehaviorConfig()))
+    return loss(column(*reward), ended, over_for_good, column(*bootstrap), values, slow), values, slow
 
 
 def test_replayed_returns_are_cut_at_last_and_ended_at_terminal():

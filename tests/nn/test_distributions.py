@@ -101,7 +101,7 @@ def test_two_hot_targets(bins, value):
     assert len(used) <= 2 and used.max() - used.min() <= 1
     inside = np.clip(np.float32(value), points[0], points[-1])
     spacing = 0.2 * (1 + abs(inside))
-    np.testing.assert_allclose(target @ points, inside, atol=1e-5 * spacing + 1e-6 * abs(inside))
+    np.testing.assert_allclose(target @ points, inside, atol=float(1e-5 * spacing + 1e-6 * abs(inside)))
 
 
 def test_two_hot_by_hand():

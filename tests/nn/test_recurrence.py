@@ -1,5 +1,7 @@
 """The recurrence with its own backward pass is `jax.lax.scan`, in values and in all gradients."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,7 +71,8 @@ def test_over_seeds():
 
 def test_a_plain_loop():
     parameters, (blocks, flat), (signal, keep) = arguments()
-    flats, block_outputs = ours(parameters, (blocks, flat), (signal, keep))
+    outputs: Any = ours(parameters, (blocks, flat), (signal, keep))
+    flats, block_outputs = outputs
     for b in range(BATCH):
         carry = (blocks[:, b], flat[b])
         for t in range(TIME):

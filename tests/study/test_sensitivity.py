@@ -64,12 +64,14 @@ def stream() -> tuple[Any, dict[str, Any]]:
     return world, steps
 
 
-def latents(stream: tuple[Any, dict[str, Any]], **changes: Any) -> tuple[np.ndarray, np.ndarray]:
+def latents(
+    stream: tuple[Any, dict[str, Any]], dtype: str = "float32", **changes: Any
+) -> tuple[np.ndarray, np.ndarray]:
     world, steps = stream
     steps = steps | changes
     observation, action, first = jax.tree.map(jnp.asarray, (steps["observation"], steps["action"], steps["first"]))
     find = jax.jit(sensitivity.latent_inputs, static_argnums=5)
-    deter, tokens = find(world, observation, action, first, jax.random.key(1), jnp.dtype("float32"))
+    deter, tokens = find(world, observation, action, first, jax.random.key(1), jnp.dtype(dtype))
     return np.asarray(deter).reshape(7, 2, -1), np.asarray(tokens).reshape(7, 2, -1)
 
 
@@ -91,6 +93,13 @@ def test_an_episode_begins_from_nothing(stream: tuple[Any, dict[str, Any]]) -> N
     deter, _ = latents(stream)
     np.testing.assert_allclose(deter[4, 1], deter[0, 1], rtol=1e-5, atol=1e-6)
     assert (deter[4, 0] != deter[0, 0]).any()
+
+
+def test_half_precision_is_near(stream: tuple[Any, dict[str, Any]]) -> None:
+    """At first steps, where no latent has been drawn yet that could come out another."""
+    for wide, half in zip(latents(stream), latents(stream, "bfloat16"), strict=True):
+        assert half.dtype == np.float32
+        np.testing.assert_allclose(half[0], wide[0], atol=0.05)
 
 
 def test_numbers_are_those_of_the_tables(stream: tuple[Any, dict[str, Any]]) -> None:

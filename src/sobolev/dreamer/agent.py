@@ -14,7 +14,7 @@ from sobolev.dreamer.behavior import Actor, ReturnScale, imagination_losses, ima
 from sobolev.dreamer.config import DreamerConfig
 from sobolev.dreamer.optimizer import build_optimizer, descend, follow
 from sobolev.dreamer.rssm import Latents
-from sobolev.dreamer.world_model import WorldModel, world_model_losses
+from sobolev.dreamer.world_model import RECONSTRUCTION, WorldModel, world_model_losses
 from sobolev.envs.specs import Spaces
 from sobolev.nn import Head, TwoHot, cast_floating, entropy, over
 from sobolev.replay import Replay, Windows
@@ -245,8 +245,7 @@ class Dreamer:
 
     def loss_scale(self, name: str) -> float:
         """Scale of a loss term; every observation's reconstruction has the same."""
-        scales = self.config.loss
-        return getattr(scales, name) if hasattr(scales, name) else scales.reconstruction
+        return getattr(self.config.loss, "reconstruction" if name.startswith(RECONSTRUCTION) else name)
 
     def expand(self, latents: Extras) -> tuple[Float[Array, "batch deter"], Float[Array, "batch stoch"]]:
         """Stored latents as the recurrence takes them."""

@@ -19,6 +19,7 @@ from sobolev.nn import (
     Hidden,
     Linear,
     Norm,
+    at_least_float32,
     over,
     probabilities,
     product,
@@ -97,7 +98,7 @@ class LatentTable(eqx.Module):
 
 def smooth_activation(norm: Norm, y: Float[Array, " hidden"]) -> Float[Array, " hidden"]:
     """RMS norm and SiLU in at least float32."""
-    wide = jnp.promote_types(y.dtype, jnp.float32)
+    wide = at_least_float32(y.dtype)
     return norm_silu(y.astype(wide), norm.scale.astype(wide), NORM_EPSILON).astype(y.dtype)
 
 

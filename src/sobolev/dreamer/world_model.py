@@ -12,6 +12,9 @@ from sobolev.dreamer.rssm import RSSM, Latents
 from sobolev.envs.specs import Spaces
 from sobolev.nn import Head, TwoHot, bernoulli_loss, kl_divergence, over
 
+RECONSTRUCTION = "reconstruction/"
+"""What the loss of an observation is called, before the observation's name."""
+
 
 class WorldModel(eqx.Module):
     """Everything that is trained on replayed experience to predict it."""
@@ -51,6 +54,7 @@ def world_model_losses(
     target = (1.0 - steps["terminal"].astype(jnp.float32)) * discount
     cont = over(bernoulli_loss, 2)(over(model.cont, 2)(deter, stoch)[..., 0], target)
     dyn, rep = balanced_kl(latents.probs, over(model.rssm.prior, 2)(deter), config.free_nats)
+    reconstruction = {f"{RECONSTRUCTION}{name}": loss for name, loss in reconstruction.items()}
     return {**reconstruction, "reward": reward, "cont": cont, "dyn": dyn, "rep": rep}
 
 

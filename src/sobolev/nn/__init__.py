@@ -17,6 +17,7 @@ from sobolev.nn.layers import Head as Head
 from sobolev.nn.layers import Hidden as Hidden
 from sobolev.nn.layers import Linear as Linear
 from sobolev.nn.layers import Norm as Norm
+from sobolev.nn.layers import at_least_float32 as at_least_float32
 from sobolev.nn.layers import cast_floating as cast_floating
 from sobolev.nn.layers import product as product
 from sobolev.nn.recurrence import recurrence as recurrence

@@ -70,11 +70,13 @@ class TwoHot(eqx.Module):
         return jnp.asarray(np.concatenate([lower, -lower[: len(lower) - middle][::-1]]).astype(np.float32))
 
     def mean(self, logits: Float[Array, " bins"]) -> Float[Array, ""]:
-        """Expected value; mirrored bins are summed in pairs, so that uniform probabilities give exactly 0."""
-        weighted = jax.nn.softmax(logits) * self.points()
-        pairs = self.bins // 2
-        middle = weighted[pairs] if self.bins % 2 else jnp.zeros((), weighted.dtype)
-        return middle + jnp.sum(weighted[:pairs][::-1] + weighted[self.bins - pairs :])
+        """Expected value; mirrored bins are subtracted before they are weighed, so that uniform logits give exactly 0.
+
+        Weighing them first and summing in pairs does so only where a compiler leaves the products alone.
+        """
+        probs, pairs = jax.nn.softmax(logits), self.bins // 2
+        upper = self.bins - pairs
+        return jnp.sum((probs[upper:] - probs[:pairs][::-1]) * self.points()[upper:])
 
     def target(self, value: Float[Array, ""]) -> Float[Array, " bins"]:
         """The distribution on the two bins around `value` whose mean it is; beyond the ends, the end bin."""

@@ -52,6 +52,11 @@ def product(x: Float[Array, " inputs"], kernel: Float[Array, "inputs outputs"]) 
     return jax.lax.dot_general(x, oriented(kernel), (((0,), (1,)), ((), ())))
 
 
+def at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
+    """float32 for it and for half precision, else the dtype itself."""
+    return dtype if dtype.itemsize > 4 else jnp.dtype("float32")
+
+
 class Linear(eqx.Module):
     """y = x @ kernel + bias."""
 
@@ -103,7 +108,7 @@ class Norm(eqx.Module):
 
     def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Normalises over all axes of x, whose sizes multiply to that of `scale`."""
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        dtype = at_least_float32(x.dtype)
         wide, scale = x.astype(dtype), self.scale.astype(dtype).reshape(x.shape)
         return (wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide)) + NORM_EPSILON) * scale).astype(x.dtype)
 

@@ -19,6 +19,8 @@ from sobolev import replay as memory
 from sobolev.dreamer.agent import Dreamer
 from sobolev.dreamer.config import LossConfig, without_penalty
 from sobolev.dreamer.world_model import balanced_kl
+from sobolev.envs.specs import ArraySpec, Spaces
+from sobolev.training.program import Program
 from tests import tiny
 
 BEGIN = 1000
@@ -130,7 +132,7 @@ def test_what_a_term_trains(term):
 def test_the_whole_loss_is_the_scaled_sum():
     """The paper's scales, and lambda times the penalty on top."""
     total, (_, _, metrics), gradient = evaluate(standard(), BEGIN)
-    wanted = {"position": 1, "velocity": 1, "reward": 1, "cont": 1, "dyn": 1, "rep": 0.1}
+    wanted = {"reconstruction/position": 1, "reconstruction/velocity": 1, "reward": 1, "cont": 1, "dyn": 1, "rep": 0.1}
     wanted |= {"policy": 1, "value": 1, "replay_value": 0.3}
     summed = sum(scale * float(metrics[f"loss/{name}"]) for name, scale in wanted.items())
     penalty = float(metrics["penalty/posterior"])
@@ -198,9 +200,20 @@ def test_bfloat16_is_close():
         evaluate(standard(), BEGIN),
     )
     assert np.isfinite(total) and float(total) == pytest.approx(float(wide), rel=0.1)
-    for name in ("loss/position", "loss/reward", "loss/cont", "penalty/posterior"):
+    for name in ("loss/reconstruction/position", "loss/reward", "loss/cont", "penalty/posterior"):
         assert aux[2][name].dtype == jnp.float32
         assert float(aux[2][name]) == pytest.approx(float(wanted[2][name]), rel=0.15), name
     assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype("float32")}
     assert np.isfinite(norm(gradient))
     assert aux[0].deter.dtype == jnp.bfloat16 and aux[0].probs.dtype == jnp.float32
+
+
+def test_an_observation_may_have_the_name_of_a_term():
+    spaces = Spaces((("free_nats", ArraySpec((2,), "float32")), ("reward", ArraySpec((3,), "float32"))), 1)
+    agent = Dreamer(config(), spaces)
+    program = Program(agent, (0,))
+    replay = program.initial_replay(tiny.ENVIRONMENTS, 100)
+    _, _, report = jax.eval_shape(program._learn, jax.eval_shape(program.initial_state), replay, 0)
+    assert {"loss/reconstruction/free_nats", "loss/reconstruction/reward", "loss/reward"} <= set(report.metrics)
+    for name in ("free_nats", "reward"):
+        assert agent.loss_scale(f"reconstruction/{name}") == LossConfig().reconstruction

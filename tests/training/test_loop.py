@@ -47,7 +47,13 @@ def test_what_a_run_writes_and_says(tmp_path, capfd):
     logged = [line for line in lines(folder) if "loss" in line]
     assert [line["step"] for line in logged] == [80, 120, 160]
     assert [line["updates"] for line in logged] == [32, 72, 112]
-    for name in ("loss/position", "loss/dyn", "loss/replay_value", "penalty/posterior", "penalty/posterior_lambda"):
+    for name in (
+        "loss/reconstruction/position",
+        "loss/dyn",
+        "loss/replay_value",
+        "penalty/posterior",
+        "penalty/posterior_lambda",
+    ):
         assert all(np.isfinite(line[name]) for line in logged), name
     # the mean of 0.5 / sqrt(1 + u / 1000) over updates 0 to 31
     wanted = np.mean(0.5 / np.sqrt(1 + np.arange(32) / 1000))

@@ -10,7 +10,14 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from sobolev import replay as memory
-from sobolev.dreamer.behavior import Actor, ReturnScale, imagination_losses, imagine, replay_value_loss
+from sobolev.dreamer.behavior import (
+    Actor,
+    ImaginationLosses,
+    ReturnScale,
+    imagination_losses,
+    imagine,
+    replay_value_loss,
+)
 from sobolev.dreamer.config import DreamerConfig
 from sobolev.dreamer.optimizer import build_optimizer, descend, follow
 from sobolev.dreamer.rssm import Latents
@@ -172,28 +179,9 @@ class Dreamer:
         penalty, penalty_metrics = self.penalty(exact.world, states[0], states[1], state.updates, keys[1])
 
         # Behaviour: imagined rollouts from every posterior state; nothing of them trains the world model.
+        slow = cast_floating(state.slow, self.dtype)
         starts = stop((states[0], latents.stoch.reshape(-1, latents.stoch.shape[-1])))
-        rollout = imagine(world.rssm, model.actor, starts[0], starts[1], behavior.horizon, keys[2])
-        acted, final = (rollout.deter, rollout.stoch), (rollout.final_deter, rollout.final_stoch)
-        bins = TwoHot(config.model.bins)
-        expected, slow = over(bins.mean, 2), cast_floating(state.slow, self.dtype)
-
-        def along(head):
-            """Outputs of a head in states 0…H; none of them trains it."""
-            outputs = stop(over(head, 2)(*acted)), stop(jax.vmap(head)(*final))
-            return jnp.concatenate([outputs[0], outputs[1][None]])
-
-        imagination = imagination_losses(
-            reward=expected(along(world.reward)[1:]),
-            cont=jax.nn.sigmoid(along(world.cont)[..., 0]),
-            action=rollout.action,
-            policy=over(model.actor, 2)(*acted),
-            value_logits=over(model.critic, 2)(*acted),
-            final_value=jax.vmap(bins.mean)(stop(jax.vmap(model.critic)(*final))),
-            slow_logits=over(slow, 2)(*acted),
-            scale=state.scale,
-            config=behavior,
-        )
+        imagination = self.imagination(model, slow, state.scale, starts, keys[2])
 
         # Critic on replayed rewards, bootstrapped by the imagined returns; this one trains the world model too.
         replayed, returns = replay_value_loss(
@@ -221,6 +209,31 @@ class Dreamer:
         }
         latents = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), latents)
         return total, stop((latents, imagination.scale, metrics))
+
+    def imagination(
+        self, model: Model, slow: Head, scale: ReturnScale, starts: tuple[Array, Array], key: Key[Array, ""]
+    ) -> ImaginationLosses:
+        """Actor and critic losses of rollouts from the states [deter, stoch] in `starts`, [states, …] each."""
+        world, behavior, stop = model.world, self.config.behavior, jax.lax.stop_gradient
+        rollout = imagine(world.rssm, model.actor, starts[0], starts[1], behavior.horizon, key)
+        acted, final = (rollout.deter, rollout.stoch), (rollout.final_deter, rollout.final_stoch)
+        bins = TwoHot(self.config.model.bins)
+
+        def along(head: Head) -> Float[Array, "states starts outputs"]:
+            """Outputs of a head in states 0…H; none of them trains it."""
+            return stop(jnp.concatenate([over(head, 2)(*acted), jax.vmap(head)(*final)[None]]))
+
+        return imagination_losses(
+            reward=over(bins.mean, 2)(along(world.reward)[1:]),
+            cont=jax.nn.sigmoid(along(world.cont)[..., 0]),
+            action=rollout.action,
+            policy=over(model.actor, 2)(*acted),
+            value_logits=over(model.critic, 2)(*acted),
+            final_value=jax.vmap(bins.mean)(stop(jax.vmap(model.critic)(*final))),
+            slow_logits=over(slow, 2)(*acted),
+            scale=scale,
+            config=behavior,
+        )
 
     def penalty(
         self, world: WorldModel, deter: Array, tokens: Array, updates: Int[Array, ""], key: Key[Array, ""]

@@ -58,7 +58,8 @@ _product, _ONES = jax.jit(jnp.matmul), jnp.ones((1024, 1024))
 def alternate(first, second, repeats: int) -> tuple[list[float], list[float]]:
     """Seconds of both, called in turn, after one call each to warm up."""
     times = ([], [])
-    first(), second()
+    first()
+    second()
     for _ in range(repeats):
         for taken, function in zip(times, (first, second), strict=True):
             start = time.perf_counter()

@@ -161,5 +161,3 @@ def _join(before: Report, report: Report, number: Array) -> Report:
 
 def _key(seed: Any, purpose: str) -> Array:
     return jax.random.fold_in(jax.random.key(seed), PURPOSES[purpose])
-
-

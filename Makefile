@@ -25,7 +25,7 @@ demo: $(VENV)/.ready
 	@echo "learning curve: runs/demo/curve.png"
 
 bench: $(VENV)/.ready
-	for script in benchmarks/*.py; do echo "== $$script" && $(BIN)/python "$$script" || exit 1; done
+	for script in benchmarks/[a-z]*.py; do echo "== $$script" && $(BIN)/python "$$script" || exit 1; done
 
 clean:
 	rm -rf .venv .venv-newest .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info

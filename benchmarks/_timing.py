@@ -1,0 +1,91 @@
+"""What the benchmarks share: an update on random replay, runs in turn, paired ratios, and the file of results."""
+
+import argparse
+import json
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sobolev.dreamer.agent import Dreamer
+from sobolev.dreamer.config import SIZES, BehaviorConfig, DreamerConfig
+from sobolev.envs.specs import ArraySpec, Spaces
+from sobolev.training.program import Program
+
+SHAPES = {"height": (), "orientations": (14,), "velocity": (9,)}
+WALKER = Spaces(tuple((name, ArraySpec(shape, "float32")) for name, shape in SHAPES.items()), 6)
+
+
+class Update:
+    """A compiled update on random replay; calling it makes one and waits for it."""
+
+    def __init__(self, config: DreamerConfig, seeds: int):
+        program = Program(Dreamer(config, WALKER), range(seeds))
+        replay = program.initial_replay(16, 4 * config.batch_length)
+        key = jax.random.key(0)
+        observation = jax.tree.map(lambda x: jax.random.normal(key, x.shape), replay.steps["observation"])
+        count = jnp.asarray(replay.steps["first"].shape[2], jnp.int32)
+        self.replay = replace(replay, steps={**replay.steps, "observation": observation}, count=count)
+        self.state, self.program, self.number = program.initial_state(), program, 0
+
+    def __call__(self) -> None:
+        self.state, self.replay, report = self.program.learn(self.state, self.replay, self.number)
+        jax.block_until_ready((self.state, report))
+        self.number += 1
+
+
+def alternate(
+    first: Callable[[], object], second: Callable[[], object], repeats: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of both, called in turn, after one call each to warm up."""
+    times = ([], [])
+    first()
+    second()
+    for _ in range(repeats):
+        for taken, function in zip(times, (first, second), strict=True):
+            start = time.perf_counter()
+            function()
+            taken.append(time.perf_counter() - start)
+    return times
+
+
+def interval(ratios: Sequence[float], draws: int = 2000) -> tuple[float, float]:
+    """95% bootstrap interval of the median."""
+    rng = np.random.default_rng(0)
+    medians = np.median(rng.choice(ratios, (draws, len(ratios))), axis=1)
+    return float(np.quantile(medians, 0.025)), float(np.quantile(medians, 0.975))
+
+
+def add_flags(flags: argparse.ArgumentParser, repeats: int) -> None:
+    """The flags that every benchmark of updates has."""
+    flags.add_argument("--batch", type=int, nargs=2, default=(16, 64), metavar=("SIZE", "LENGTH"))
+    flags.add_argument("--horizon", type=int, default=25)
+    flags.add_argument("--repeats", type=int, default=repeats, help="pairs of calls")
+    flags.add_argument("--write", action="store_true", help="append the results to benchmarks/results.jsonl")
+
+
+def config_of(size: str, chosen: argparse.Namespace) -> DreamerConfig:
+    """The agent that the flags name, at that size, in float32."""
+    return DreamerConfig(
+        batch_size=chosen.batch[0],
+        batch_length=chosen.batch[1],
+        precision="float32",
+        model=SIZES[size],
+        behavior=BehaviorConfig(horizon=chosen.horizon),
+    )
+
+
+def record(row: dict[str, Any]) -> None:
+    """Append a result to benchmarks/results.jsonl, with date, commit and jax's version."""
+    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    commit, date = head.stdout.strip(), datetime.now(UTC).isoformat(timespec="seconds")
+    row = row | {"date": date, "commit": commit, "jax": jax.__version__}
+    with Path(__file__).with_name("results.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")

@@ -1,6 +1,7 @@
 """The folder of a run: where it lies, whose it is, and that one process at a time trains in it.
 
 RUN/config.json         the resolved config
+RUN/record.json         who made it: commands, commit, machine, time
 RUN/checkpoint/         the state to resume from
 RUN/metrics.jsonl       every metric; scores.json, train_scores.json and tensorboard/ beside it
 """
@@ -156,6 +157,6 @@ def _empty(run: Path) -> None:
 
 def _kept(run: Path) -> bool:
     """Whether a run has anything worth keeping: metrics, a checkpoint, or what a failure left."""
-    made_at_once = ("config.json", "lock", "scores.json", "train_scores.json")
+    made_at_once = ("config.json", "lock", "record.json", "scores.json", "train_scores.json")
     files = [path for path in run.rglob("*") if path.is_file() and path.name not in made_at_once]
     return any(path.stat().st_size > 0 for path in files if "tensorboard" not in path.parts)

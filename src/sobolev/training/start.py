@@ -7,6 +7,7 @@ from typing import Any
 
 from sobolev.training import jaxconfig
 from sobolev.training.config import TrainConfig, configure, resolved
+from sobolev.training.record import recorded
 from sobolev.training.run import opened
 
 
@@ -35,6 +36,6 @@ def start(config: TrainConfig) -> tuple[Path, int]:
     config = resolved(config)
     from sobolev.training import loop
 
-    with opened(config) as run:
+    with opened(config) as run, recorded(config, run):
         status = loop.train(dataclasses.replace(config, run=run), run)
     return run, int(status or 0)

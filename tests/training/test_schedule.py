@@ -20,7 +20,7 @@ def test_the_papers_protocol():
     assert paper.capacity == 31_250
     # training starts at 1024 stored windows of 65 steps: after 2048 agent steps
     assert paper.warmup * 16 == 2048
-    assert (paper.warmup - paper.length) * 16 == 1024
+    assert (paper.warmup - paper.pace.length) * 16 == 1024
     # 512 replayed steps per agent step, 1024 per update
     assert paper.updates_due(paper.total) == (500_000 - 2048) / 2
 

@@ -10,15 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from sobolev.dreamer.agent import Dreamer, State
+from sobolev.dreamer.config import DreamerConfig
 from sobolev.dreamer.world_model import WorldModel
 from sobolev.envs import VectorEnv, Workers, worker_count
 from sobolev.errors import UserError
 from sobolev.nn import cast_floating, over
 from sobolev.smoothness import sensitivity as local
 from sobolev.smoothness.sensitivity import MAGNITUDES
+from sobolev.training.agent import State
 from sobolev.training.config import TrainConfig
 from sobolev.training.evaluation import AFTERWARDS, load_state
+from sobolev.training.methods import agent_of
 from sobolev.training.program import Program
 from sobolev.training.run import identity, read_config
 from sobolev.training.snapshot import kept_weights, read_weights
@@ -53,11 +55,16 @@ class Group(NamedTuple):
 def grouped(runs: Sequence[Path]) -> list[Group]:
     """The runs by task, method and settings; a method's name alone is the label where nothing else has it.
 
-    Raises UserError where a folder is no run, or two runs have the same settings and a seed in common.
+    Raises UserError where a folder is no run or its method has no latent tables, or where two runs have the same
+    settings and a seed in common.
     """
     groups: dict[str, list[tuple[Path, TrainConfig]]] = {}
     for run in dict.fromkeys(runs):
         config = read_config(run)
+        if not isinstance(config.agent, DreamerConfig):
+            raise UserError(
+                f"{run} is of method {config.method}, which has no latent tables: give runs of gpld or dreamer"
+            )
         alike = identity(config)
         del alike["seeds"]
         groups.setdefault(repr(alike), []).append((run, config))
@@ -93,7 +100,7 @@ def _of_run(run: Path, config: TrainConfig, episodes: int, states: int) -> Itera
     """Env steps and a record per seed, for every kept copy of the networks and the newest checkpoint."""
     with Workers(worker_count(config.env, len(config.seeds) * episodes)) as workers:
         envs = VectorEnv(workers, config.task, config.env.repeat, config.seeds, episodes, AFTERWARDS)
-        program = Program(Dreamer(config.agent, envs.spaces), config.seeds)
+        program = Program(agent_of(config, envs.spaces), config.seeds)
         newest, meta = load_state(run, program)
         for env_steps, path in kept_weights(run).items():
             if env_steps < meta["env_steps"]:
@@ -112,7 +119,7 @@ def _of_state(
         chosen = np.sort(np.random.default_rng(seed).permutation(valid)[:states])
         observation = {name: entry[index] for name, entry in played.observation.items()}
         stream = (observation, played.action[index], played.first[index])
-        found = measure(world, *stream, chosen, jax.random.key(seed), program.agent.dtype)
+        found = measure(world, *stream, chosen, jax.random.key(seed), jnp.dtype(config.agent.precision))
         numbers = {table: jax.tree.map(lambda x: np.asarray(x).tolist(), found[table]) for table in TABLES}
         facts = {"task": config.task, "method": config.method, "size": config.size, "seed": seed}
         records.append({**facts, "states": len(chosen), "return": float(played.returns[index].mean()), **numbers})

@@ -24,7 +24,7 @@ def plan(config: TrainConfig, plan: Plan, run: Path, now: Snapshot) -> list[str]
     done = plan.env_steps(now.iteration)
     verb = f"goes on at {done:,} of" if now.iteration else "trains"
     who = f"seeds {' '.join(map(str, config.seeds))}" if seeds > 1 else f"seed {config.seeds[0]}"
-    ratio = f"{plan.updates_due(plan.total):,} updates of {plan.batch}×{plan.length} each"
+    ratio = f"{plan.updates_due(plan.total):,} updates of {plan.batch}×{plan.pace.length} each"
     protocol = "" if config.preset == "paper" else f" (preset {config.preset}, not the paper's protocol)"
     return [
         f"{config.task} {config.method} {config.size}, {who}: {verb} {config.steps:,} env steps, {ratio}{protocol}",

@@ -4,24 +4,31 @@ Presets and sizes only choose defaults; every field can be set on its own. `conf
 command line builds the same one from flags, `resolved` fills what depends on task and machine.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import AvoidSubcommands, Positional, arg
 
-from sobolev.dreamer.config import SIZES, BehaviorConfig, DreamerConfig, OptimizerConfig, without_penalty
+from sobolev.dreamer.config import DreamerConfig
 from sobolev.envs import default_repeat
 from sobolev.envs.config import EnvConfig
 from sobolev.errors import nearest
 from sobolev.replay.config import ReplayConfig
 from sobolev.training import serial
-from sobolev.training.serial import assign, decode, encode
+from sobolev.training.methods import METHODS, PRESETS
+from sobolev.training.serial import Schema, assign, decode, encode
 from sobolev.training.validate import validate
 
-METHODS = ("gpld", "dreamer")
-"""gpld: DreamerV3 with the gradient penalty; dreamer: the same without it."""
+__all__ = ["METHODS", "PRESETS", "TrainConfig", "configure", "defaults", "from_json", "resolved", "to_json"]
+
+if TYPE_CHECKING:
+    AgentConfig = Any  # which of them it is, only the method tells
+else:
+    AgentConfig = reduce(or_, (method.config for method in METHODS.values()))
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class TrainConfig:
 
     task: Annotated[Positional[str], arg(metavar="TASK", help_behavior_hint="")]
     """walker-walk (DeepMind Control) or gym:Ant-v5 (Gymnasium)"""
-    method: Annotated[str, arg(metavar="{gpld,dreamer}")] = "gpld"
+    method: Annotated[str, arg(metavar="{" + ",".join(METHODS) + "}")] = "gpld"
     """gpld, or dreamer for the same agent without the penalty"""
     size: Annotated[str, arg(metavar="{1m,…,400m}")] = "12m"
     """parameters: 1m, 12m, 25m, 50m, 100m, 200m or 400m; --model.… sets single widths"""
@@ -78,7 +85,8 @@ class TrainConfig:
     """delete what the run folder holds and start again"""
     compilation_cache: bool = True
     """on an accelerator, keep compiled programs in the user's cache folder"""
-    agent: Annotated[DreamerConfig, arg(name="")] = field(default_factory=DreamerConfig)
+    agent: Annotated[AvoidSubcommands[AgentConfig], arg(name="")] = field(default_factory=DreamerConfig)
+    """the settings of the method's agent, whose flags are shown for the method that is given with --help"""
     env: EnvConfig = field(default_factory=EnvConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -86,42 +94,24 @@ class TrainConfig:
     log: LogConfig = field(default_factory=LogConfig)
 
 
-def _paper(task: str) -> TrainConfig:
-    return TrainConfig(task=task)
-
-
-def _laptop(task: str) -> TrainConfig:
-    agent = DreamerConfig(
-        batch_size=8,
-        batch_length=32,
-        train_ratio=128.0,
-        model=SIZES["1m"],
-        optimizer=OptimizerConfig(learning_rate=3e-4, warmup=1000),
-        behavior=BehaviorConfig(horizon=15),
-    )
-    return TrainConfig(task=task, size="1m", steps=60_000, agent=agent, env=EnvConfig(number=4))
-
-
-def _demo(task: str) -> TrainConfig:
-    return replace(_laptop(task), steps=40_000, evaluation=EvaluationConfig(every=10_000, episodes=5))
-
-
-PRESETS: dict[str, Callable[[str], TrainConfig]] = {"paper": _paper, "laptop": _laptop, "demo": _demo}
-"""paper: the protocol of paper 1, Table 2. laptop and demo: smaller batch, horizon and budget, not the paper's."""
-
-
 def defaults(task: str, method: str = "gpld", size: str | None = None, preset: str = "paper") -> TrainConfig:
     """The config that a preset, a size and a method stand for; size None is the preset's.
 
     Raises UserError for an unknown name, with the nearest one.
     """
-    for kind, name, options in (("method", method, METHODS), ("preset", preset, PRESETS), ("size", size, SIZES)):
+    if method not in METHODS:
+        raise nearest("method", method, METHODS)
+    known = METHODS[method]
+    for kind, name, options in (("preset", preset, known.presets), ("size", size, known.sizes)):
         if name is not None and name not in options:
             raise nearest(kind, name, options)
-    config = replace(PRESETS[preset](task), method=method, preset=preset)
-    if size is not None:
-        config = replace(config, size=size, agent=replace(config.agent, model=SIZES[size]))
-    return replace(config, agent=without_penalty(config.agent)) if method == "dreamer" else config
+    chosen = known.presets[preset]
+    agent = chosen.agent if size is None else known.sizes[size](chosen.agent)
+    size = size or chosen.size
+    config = TrainConfig(task=task, method=method, size=size, preset=preset, agent=known.adapt(agent))
+    for path, value in chosen.settings.items():
+        config = assign(config, path, value)
+    return config
 
 
 def configure(
@@ -148,7 +138,7 @@ def resolved(config: TrainConfig, backend: str | None = None) -> TrainConfig:
 
     `backend` is jax's name of the platform ("cpu", "gpu", "tpu"); None asks jax. Raises UserError as `validate` does.
     """
-    config = decode(TrainConfig, encode(config))
+    config = _decoded(encode(config))
     validate(config)
     if config.env.repeat is None:
         config = assign(config, "env.repeat", default_repeat(config.task))
@@ -165,8 +155,11 @@ def _precision(backend: str | None) -> str:
     return "float32" if backend == "cpu" else "bfloat16"
 
 
-ADDED = {"checkpoint.snapshots": 0}
-"""Settings that the files of earlier versions lack, with what those versions did."""
+ADDED: dict[str, Any] = {"checkpoint.snapshots": 0}
+"""Settings that the files of earlier versions lack, by path in the JSON tree, with what those versions did.
+
+One that has this value does not count in the name of a run's folder, so that older runs keep theirs.
+"""
 
 
 def to_json(config: TrainConfig) -> str:
@@ -179,4 +172,12 @@ def from_json(text: str) -> TrainConfig:
 
     Raises UserError for unknown, missing or wrong settings.
     """
-    return serial.from_json(TrainConfig, text, ADDED)
+    return _decoded(serial.tree(text))
+
+
+def _decoded(tree: Any) -> TrainConfig:
+    """The config of a JSON tree, whose method says of what type its agent's settings are."""
+    method = tree.get("method", "gpld") if isinstance(tree, dict) else "gpld"
+    if method not in METHODS:
+        raise nearest("method", str(method), METHODS)
+    return decode(TrainConfig, tree, Schema({"agent": METHODS[method].config}, ADDED))

@@ -8,12 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from sobolev.dreamer.agent import Dreamer, State
 from sobolev.envs import Environment, VectorEnv, Workers, make, worker_count
 from sobolev.envs.specs import check_finite
 from sobolev.errors import UserError
+from sobolev.training.agent import State
 from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.config import TrainConfig
+from sobolev.training.methods import agent_of
 from sobolev.training.metrics import field_name
 from sobolev.training.program import Program
 from sobolev.training.run import read_config
@@ -58,7 +59,7 @@ def evaluate(run: Path, episodes: int, video: Path | None = None) -> list[dict[s
     config = read_config(run)
     with Workers(worker_count(config.env, len(config.seeds) * episodes)) as workers:
         envs = VectorEnv(workers, config.task, config.env.repeat, config.seeds, episodes, AFTERWARDS)
-        program = Program(Dreamer(config.agent, envs.spaces), config.seeds)
+        program = Program(agent_of(config, envs.spaces), config.seeds)
         state, meta = load_state(run, program)
         frames: list[np.ndarray] = []
         watch = (lambda: frames.append(envs.render(0, 0, *FRAME_SIZE))) if video else (lambda: None)
@@ -102,7 +103,7 @@ def write_video(path: Path, frames: list[np.ndarray]) -> None:
 class Policy:
     """A trained policy for one environment; keeps its own recurrent state between calls.
 
-    Like the agent in training and evaluation, it samples its actions; two policies of equal `seed` draw the same.
+    It acts as the agent does in evaluation, which samples with Dreamer; two policies of equal `seed` draw the same.
     """
 
     def __init__(self, program: Program, state: State, config: TrainConfig):
@@ -154,7 +155,7 @@ def load_policy(run: str | Path, seed: int | None = None) -> Policy:
     environment = make(config.task, config.env.repeat)
     spaces = environment.spaces
     environment.close()
-    everyone, alone = (Program(Dreamer(config.agent, spaces), seeds) for seeds in (config.seeds, (seed,)))
+    everyone, alone = (Program(agent_of(config, spaces), seeds) for seeds in (config.seeds, (seed,)))
     state, _ = load_state(run, everyone)
     index = config.seeds.index(seed)
     return Policy(alone, jax.tree.map(lambda leaf: leaf[index : index + 1], state), config)

@@ -11,13 +11,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from sobolev.dreamer.agent import Dreamer, Report
 from sobolev.envs import VectorEnv, Workers, worker_count
 from sobolev.errors import UserError
 from sobolev.training import announce, snapshot
+from sobolev.training.agent import Report
 from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.config import TrainConfig
 from sobolev.training.evaluation import DURING_TRAINING, play
+from sobolev.training.methods import agent_of
 from sobolev.training.metrics import RunLog
 from sobolev.training.program import Program
 from sobolev.training.progress import Progress
@@ -43,7 +44,7 @@ def train(config: TrainConfig, run: Path) -> int:
         print(announce.complete(run, plan.env_steps(loaded.iteration)), flush=True)
         return 0
     with Interruption() as interruption, _environments(config) as (envs, evaluation):
-        program = Program(Dreamer(config.agent, envs.spaces), config.seeds)
+        program = Program(agent_of(config, envs.spaces), config.seeds)
         if loaded:
             now = snapshot.restore(loaded, program, envs, plan.capacity)
         else:
@@ -117,7 +118,7 @@ class Training:
     def iterate(self) -> None:
         """One agent step of every environment, and the updates that are due for the steps before it."""
         now, before = self.now, self.now.updates
-        action, now.carry, now.replay = self.program.step(
+        action, now.state, now.carry, now.replay = self.program.step(
             now.state, now.carry, now.replay, now.transition, now.iteration
         )
         self.envs.send(action)

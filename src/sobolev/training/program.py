@@ -9,15 +9,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
 from sobolev import replay as memory
-from sobolev.dreamer.agent import Carry, Dreamer, Report, State
 from sobolev.envs import Transition
 from sobolev.replay import Replay
+from sobolev.training.agent import Agent, Carry, Report, State
 
 PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3}
 """Random streams of a seed, apart from each other."""
@@ -26,7 +27,7 @@ PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3}
 class Program:
     """What a run computes on its device. Leaves of state and carry are [seeds, …]."""
 
-    def __init__(self, agent: Dreamer, seeds: Sequence[int]):
+    def __init__(self, agent: Agent, seeds: Sequence[int]):
         self.agent, self.seeds = agent, tuple(seeds)
         self._initial = jax.jit(lambda seed: agent.init(_key(seed, "initial")))
         self._learn = jax.jit(self._learn_all, donate_argnums=(0, 1))
@@ -58,10 +59,14 @@ class Program:
 
     def step(
         self, state: State, carry: Carry, replay: Replay, transition: Transition, iteration: int
-    ) -> tuple[np.ndarray, Carry, Replay]:
-        """Chooses actions [S, E, A] for a transition and adds both to replay. Carry and replay are donated."""
-        action, carry, replay = self._step(state, carry, replay, transition, np.int32(iteration))
-        return np.asarray(action), carry, replay
+    ) -> tuple[np.ndarray, State, Carry, Replay]:
+        """Chooses actions [S, E, A] for a transition, adds both to replay, and lets the agents observe them.
+
+        Carry and replay are donated.
+        """
+        action, carry, replay, observed = self._step(state, carry, replay, transition, np.int32(iteration))
+        state = eqx.combine(observed, state) if jax.tree.leaves(observed) else state
+        return np.asarray(action), state, carry, replay
 
     def act(
         self, state: State, carry: Carry, transition: Transition, purpose: str, counters: tuple[int, int]
@@ -94,7 +99,13 @@ class Program:
         action, carry, extras = self._over_seeds(partial(self.agent.act, mode="train"))(state, carry, transition, keys)
         step = {**transition, "action": action}
         axes = memory.replay_axes(replay)
-        return action, carry, jax.vmap(memory.add, (axes, 0, 0), axes)(replay, step, extras)
+        replay = jax.vmap(memory.add, (axes, 0, 0), axes)(replay, step, extras)
+        (observed,) = self._over_seeds(self._observed)(state, step)
+        return action, carry, replay, observed
+
+    def _observed(self, state, step):
+        """What a step changes of a state, with None in the place of all the rest, which then need not be copied."""
+        return (jax.tree.map(lambda new, old: None if new is old else new, self.agent.observe(state, step), state),)
 
     def _act_all(self, state, carry, transition, episode, step, purpose):
         keys = jax.vmap(jax.random.fold_in, (0, None))(self._keys(purpose, episode), step)
@@ -142,7 +153,7 @@ def _map_axes(change: Callable, trees: tuple, axes: Any) -> tuple:
     return jax.tree.map(below, axes, trees, is_leaf=lambda axis: axis is None)
 
 
-def _join(before: Report, report: Report, number: Array) -> Report:
+def _join(before: Any, report: Any, number: Array) -> Report:
     """One report of `number` updates and one more."""
     share = 1 / (number.astype(jnp.float32) + 1)
 
@@ -152,7 +163,8 @@ def _join(before: Report, report: Report, number: Array) -> Report:
     def first_failure(old, new):
         return jnp.where(before.finite.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
-    return Report(
+    return dataclasses.replace(
+        report,
         metrics=jax.tree.map(mean, before.metrics, report.metrics),
         finite=before.finite & report.finite,
         batch=jax.tree.map(first_failure, before.batch, report.batch),

@@ -13,11 +13,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from sobolev.errors import UserError
-from sobolev.training.config import TrainConfig, from_json, to_json
+from sobolev.training.config import ADDED, TrainConfig, from_json, to_json
 from sobolev.training.serial import encode, settings
 
 NOT_COMPUTED = ("steps", "preset", "run", "fresh", "compilation_cache", "evaluation", "checkpoint", "log")
@@ -25,10 +26,18 @@ NOT_COMPUTED = ("steps", "preset", "run", "fresh", "compilation_cache", "evaluat
 
 
 def identity(config: TrainConfig) -> dict[str, Any]:
-    """The part of a resolved config that changes what is computed, as a JSON tree."""
+    """The part of a resolved config that changes what is computed, as a JSON tree.
+
+    Settings that were `ADDED` and do what was done before them are no part of it.
+    """
     tree = {name: value for name, value in encode(config).items() if name not in NOT_COMPUTED}
     tree["env"] = {name: value for name, value in tree["env"].items() if name != "workers"}
     tree["replay"] = {name: value for name, value in tree["replay"].items() if name != "memory"}
+    for path, before in ADDED.items():
+        *groups, name = path.split(".")
+        table = reduce(lambda table, group: table.get(group, {}), groups, tree)
+        if name in table and table[name] == encode(before):
+            del table[name]
     return tree
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sobolev.training.config import TrainConfig
+from sobolev.training.methods import Pace, pace_of
 
 
 @dataclass(frozen=True)
@@ -12,8 +13,7 @@ class Plan:
     environments: int
     repeat: int
     batch: int
-    length: int
-    train_ratio: float
+    pace: Pace
     total: int
     """iterations until the run is complete"""
     capacity: int
@@ -26,16 +26,14 @@ class Plan:
         """The plan of a resolved config."""
         number, repeat = config.env.number, config.env.repeat or 1
         total = -(-config.steps // (number * repeat))
-        batch, length = config.agent.batch_size, config.agent.batch_length
-        evaluation = config.evaluation
+        pace, evaluation = pace_of(config), config.evaluation
         return Plan(
             environments=number,
             repeat=repeat,
-            batch=batch,
-            length=length,
-            train_ratio=config.agent.train_ratio,
+            batch=config.agent.batch_size,
+            pace=pace,
             total=total,
-            capacity=max(length + 1, config.replay.steps_per_environment(number, total)),
+            capacity=max(pace.length + 1, config.replay.steps_per_environment(number, total)),
             evaluate_every=evaluation.every if evaluation.episodes else 0,
         )
 
@@ -45,13 +43,13 @@ class Plan:
 
     @property
     def warmup(self) -> int:
-        """Iterations until replay holds batch × length windows: training starts there, without a backlog."""
-        return self.length + -(-self.batch * self.length // self.environments)
+        """Iterations until replay holds the windows that training waits for; it starts there, without a backlog."""
+        return self.pace.length + -(-self.pace.windows // self.environments)
 
     def updates_due(self, iteration: int) -> int:
         """Updates that should have been made when replay holds the steps of so many iterations."""
         agent_steps = max(0, iteration - self.warmup) * self.environments
-        return int(self.train_ratio * agent_steps / (self.batch * self.length))
+        return int(self.pace.updates * agent_steps / self.pace.steps)
 
     def evaluation_due(self, iteration: int) -> int | None:
         """The number of the evaluation that follows this iteration, if one does; number 0 comes before training."""

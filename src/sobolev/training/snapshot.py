@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sobolev.dreamer.agent import Carry, State
 from sobolev.envs import Transition, VectorEnv
 from sobolev.errors import UserError
 from sobolev.replay import Replay, read_ring, write_ring
+from sobolev.training.agent import Carry, State
 from sobolev.training.checkpoint import Checkpoints, Loaded
 from sobolev.training.program import Program
 from sobolev.training.storage import Damaged, load_arrays, room_errors, write_arrays

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from sobolev.dreamer.config import ModelConfig, without_penalty
+from sobolev.dreamer.config import BehaviorConfig, DreamerConfig, ModelConfig, without_penalty
 from sobolev.envs import check_task
 from sobolev.errors import UserError, nearest
+from sobolev.training.methods import pace_of
 from sobolev.training.serial import settings
 
 if TYPE_CHECKING:
@@ -55,9 +56,13 @@ def validate(config: "TrainConfig") -> None:
     check_task(config.task)
     _check_ranges(config)
     _check_seeds(config.seeds)
-    _check_model(config.agent.model)
-    _check_penalty(config)
-    _check_combinations(config)
+    if config.agent.precision not in PRECISIONS:
+        raise nearest("precision", config.agent.precision, PRECISIONS)
+    if isinstance(config.agent, DreamerConfig):
+        _check_model(config.agent.model)
+        _check_penalty(config.method, config.agent)
+        _check_behavior(config.agent.behavior)
+    _check_replay(config)
 
 
 def _require(condition: bool, sentence: str) -> None:
@@ -80,11 +85,9 @@ def _bounds(interval: str) -> str:
 
 
 def _check_ranges(config: "TrainConfig") -> None:
-    found = settings(config)
-    for path, interval in RANGES.items():
-        _, value = found[path]
-        if value is not None and not _inside(value, interval):
-            raise UserError(f"{flag(path)} is {value}, but must be {_bounds(interval)}")
+    for path, (_, value) in settings(config).items():
+        if path in RANGES and value is not None and not _inside(value, RANGES[path]):
+            raise UserError(f"{flag(path)} is {value}, but must be {_bounds(RANGES[path])}")
 
 
 def _check_seeds(seeds: tuple[int, ...]) -> None:
@@ -103,10 +106,10 @@ def _check_model(model: ModelConfig) -> None:
         )
 
 
-def _check_penalty(config: "TrainConfig") -> None:
-    penalty, rows = config.agent.penalty, config.agent.model.rows
-    if config.method == "dreamer":
-        plain = without_penalty(type(config.agent)()).penalty
+def _check_penalty(method: str, agent: DreamerConfig) -> None:
+    penalty, rows = agent.penalty, agent.model.rows
+    if method == "dreamer":
+        plain = without_penalty(DreamerConfig()).penalty
         changed = [name for name, (_, value) in settings(penalty).items() if value != getattr(plain, name)]
         if changed:
             raise UserError(
@@ -122,15 +125,15 @@ def _check_penalty(config: "TrainConfig") -> None:
         raise UserError("--penalty.custom is only for --penalty.schedule custom: give both or none")
 
 
-def _check_combinations(config: "TrainConfig") -> None:
-    agent, behavior = config.agent, config.agent.behavior
-    if agent.precision not in PRECISIONS:
-        raise nearest("precision", agent.precision, PRECISIONS)
+def _check_behavior(behavior: BehaviorConfig) -> None:
     _require(behavior.min_std <= behavior.max_std, "--behavior.min-std must not be above --behavior.max-std")
     _require(behavior.return_low < behavior.return_high, "--behavior.return-low must be below --behavior.return-high")
-    window, kept = agent.batch_length + 1, config.replay.capacity // config.env.number
-    if window > kept:
+
+
+def _check_replay(config: "TrainConfig") -> None:
+    length, kept = pace_of(config).length, config.replay.capacity // config.env.number
+    if length + 1 > kept:
         raise UserError(
-            f"a batch of {agent.batch_length} steps and its context step do not fit the replay, which holds {kept} "
-            f"steps per environment: raise --replay.capacity to {window * config.env.number} or lower --batch-length"
+            f"a window of {length} steps and its context step do not fit the replay, which holds {kept} steps per "
+            f"environment: raise --replay.capacity to {(length + 1) * config.env.number} or lower --batch-length"
         )

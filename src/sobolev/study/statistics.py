@@ -1,0 +1,127 @@
+"""Statistics of few seeds on many tasks (Agarwal et al., 2021), with stratified bootstrap intervals.
+
+The interquartile mean, optimality gap, probability of improvement and performance profiles are those of the rliable
+library where every task has the same number of seeds. Where it has not, every task still counts the same: a score
+weighs 1 / (tasks × seeds of its task), and that is all that changes.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+RESAMPLES = 5000
+COVERAGE = 0.95
+
+Values = Float[np.ndarray, "*resamples tasks seeds"]
+Found = Float[np.ndarray, "*resamples"] | np.floating
+"""A statistic of every resample, or of the scores themselves."""
+
+
+class Scores(NamedTuple):
+    """Final scores of a method, normalised; weights sum to one, and are 0 where a task has fewer seeds than others."""
+
+    values: Values
+    weights: Values
+
+
+class Interval(NamedTuple):
+    """A statistic and its 95% percentile interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+Statistic = Callable[..., Any]
+"""Of one `Scores` or several, with any leading axes, which it keeps."""
+
+
+def weighted(scores: Sequence[Sequence[float]]) -> Scores:
+    """Scores from a list of seeds' scores per task. Raises ValueError where a task has none."""
+    if not scores or not all(len(seeds) for seeds in scores):
+        raise ValueError("every task needs a score")
+    values = np.zeros((len(scores), max(map(len, scores))))
+    weights = np.zeros_like(values)
+    for task, seeds in enumerate(scores):
+        values[task, : len(seeds)] = seeds
+        weights[task, : len(seeds)] = 1 / (len(scores) * len(seeds))
+    return Scores(values, weights)
+
+
+def mean(scores: Scores) -> Found:
+    """Mean over tasks of the mean over seeds."""
+    return (scores.values * scores.weights).sum((-2, -1))
+
+
+def interquartile_mean(scores: Scores) -> Found:
+    """Mean of the scores between the quartiles, over all tasks and seeds at once.
+
+    Of N scores, N // 4 are cut off at either end; with unequal weights, that share of the weight.
+    """
+    values, weights = (part.reshape(*part.shape[:-2], -1) for part in scores)
+    order = np.argsort(values, -1)
+    values, weights = np.take_along_axis(values, order, -1), np.take_along_axis(weights, order, -1)
+    number = np.count_nonzero(weights, -1)[..., None]
+    cut = number // 4 / number
+    upper = np.cumsum(weights, -1)
+    kept = np.clip(np.minimum(upper, 1 - cut) - np.maximum(upper - weights, cut), 0, None)
+    return (values * kept).sum(-1) / kept.sum(-1)
+
+
+def optimality_gap(scores: Scores, target: float = 1.0) -> Found:
+    """How far scores fall short of the target on average, those above it counting as the target."""
+    return target - mean(Scores(np.minimum(scores.values, target), scores.weights))
+
+
+def probability_of_improvement(ours: Scores, theirs: Scores) -> Found:
+    """Mean over tasks of the probability that a seed of ours beats one of theirs; ties count half.
+
+    The tasks must be the same, in the same order; the numbers of seeds may differ.
+    """
+    a, b = ours.values[..., :, None], theirs.values[..., None, :]
+    wins = (a > b) + 0.5 * (a == b)
+    tasks = ours.values.shape[-2]
+    return tasks * (wins * ours.weights[..., :, None] * theirs.weights[..., None, :]).sum((-3, -2, -1))
+
+
+def profile(scores: Scores, thresholds: Sequence[float]) -> Float[np.ndarray, "*resamples thresholds"]:
+    """The performance profile: the share of runs that score above each threshold."""
+    return np.stack([mean(Scores((scores.values > t).astype(float), scores.weights)) for t in thresholds], -1)
+
+
+def resample(scores: Scores, tasks: Int[np.ndarray, "resamples tasks"], rng: np.random.Generator) -> Scores:
+    """Bootstrap resamples: in each place the given task, and as many of its seeds as it has, with replacement."""
+    numbers = np.count_nonzero(scores.weights, -1)[tasks][..., None]
+    chosen = (rng.random((*tasks.shape, scores.values.shape[-1])) * numbers).astype(int)
+    return Scores(scores.values[tasks[..., None], chosen], scores.weights[tasks])
+
+
+def distribution(
+    statistic: Statistic, *scores: Scores, resamples: int = RESAMPLES, over_tasks: bool = False, seed: int = 0
+) -> np.ndarray:
+    """The statistic of every bootstrap resample [resamples, …].
+
+    Stratified: the tasks stay and their seeds are drawn anew, for each of several `scores` on its own; with
+    `over_tasks` the tasks are drawn as well, the same ones for all `scores`: what another set of tasks might have
+    given.
+    """
+    rng, number = np.random.default_rng(seed), len(scores[0].values)
+    tasks = np.broadcast_to(np.arange(number), (resamples, number))
+    if over_tasks:
+        tasks = rng.integers(number, size=(resamples, number))
+    return statistic(*(resample(each, tasks, rng) for each in scores))
+
+
+def interval(
+    statistic: Statistic, *scores: Scores, resamples: int = RESAMPLES, over_tasks: bool = False, seed: int = 0
+) -> Interval:
+    """A statistic with its percentile interval of 95%, from the bootstrap `distribution`."""
+    found = distribution(statistic, *scores, resamples=resamples, over_tasks=over_tasks, seed=seed)
+    return Interval(float(statistic(*scores)), *map(float, bounds(found)))
+
+
+def bounds(resamples: Float[np.ndarray, "resamples *rest"]) -> Float[np.ndarray, "2 *rest"]:
+    """Ends of the 95% percentile interval of what `distribution` gives."""
+    return np.quantile(resamples, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], axis=0)

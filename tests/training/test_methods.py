@@ -94,7 +94,7 @@ class Counting:
         seen = (state.steps + len(transitions["action"]), state.rewards + transitions["reward"].sum())
         return eqx.tree_at(lambda s: (s.steps, s.rewards), state, seen)
 
-    def learn(self, state, replay, key):
+    def learn(self, state, replay, key, number):
         raise NotImplementedError
 
 

@@ -134,11 +134,15 @@ class Dreamer:
         del transitions
         return state
 
-    def learn(self, state: State, replay: Replay, key: Key[Array, ""]) -> tuple[State, Replay, Report]:
+    def learn(
+        self, state: State, replay: Replay, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State, Replay, Report]:
         """One update on a sampled batch, whose refreshed latents go back to replay.
 
-        An update with a non-finite loss or gradient leaves state and latents as they were.
+        An update with a non-finite loss or gradient leaves state and latents as they were. The update's number is not
+        used: masked updates do not count for the schedules.
         """
+        del number
         sample_key, loss_key = jax.random.split(key)
         windows, replay = memory.sample(replay, sample_key, self.config.batch_size, self.config.batch_length)
         gradient = jax.grad(self.loss, has_aux=True)

@@ -6,7 +6,7 @@ An agent is a frozen, hashable description. All of its functions are for one see
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import jax
-from jaxtyping import Array, Bool, Float, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from sobolev.envs.specs import Spaces
 from sobolev.replay import Replay, Windows
@@ -84,6 +84,11 @@ class Agent(Protocol):
         """
         ...
 
-    def learn(self, state: State, replay: Replay, key: Key[Array, ""]) -> tuple[State, Replay, Report]:
-        """One update: samples what it needs from replay, and may write latents back."""
+    def learn(
+        self, state: State, replay: Replay, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State, Replay, Report]:
+        """One update: samples what it needs from replay, and may write latents back.
+
+        `number` counts updates from 0, the same for all seeds: a `cond` on it stays one where seeds are vmapped.
+        """
         ...

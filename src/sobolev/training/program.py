@@ -114,7 +114,8 @@ class Program:
 
     def _learn_all(self, state, replay, update):
         axes, keys = memory.replay_axes(replay), self._keys("learn", update)
-        return self._over_seeds(self.agent.learn, (0, axes, 0), (0, axes, 0))(state, replay, keys)
+        learn = partial(self.agent.learn, number=jnp.asarray(update))
+        return self._over_seeds(learn, (0, axes, 0), (0, axes, 0))(state, replay, keys)
 
     def _learn_loop(self, state, replay, update, count):
         def another(i, carry):

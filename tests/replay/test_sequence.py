@@ -43,7 +43,7 @@ def data_of(number, environments, seeds=()):
 AXES = replay_axes(create(*forms(), 1, 1))
 jit_add = jax.jit(add)
 jit_add_seeds = jax.jit(jax.vmap(add, in_axes=(AXES, 0, 0), out_axes=AXES))
-jit_sample = jax.jit(sample, static_argnames=("batch", "length"))
+jit_sample = jax.jit(sample, static_argnames=("batch", "length", "online"))
 jit_write_back = jax.jit(write_back)
 
 
@@ -89,6 +89,15 @@ def test_online_windows_come_first_each_once_and_in_order():
         draws += list(zip(windows.environment.tolist(), windows.start.tolist(), strict=True))
     assert draws[:15] == [(environment, 5 * block) for block in range(5) for environment in range(3)]
     assert int(replay.taken) == 15
+
+
+def test_without_the_online_queue_all_are_drawn():
+    """The queue is full, and left so; the draws are those of a replay whose queue is empty."""
+    replay = filled(50)
+    windows, after = jit_sample(replay, jax.random.key(1), batch=8, length=5, online=False)
+    assert int(after.taken) == int(replay.taken) == 0
+    _, emptied = jit_sample(replay, jax.random.key(0), batch=100, length=5)
+    assert_equal(windows, jit_sample(emptied, jax.random.key(1), batch=8, length=5)[0])
 
 
 def test_overwritten_online_windows_are_passed_over():

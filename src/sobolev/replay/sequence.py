@@ -81,8 +81,12 @@ def add(replay: Replay, step: dict[str, Any], latents: PyTree) -> Replay:
     return Replay(steps, latents, replay.count + 1, replay.taken)
 
 
-def sample(replay: Replay, key: PRNGKeyArray, batch: int, length: int) -> tuple[Windows, Replay]:
+def sample(
+    replay: Replay, key: PRNGKeyArray, batch: int, length: int, *, online: bool = True
+) -> tuple[Windows, Replay]:
     """Draw `batch` windows of `length` + 1 steps: first from the online queue, the others uniformly over all windows.
+
+    With `online` false all are drawn uniformly, and the queue stays as it is.
 
     The queue cuts each environment's stream into disjoint windows, number k covering steps [k (length + 1),
     (k + 1) (length + 1)), and hands each out once, oldest first and environment by environment; those that were
@@ -94,11 +98,13 @@ def sample(replay: Replay, key: PRNGKeyArray, batch: int, length: int) -> tuple[
     if length + 1 > capacity:
         raise ValueError(f"a window of {length + 1} steps does not fit a ring of {capacity}")
     oldest = jnp.maximum(replay.count - capacity, 0)
-    taken, online, environment, start = _online_windows(replay, oldest, batch, length + 1)
+    taken, queued, environment, start = _online_windows(replay, oldest, batch, length + 1)
+    if not online:
+        taken, queued = replay.taken, jnp.zeros_like(queued)
     starts = jnp.maximum(replay.count - oldest - length, 1)
     draw = jax.random.randint(key, (batch,), 0, environments * starts)
-    environment = jnp.where(online, environment, draw // starts)
-    start = jnp.where(online, start, oldest + draw % starts)
+    environment = jnp.where(queued, environment, draw // starts)
+    start = jnp.where(queued, start, oldest + draw % starts)
     position = (start[:, None] + jnp.arange(length + 1)[None]) % capacity
     steps = jax.tree.map(lambda ring: _gather(ring, environment[:, None], position), replay.steps)
     latents = jax.tree.map(lambda ring: _gather(ring, environment, position[:, 0]), replay.latents)

@@ -94,6 +94,13 @@ def assert_same(folder: Path, wanted: Path) -> None:
     assert not different
     for name in ("scores.json", "train_scores.json"):
         assert json.loads((folder / name).read_text()) == json.loads((wanted / name).read_text())
+    assert metrics(folder) == metrics(wanted)
+
+
+def metrics(folder: Path) -> list[dict]:
+    """Every line of the run's metrics but for the time at which it was written."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "time"} for line in lines]
 
 
 def test_the_run_has_in_it_what_a_resume_could_get_wrong(straight):

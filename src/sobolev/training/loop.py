@@ -4,7 +4,7 @@ import contextlib
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +92,6 @@ class Training:
     log: RunLog
     progress: Progress
     now: Snapshot
-    reports: list[Report] = field(default_factory=list)
-    """of the updates since metrics were last written"""
 
     def run_to_end(self, interruption: Interruption) -> int:
         """Iterates until the plan is done or a signal comes; saves at the end in either case."""
@@ -125,11 +123,13 @@ class Training:
         now.iteration += 1
         due = self.plan.updates_due(now.iteration) - before
         calls = [due] if due and self.program.updates_at_once else [1] * due
+        reports = []
         for count in calls:
             now.state, now.replay, report = self.program.learn(now.state, now.replay, now.updates, count)
             now.updates += count
-            self.reports.append(report)
-        self.check_finite(len(calls))
+            reports.append(report)
+        self.check_finite(reports)
+        now.pending += [report.metrics for report in reports]
         ended = now.transition["last"]
         now.transition = self.envs.receive()
         self.count_episodes(ended)
@@ -155,12 +155,10 @@ class Training:
 
     def write_metrics(self, env_steps: int) -> None:
         """Logs the means of all updates since the last time, for each seed."""
-        if not self.reports:
+        if not self.now.pending:
             return
-        names = list(self.reports[0].metrics)
-        stacked = [np.stack([np.asarray(report.metrics[name]) for report in self.reports]) for name in names]
-        means = {name: values.mean(0) for name, values in zip(names, stacked, strict=True)}
-        self.reports.clear()
+        means = {name: values.mean(0) for name, values in snapshot.stacked(self.now.pending).items()}
+        self.now.pending.clear()
         self.log.write(env_steps, means | {"updates": self.now.updates})
         shown = {"penalty": "penalty/posterior", "coefficient": "penalty/posterior_lambda"}
         self.progress.values |= {key: float(means[name].mean()) for key, name in shown.items() if name in means}
@@ -181,16 +179,16 @@ class Training:
         meta = {"log": self.log.state(), "env_steps": self.plan.env_steps(self.now.iteration), "jax": jax.__version__}
         snapshot.save(self.checkpoints, self.now, self.envs, meta | {"python": platform.python_version()})
 
-    def check_finite(self, reports: int) -> None:
-        """Stops where one of so many newest reports is not finite: raises UserError, with the batch in RUN/failure."""
-        for back in range(reports, 0, -1):
-            finite = np.asarray(self.reports[-back].finite)
+    def check_finite(self, reports: list[Report]) -> None:
+        """Stops where one of the newest reports is not finite: raises UserError, with the batch in RUN/failure."""
+        for number, report in enumerate(reports):
+            finite = np.asarray(report.finite)
             if finite.all():
                 continue
-            index, update = int(np.argmin(finite)), self.now.updates - back
+            index, update = int(np.argmin(finite)), self.now.updates - len(reports) + number
             file = self.folder / "failure" / f"seed-{self.config.seeds[index]}-update-{update}.safetensors"
             file.parent.mkdir(exist_ok=True)
-            kept: Any = (self.reports[-back].batch, self.reports[-back].metrics)
+            kept: Any = (report.batch, report.metrics)
             write_arrays(file, {name: array[index] for name, array in flatten(kept).items()})
             raise UserError(
                 f"seed {self.config.seeds[index]} met a non-finite loss or gradient by update {update}: the batch is "

@@ -37,6 +37,8 @@ class Snapshot:
     """returns so far of the running episodes, float64[seeds, environments]"""
     lengths: np.ndarray
     """their agent steps, the first observation included"""
+    pending: list[dict[str, Any]]
+    """metrics [seeds] of the updates since metrics were last written, one entry per call of `learn`"""
 
 
 def begin(program: Program, envs: VectorEnv, capacity: int) -> Snapshot:
@@ -51,6 +53,7 @@ def begin(program: Program, envs: VectorEnv, capacity: int) -> Snapshot:
         transition=transition,
         returns=np.zeros(envs.shape),
         lengths=np.ones(envs.shape, np.int64),
+        pending=[],
     )
 
 
@@ -72,6 +75,7 @@ def save(checkpoints: Checkpoints, snapshot: Snapshot, envs: VectorEnv, meta: di
         "records": envs.records(),
         "returns": snapshot.returns,
         "lengths": snapshot.lengths,
+        "pending": stacked(snapshot.pending),
     }
     steps = read_ring(replay.steps, checkpoints.next_step(oldest), count, SEED_RING)
     meta = meta | {"updates": snapshot.updates}
@@ -124,8 +128,8 @@ def restore(loaded: Loaded, program: Program, envs: VectorEnv, capacity: int) ->
         "returns": np.zeros(envs.shape),
         "lengths": np.zeros(envs.shape, np.int64),
     }
-    records = {name.removeprefix("records/"): x for name, x in arrays.items() if name.startswith("records/")}
-    tree = unflatten(like, {name: x for name, x in arrays.items() if not name.startswith("records/")})
+    records, pending = _below("records/", arrays), _below("pending/", arrays)
+    tree = unflatten(like, {name: x for name, x in arrays.items() if not name.startswith(("records/", "pending/"))})
     kept = loaded.growing_to - loaded.growing_from
     steps = unflatten(jax.tree.map(lambda ring: _host(ring, kept), replay.steps), loaded.growing)
     steps = jax.tree.map(lambda x: x[oldest - loaded.growing_from :], steps)
@@ -146,7 +150,18 @@ def restore(loaded: Loaded, program: Program, envs: VectorEnv, capacity: int) ->
         transition=transition,
         returns=tree["returns"],
         lengths=tree["lengths"],
+        pending=[dict(zip(pending, values, strict=True)) for values in zip(*pending.values(), strict=True)],
     )
+
+
+def stacked(metrics: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Metrics of several updates by name: [updates, seeds]."""
+    return {name: np.stack([np.asarray(entry[name]) for entry in metrics]) for name in (metrics[0] if metrics else ())}
+
+
+def _below(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
 
 
 def _host(ring: jax.Array, steps: int) -> np.ndarray:

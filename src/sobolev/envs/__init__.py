@@ -1,10 +1,11 @@
-"""Environments: DeepMind Control ("walker-walk"), Gymnasium ("gym:Ant-v5"), and many of them stepped at once.
+"""Environments: DeepMind Control ("walker-walk"), Gymnasium ("gym:Ant-v5"), toys, and many of them stepped at once.
 
 Knows nothing of agents, and imports neither jax nor a physics engine by itself.
 """
 
 from sobolev.envs.catalog import check_task, default_repeat, make, tasks
 from sobolev.envs.config import EnvConfig, check_config, worker_count
+from sobolev.envs.noise import Noise
 from sobolev.envs.specs import ArraySpec, Environment, Spaces, Step
 from sobolev.envs.vector import Records, Transition, VectorEnv
 from sobolev.envs.workers import WorkerError, Workers
@@ -13,6 +14,7 @@ __all__ = [
     "ArraySpec",
     "EnvConfig",
     "Environment",
+    "Noise",
     "Records",
     "Spaces",
     "Step",

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 
+from sobolev.envs.noise import Noise
 from sobolev.errors import UserError
 
 
@@ -13,10 +14,19 @@ class EnvConfig:
     number: int = 16
     """environments per seed, at least 1"""
     repeat: int | None = None
-    """control steps per action; None: 2 for DeepMind Control, 1 for gym: environments"""
+    """control steps per action; None: 2 for DeepMind Control, 1 for others"""
+    observation_noise: float = 0.0
+    """half-width w of the factor U[1 − w, 1 + w] on every number observed, in training and evaluation"""
+    dynamics_noise: float = 0.0
+    """standard deviation of normal kicks to all velocities of the physics before every control step, in both too"""
     workers: int | None = None
     """processes that step the environments of all seeds; None: min(cores, environments); 0: step in this process. Does
     not change what is computed"""
+
+    @property
+    def noise(self) -> Noise:
+        """Both kinds of noise."""
+        return Noise(self.observation_noise, self.dynamics_noise)
 
 
 def check_config(config: EnvConfig) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from sobolev.envs.noise import Kicks
 from sobolev.envs.rendering import choose_backend, drawing
 from sobolev.envs.specs import ActionScale, ArraySpec, Spaces, Step, build_spaces, check_finite
 from sobolev.errors import nearest
@@ -44,13 +45,13 @@ class DeepMindControl:
     Raises UserError for an unknown name.
     """
 
-    def __init__(self, task: str, repeat: int = 2):
+    def __init__(self, task: str, repeat: int = 2, kicks: Kicks | None = None):
         if task not in TASKS:
             raise nearest("task", task, TASKS)
         choose_backend()
         from dm_control import suite
 
-        self._name, self._repeat, self._ended = task, repeat, True
+        self._name, self._repeat, self._kicks, self._ended = task, repeat, kicks or Kicks(), True
         self._domain, name = TASKS[task]
         self._env: Any = suite.load(self._domain, name, task_kwargs={"random": 0})
         limits = self._env.action_spec()
@@ -61,6 +62,7 @@ class DeepMindControl:
     def reset(self, seed: int) -> Step:
         """See `Environment.reset`. Reseeding the task's random state makes a used environment equal a fresh one."""
         self._env.task.random.seed(seed)
+        self._kicks.reset(seed)
         with _resetting(self._name):
             time_step = self._env.reset()
         self._ended = False
@@ -71,12 +73,12 @@ class DeepMindControl:
         if self._ended:
             raise RuntimeError(f"the episode of {self._name} is over: reset it first")
         scaled, reward = self._scale(action), 0.0
-        time_step = self._env.step(scaled)
+        time_step = self._advance(scaled)
         reward += time_step.reward
         for _ in range(self._repeat - 1):
             if time_step.last():
                 break
-            time_step = self._env.step(scaled)
+            time_step = self._advance(scaled)
             reward += time_step.reward
         self._ended = time_step.last()
         return Step(self._observation(time_step), reward, False, self._ended, self._ended and time_step.discount == 0)
@@ -95,6 +97,14 @@ class DeepMindControl:
     def close(self) -> None:
         """See `Environment.close`."""
         self._env.close()
+
+    def _advance(self, action: np.ndarray) -> Any:
+        """One control step, after a kick to all velocities of the physics."""
+        if self._kicks.scale:
+            physics = self._env.physics
+            physics.data.qvel[:] += self._kicks.draw(physics.data.qvel.size)
+            physics.forward()
+        return self._env.step(action)
 
     def _observation(self, time_step: Any) -> dict[str, np.ndarray]:
         raw = time_step.observation

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sobolev.envs.noise import Kicks
 from sobolev.envs.rendering import choose_backend, drawing
 from sobolev.envs.specs import ActionScale, ArraySpec, Spaces, Step, build_spaces, check_finite
 from sobolev.errors import UserError, nearest
@@ -60,10 +61,11 @@ class Gymnasium:
     """The environment that `gymnasium.make` makes for `name`; `repeat` of its steps per action.
 
     Actions: a bounded Box of floats of any shape (flattened). Observations: a Box of floats or bytes, which gets the
-    key "observation", or a Dict of such boxes. Raises UserError for an unknown id and for other spaces.
+    key "observation", or a Dict of such boxes. Raises UserError for an unknown id, for other spaces, and for kicks to
+    an environment that is not MuJoCo's.
     """
 
-    def __init__(self, name: str, repeat: int = 1):
+    def __init__(self, name: str, repeat: int = 1, kicks: Kicks | None = None):
         choose_backend()
         check_id(name)
         import gymnasium
@@ -75,7 +77,9 @@ class Gymnasium:
             self._env: Any = gymnasium.make(name, render_mode=mode) if mode else gymnasium.make(name)
         except gymnasium.error.DependencyNotInstalled as error:
             raise UserError(f"cannot make '{self._name}': {error}") from error
-        self._mode = mode
+        self._mode, self._kicks = mode, kicks or Kicks()
+        if self._kicks.scale and not hasattr(getattr(self._env.unwrapped, "data", None), "qvel"):
+            raise UserError(f"'{self._name}' has no velocities that could be disturbed: leave out --env.dynamics-noise")
         action = _check_action(self._name, self._env.action_space)
         self._scale, self._dtype = ActionScale(self._name, action.low, action.high), action.dtype
         self._single = not isinstance(self._env.observation_space, gymnasium.spaces.Dict)
@@ -86,6 +90,7 @@ class Gymnasium:
     def reset(self, seed: int) -> Step:
         """See `Environment.reset`."""
         observation, _ = self._env.reset(seed=seed)
+        self._kicks.reset(seed)
         self._ended = False
         return Step(self._observation(observation), 0.0, True, False, False)
 
@@ -94,12 +99,12 @@ class Gymnasium:
         if self._ended:
             raise RuntimeError(f"the episode of {self._name} is over: reset it first")
         scaled, total = self._scale(action).astype(self._dtype), 0.0
-        observation, reward, terminal, truncated, _ = self._env.step(scaled)
+        observation, reward, terminal, truncated, _ = self._advance(scaled)
         total += float(reward)
         for _ in range(self._repeat - 1):
             if terminal or truncated:
                 break
-            observation, reward, terminal, truncated, _ = self._env.step(scaled)
+            observation, reward, terminal, truncated, _ = self._advance(scaled)
             total += float(reward)
         self._ended = bool(terminal or truncated)
         return Step(self._observation(observation), total, False, self._ended, bool(terminal))
@@ -121,6 +126,13 @@ class Gymnasium:
     def close(self) -> None:
         """See `Environment.close`."""
         self._env.close()
+
+    def _advance(self, action: np.ndarray) -> Any:
+        """One step of the environment, after a kick to all velocities of its physics."""
+        if self._kicks.scale:
+            velocities = self._env.unwrapped.data.qvel
+            velocities += self._kicks.draw(velocities.size)
+        return self._env.step(action)
 
     def _entries(self, space: Any) -> dict[str, ArraySpec]:
         from gymnasium.spaces import Box

@@ -15,6 +15,7 @@ import numpy as np
 from sobolev.envs import gymnasium as gym
 from sobolev.envs.catalog import make
 from sobolev.envs.memory import Arrays, map_file, view
+from sobolev.envs.noise import Noise
 from sobolev.envs.specs import Environment, Spaces, Step
 from sobolev.errors import UserError
 
@@ -116,12 +117,19 @@ class Server:
         return b"" if result is None else pickle.dumps(("done", result))
 
     def open(
-        self, group: int, task: str, repeat: int | None, kind: int, streams: list[Stream], entry: bytes | None
+        self,
+        group: int,
+        task: str,
+        repeat: int | None,
+        noise: Noise | None,
+        kind: int,
+        streams: list[Stream],
+        entry: bytes | None,
     ) -> Spaces:
         """Make the environments of a group."""
         if entry is not None:
             gym.register(entry)
-        self.groups[group] = Group(task, kind, streams, [make(task, repeat) for _ in streams])
+        self.groups[group] = Group(task, kind, streams, [make(task, repeat, noise=noise) for _ in streams])
         return self.groups[group].environments[0].spaces
 
     def attach(self, group: int, buffer: Any, streams: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from sobolev.envs.catalog import check_task
 from sobolev.envs.gymnasium import registration
 from sobolev.envs.memory import Arrays
+from sobolev.envs.noise import Noise
 from sobolev.envs.server import Stream, not_deterministic
 from sobolev.envs.specs import Spaces
 from sobolev.envs.workers import Workers
@@ -39,13 +40,24 @@ class VectorEnv:
 
     An episode depends on (seed, kind, environment, episode number) alone: not on the workers, nor on the other seeds.
     `kind` keeps uses apart: 0 training, 1 evaluation during training, 2 final evaluation. `repeat` None: the family's
-    default. The environments are made in the background; an error in that comes up at the first use. The record of the
-    running episode's actions takes 4 bytes x A a step and stream, and grows as long as an episode does.
+    default; `noise` None: none. The environments are made in the background; an error in that comes up at the first
+    use. The record of the running episode's actions takes 4 bytes x A a step and stream, and grows as long as an
+    episode does.
 
     Raises UserError for an unknown task, no seeds, a negative seed, or number below 1.
     """
 
-    def __init__(self, workers: Workers, task: str, repeat: int | None, seeds: Sequence[int], number: int, kind: int):
+    def __init__(
+        self,
+        workers: Workers,
+        task: str,
+        repeat: int | None,
+        seeds: Sequence[int],
+        number: int,
+        kind: int,
+        *,
+        noise: Noise | None = None,
+    ):
         check_task(task)
         if not seeds or min(seeds) < 0 or number < 1:
             raise UserError(f"seeds {list(seeds)} x {number} environments: give at least one of each, seeds from 0 on")
@@ -55,9 +67,10 @@ class VectorEnv:
         shares = np.array_split(np.arange(len(self._streams)), workers.lanes)
         self._shares = {lane: rows for lane, rows in enumerate(shares) if len(rows)}
         entry = registration(task.removeprefix("gym:")) if task.startswith("gym:") else None
+        how = (self._group, task, repeat, noise, kind)
         self._opening: int | Exception | None = workers.post(
             {
-                lane: pickle.dumps(("open", (self._group, task, repeat, kind, [self._streams[i] for i in rows], entry)))
+                lane: pickle.dumps(("open", (*how, [self._streams[i] for i in rows], entry)))
                 for lane, rows in self._shares.items()
             }
         )

@@ -99,7 +99,8 @@ def measure_runs(
 def _of_run(run: Path, config: TrainConfig, episodes: int, states: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Env steps and a record per seed, for every kept copy of the networks and the newest checkpoint."""
     with Workers(worker_count(config.env, len(config.seeds) * episodes)) as workers:
-        envs = VectorEnv(workers, config.task, config.env.repeat, config.seeds, episodes, AFTERWARDS)
+        task, noise = (config.task, config.env.repeat, config.seeds), config.env.noise
+        envs = VectorEnv(workers, *task, episodes, AFTERWARDS, noise=noise)
         program = Program(agent_of(config, envs.spaces), config.seeds)
         newest, meta = load_state(run, program)
         for env_steps, path in kept_weights(run).items():

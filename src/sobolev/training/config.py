@@ -155,7 +155,7 @@ def _precision(backend: str | None) -> str:
     return "float32" if backend == "cpu" else "bfloat16"
 
 
-ADDED: dict[str, Any] = {"checkpoint.snapshots": 0}
+ADDED: dict[str, Any] = {"checkpoint.snapshots": 0, "env.observation_noise": 0.0, "env.dynamics_noise": 0.0}
 """Settings that the files of earlier versions lack, by path in the JSON tree, with what those versions did.
 
 One that has this value does not count in the name of a run's folder, so that older runs keep theirs.

@@ -58,7 +58,8 @@ def evaluate(run: Path, episodes: int, video: Path | None = None) -> list[dict[s
     """
     config = read_config(run)
     with Workers(worker_count(config.env, len(config.seeds) * episodes)) as workers:
-        envs = VectorEnv(workers, config.task, config.env.repeat, config.seeds, episodes, AFTERWARDS)
+        task, noise = (config.task, config.env.repeat, config.seeds), config.env.noise
+        envs = VectorEnv(workers, *task, episodes, AFTERWARDS, noise=noise)
         program = Program(agent_of(config, envs.spaces), config.seeds)
         state, meta = load_state(run, program)
         frames: list[np.ndarray] = []
@@ -118,7 +119,7 @@ class Policy:
 
     def environment(self) -> Environment:
         """A fresh environment of the run's task: `reset(seed)`, `step(action)`, `render(height, width)`."""
-        return make(self.config.task, self.config.env.repeat)
+        return make(self.config.task, self.config.env.repeat, noise=self.config.env.noise)
 
     def __call__(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """The action float32[A] for one observation, each dimension clipped to [−1, 1].
@@ -152,7 +153,7 @@ def load_policy(run: str | Path, seed: int | None = None) -> Policy:
     seed = config.seeds[0] if seed is None else seed
     if seed not in config.seeds:
         raise UserError(f"{run} has no seed {seed}: it has {', '.join(map(str, config.seeds))}")
-    environment = make(config.task, config.env.repeat)
+    environment = make(config.task, config.env.repeat, noise=config.env.noise)
     spaces = environment.spaces
     environment.close()
     everyone, alone = (Program(agent_of(config, spaces), seeds) for seeds in (config.seeds, (seed,)))

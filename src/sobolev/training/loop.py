@@ -71,10 +71,11 @@ def train(config: TrainConfig, run: Path) -> int:
 def _environments(config: TrainConfig) -> Iterator[tuple[VectorEnv, VectorEnv | None]]:
     """Training and evaluation environments of all seeds, in the same few processes."""
     with Workers(worker_count(config.env, len(config.seeds) * config.env.number)) as workers:
-        envs = VectorEnv(workers, config.task, config.env.repeat, config.seeds, config.env.number, 0)
+        task, noise = (config.task, config.env.repeat, config.seeds), config.env.noise
+        envs = VectorEnv(workers, *task, config.env.number, 0, noise=noise)
         episodes, evaluation = config.evaluation.episodes, None
         if episodes:
-            evaluation = VectorEnv(workers, config.task, config.env.repeat, config.seeds, episodes, DURING_TRAINING)
+            evaluation = VectorEnv(workers, *task, episodes, DURING_TRAINING, noise=noise)
         yield envs, evaluation
 
 

@@ -27,10 +27,10 @@ _FROM_ZERO = (
     "train_ratio penalty.posterior penalty.prior penalty.start penalty.floor penalty.step_factor optimizer.warmup "
     "loss.reconstruction loss.reward loss.cont loss.dyn loss.rep loss.policy loss.value loss.replay_value "
     "loss.free_nats behavior.entropy behavior.slow_regularizer env.workers evaluation.episodes "
-    "checkpoint.snapshots",
+    "checkpoint.snapshots env.dynamics_noise",
 )
 _FRACTIONS = ("(0, 1]", "penalty.rho behavior.slow_rate behavior.return_rate")
-_SHARES = ("[0, 1)", "model.unimix optimizer.beta1 optimizer.beta2")
+_SHARES = ("[0, 1)", "model.unimix optimizer.beta1 optimizer.beta2 env.observation_noise")
 _OTHERS = (
     ("[2, inf)", "model.classes"),
     ("[3, inf)", "model.bins"),

@@ -48,11 +48,6 @@ class State(eqx.Module):
     scale: ReturnScale
     updates: Int[Array, ""]
 
-    @property
-    def networks(self) -> Model:
-        """What learns, but for the slow copy."""
-        return self.model
-
 
 class Carry(eqx.Module):
     """What a policy remembers between two steps, per environment."""

@@ -12,7 +12,7 @@ from sobolev.envs.specs import Spaces
 from sobolev.replay import Replay, Windows
 
 State: TypeAlias = Any
-"""All that changes about an agent but for its replay, an Equinox module; `networks` is the part of it that learns."""
+"""All that changes about an agent but for its replay, an Equinox module whose field `model` holds what learns."""
 
 Carry: TypeAlias = PyTree
 """What a policy remembers between two steps: leaves [environments, …], or no leaves."""

@@ -89,7 +89,7 @@ def keep_weights(run: Path, state: State, env_steps: int) -> None:
     """
     path = run / "snapshots" / f"{env_steps:09d}.safetensors"
     path.parent.mkdir(exist_ok=True)
-    arrays = flatten(state.networks)
+    arrays = flatten(state.model)
     with room_errors(path.parent, sum(array.nbytes for array in arrays.values())):
         write_arrays(path, arrays)
 
@@ -105,7 +105,7 @@ def read_weights(path: Path, state: State) -> State:
         arrays = load_arrays(path)
     except Damaged as error:
         raise UserError(f"{path.parent}: {error}; delete the file to go on without it") from error
-    return eqx.tree_at(lambda state: state.networks, state, unflatten(state.networks, arrays))
+    return eqx.tree_at(lambda state: state.model, state, unflatten(state.model, arrays))
 
 
 def restore(loaded: Loaded, program: Program, envs: VectorEnv, capacity: int) -> Snapshot:

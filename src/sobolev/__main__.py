@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sobolev.commands import COMMANDS
 from sobolev.errors import UserError, nearest
-from sobolev.training.jaxconfig import use_huge_pages
+from sobolev.training.jaxconfig import use_large_buffers
 
 
 def usage() -> str:
@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and exit status 2."""
-    use_huge_pages()
+    use_large_buffers()
     try:
         status = run(sys.argv[1:])
         sys.stdout.flush()

@@ -1,8 +1,6 @@
 """`sobolev doctor`: says what is fine and what to do, and finds a jax that computes wrongly."""
 
-import os
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +8,6 @@ import pytest
 
 from sobolev.commands import doctor
 from sobolev.errors import UserError
-from sobolev.training import jaxconfig
-from sobolev.training.jaxconfig import cache_folder, trim
 
 
 def test_numbers_are_right_here() -> None:
@@ -66,32 +62,3 @@ def test_the_quick_checks_run_here(capsys: pytest.CaptureFixture[str], monkeypat
 def test_flags_are_refused() -> None:
     with pytest.raises(UserError, match="takes no flags"):
         doctor.main(["--fast"])
-
-
-def test_cache_lies_in_the_users_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder().is_relative_to(tmp_path) or sys.platform != "linux"
-
-
-def test_the_cache_is_trimmed_oldest_first(tmp_path: Path) -> None:
-    for age, name in enumerate("abc"):
-        (tmp_path / name).write_bytes(b"x" * 100)
-        os.utime(tmp_path / name, (1000 - age, 1000))
-    trim(tmp_path, 250)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
-
-
-@pytest.mark.parametrize(("backend", "kept"), [("cpu", False), ("gpu", True)])
-def test_programs_are_kept_for_accelerators_only(
-    backend: str, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    updates: dict[str, object] = {}
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    monkeypatch.setattr(jaxconfig, "cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    monkeypatch.setattr(jax.config, "update", lambda name, value: updates.update({name: value}))
-    jaxconfig.configure()
-    assert (updates.get("jax_compilation_cache_dir") == str(tmp_path / "cache")) == kept
-    assert (tmp_path / "cache").is_dir() == kept
-    jaxconfig.configure(compilation_cache=False)
-    assert updates["jax_enable_compilation_cache"] is False

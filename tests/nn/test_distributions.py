@@ -140,3 +140,52 @@ def test_bounded_normal_samples():
     assert (np.abs(draws.mean(0) - policy.mean) < 5 * error).all()
     assert (np.abs(draws.std(0) - policy.std) < 5 * error).all()
     assert draws.max() > 1 and draws.min() < -1
+
+
+def around(points: np.ndarray) -> np.ndarray:
+    """Values at, just below, just above and beside all of these, and far beyond them."""
+    near = [np.nextafter(points, np.float32(side)) for side in (-np.inf, np.inf)]
+    beyond = np.array([-1e30, -6e8, 0.0, 1e-30, -1e-30, 6e8, 1e30, np.inf, -np.inf], np.float32)
+    random = np.random.default_rng(0).normal(size=2000) * np.geomspace(1e-6, 1e8, 2000)
+    values = np.concatenate([points, *near, beyond, random]).astype(np.float32)
+    return values[(values == 0) | (np.abs(values) > 1e-37)]  # smaller ones are zero to XLA
+
+
+@pytest.mark.parametrize("bins", [3, 40, 41, 255])
+def test_the_bins_around_a_value_are_found_as_by_comparing_all_of_them(bins):
+    head = TwoHot(bins)
+    points = np.asarray(head.points())
+    values = around(points)
+    number = (points <= values[:, None]).sum(-1)
+    below, above, share = jax.jit(jax.vmap(head.near))(jnp.asarray(values))
+    np.testing.assert_array_equal(below, np.clip(number - 1, 0, bins - 1))
+    np.testing.assert_array_equal(above, np.clip(number, 0, bins - 1))
+    inside = (values >= points[0]) & (values <= points[-1])
+    assert ((np.asarray(share) >= 0) & (np.asarray(share) <= 1))[inside].all()
+
+
+def test_a_value_that_is_not_a_number_makes_the_loss_one_too():
+    head = TwoHot(41)
+    assert np.isnan(head.loss_to(jnp.zeros(41), jnp.float32(np.nan)))
+
+
+def test_loss_to_values_is_the_loss_to_their_targets():
+    head, logits = TwoHot(41), jax.random.normal(jax.random.key(0), (5, 41))
+    values = jnp.array([[2.0, -3.0], [0.0, 1e9], [1e3, 1e-3], [-7.0, -7.0], [0.3, 0.1]])
+
+    def made(logits, a, b):
+        return head.loss(logits, head.target(a) + 0.3 * head.target(b))
+
+    def read(logits, a, b):
+        return head.loss_to(logits, a, b, weights=(1.0, 0.3))
+
+    results = []
+    for loss in (made, read):
+        functions = (loss, jax.grad(loss), lambda x, a, b, loss=loss: jax.hessian(loss)(x, a, b))
+        results.append([jax.jit(jax.vmap(function))(logits, *values.T) for function in functions])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_values_are_targets_and_are_not_trained():
+    assert jax.grad(lambda value: TwoHot(5).loss_to(jnp.arange(5.0), value))(jnp.float32(2.0)) == 0

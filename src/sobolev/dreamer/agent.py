@@ -1,5 +1,6 @@
 """The Dreamer agent: pure functions over one pytree of state, and the whole loss on one page."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -223,13 +224,13 @@ class Dreamer:
         acted, final = (rollout.deter, rollout.stoch), (rollout.final_deter, rollout.final_stoch)
         bins = TwoHot(self.config.model.bins)
 
-        def along(head: Head) -> Float[Array, "states starts outputs"]:
-            """Outputs of a head in states 0…H; none of them trains it."""
-            return stop(jnp.concatenate([over(head, 2)(*acted), jax.vmap(head)(*final)[None]]))
+        def along(predict: Callable) -> Float[Array, "states starts"]:
+            """Predictions in states 0…H; none of them trains anything."""
+            return stop(jnp.concatenate([over(predict, 2)(*acted), jax.vmap(predict)(*final)[None]]))
 
         return imagination_losses(
-            reward=over(bins.mean, 2)(along(world.reward)[1:]),
-            cont=jax.nn.sigmoid(along(world.cont)[..., 0]),
+            reward=along(lambda *features: bins.mean(world.reward(*features)))[1:],
+            cont=along(lambda *features: jax.nn.sigmoid(world.cont(*features)[0])),
             action=rollout.action,
             policy=over(model.actor, 2)(*acted),
             value_logits=over(model.critic, 2)(*acted),

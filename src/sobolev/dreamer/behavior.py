@@ -153,7 +153,7 @@ def critic_loss(
     bins = TwoHot(logits.shape[-1])
 
     def loss(logits, returns, slow_value):
-        return bins.loss(logits, bins.target(returns) + config.slow_regularizer * bins.target(slow_value))
+        return bins.loss_to(logits, returns, slow_value, weights=(1.0, config.slow_regularizer))
 
     return weight * over(loss, 2)(logits, returns, slow_value)
 

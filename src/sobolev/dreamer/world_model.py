@@ -50,7 +50,7 @@ def world_model_losses(
     deter, stoch = latents.deter, latents.stoch
     reconstruction = over(reconstruction_loss, 2)(over(model.decoder, 2)(deter, stoch), steps["observation"])
     bins = TwoHot(model.reward.output.bias.size)
-    reward = over(bins.loss, 2)(over(model.reward, 2)(deter, stoch), over(bins.target, 2)(steps["reward"]))
+    reward = over(bins.loss_to, 2)(over(model.reward, 2)(deter, stoch), steps["reward"])
     target = (1.0 - steps["terminal"].astype(jnp.float32)) * discount
     cont = over(bernoulli_loss, 2)(over(model.cont, 2)(deter, stoch)[..., 0], target)
     dyn, rep = balanced_kl(latents.probs, over(model.rssm.prior, 2)(deter), config.free_nats)

@@ -1,5 +1,7 @@
 """Output distributions, all in float32: categorical with uniform mixture, two-hot, Bernoulli, bounded normal."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -72,26 +74,67 @@ class TwoHot(eqx.Module):
     def mean(self, logits: Float[Array, " bins"]) -> Float[Array, ""]:
         """Expected value; mirrored bins are subtracted before they are weighed, so that uniform logits give exactly 0.
 
-        Weighing them first and summing in pairs does so only where a compiler leaves the products alone.
+        Weighing them first and summing in pairs does so only where a compiler leaves the products alone. Dividing the
+        sum, not the probabilities, by their total spares a pass over them.
         """
-        probs, pairs = jax.nn.softmax(logits), self.bins // 2
+        weights, pairs = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits))), self.bins // 2
         upper = self.bins - pairs
-        return jnp.sum((probs[upper:] - probs[:pairs][::-1]) * self.points()[upper:])
+        return jnp.sum((weights[upper:] - weights[:pairs][::-1]) * self.points()[upper:]) / jnp.sum(weights)
+
+    def near(self, value: Float[Array, ""]) -> tuple[Int[Array, ""], Int[Array, ""], Float[Array, ""]]:
+        """The bins below and above `value` and the share of the latter, so that their mean is `value`.
+
+        Beyond the ends both are the end bin; the share of a NaN is NaN. The bins' even spacing tells where to look, so
+        that two are compared and not all of them.
+        """
+        points = self.points()
+        guess = jnp.floor((symlog(value) + 20) * ((self.bins - 1) / 40))
+        guess = jnp.clip(guess, 0, self.bins - 2).astype(jnp.int32)
+        found = guess - 1 + (points[guess] <= value).astype(jnp.int32) + (points[guess + 1] <= value).astype(jnp.int32)
+        below, above = (jnp.clip(index, 0, self.bins - 1) for index in (found, found + 1))
+        to_below = jnp.where(below == above, 1.0, jnp.abs(points[below] - value))
+        to_above = jnp.where(below == above, 1.0, jnp.abs(points[above] - value))
+        return below, above, jnp.where(jnp.isnan(value), value, to_below / (to_below + to_above))
 
     def target(self, value: Float[Array, ""]) -> Float[Array, " bins"]:
         """The distribution on the two bins around `value` whose mean it is; beyond the ends, the end bin."""
-        points = self.points()
-        below = jnp.clip(jnp.sum(points <= value) - 1, 0, self.bins - 1)
-        above = jnp.clip(self.bins - jnp.sum(points > value), 0, self.bins - 1)
-        to_below = jnp.where(below == above, 1.0, jnp.abs(points[below] - value))
-        to_above = jnp.where(below == above, 1.0, jnp.abs(points[above] - value))
-        share_above = to_below / (to_below + to_above)
-        index = jnp.arange(self.bins)
-        return jnp.where(index == below, 1 - share_above, 0.0) + jnp.where(index == above, share_above, 0.0)
+        return _spread(*self.near(value), self.bins)
 
     def loss(self, logits: Float[Array, " bins"], target: Float[Array, " bins"]) -> Float[Array, ""]:
         """Cross-entropy to a target distribution (or to a sum of several, whose cross-entropies add up)."""
         return jnp.sum(target) * jax.nn.logsumexp(logits) - jnp.sum(target * logits)
+
+    def loss_to(
+        self, logits: Float[Array, " bins"], *values: Float[Array, ""], weights: tuple[float, ...] = (1.0,)
+    ) -> Float[Array, ""]:
+        """`loss` to the sum of the weighted targets of some values, which are not differentiated.
+
+        Forms no target: two logits for each value are read, and the gradient is made in one pass.
+        """
+        near = [jax.lax.stop_gradient(self.near(value)) for value in values]
+        return _cross_entropy(logits, near, weights)
+
+
+def _spread(below: Array, above: Array, share: Array, bins: int) -> Float[Array, " bins"]:
+    """A distribution on two of the bins."""
+    index = jnp.arange(bins)
+    return jnp.where(index == below, 1 - share, 0.0) + jnp.where(index == above, share, 0.0)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _cross_entropy(logits: Array, near: list[tuple[Array, Array, Array]], weights: tuple[float, ...]) -> Array:
+    """Weighted cross-entropies to distributions on two bins each: (below, above, share of above)."""
+    picked = [(1 - share) * logits[below] + share * logits[above] for below, above, share in near]
+    whole = sum(weights) * jax.nn.logsumexp(logits)
+    return whole - sum(weight * logit for weight, logit in zip(weights, picked, strict=True))
+
+
+@_cross_entropy.defjvp
+def _cross_entropy_jvp(weights: tuple[float, ...], primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    (logits, near), (change, _) = primals, tangents
+    target = sum(weight * _spread(*bins, logits.size) for weight, bins in zip(weights, near, strict=True))
+    slope = sum(weights) * jnp.exp(logits - jax.nn.logsumexp(logits)) - target
+    return _cross_entropy(logits, near, weights), jnp.sum(slope * change)
 
 
 class BoundedNormal(eqx.Module):

@@ -1,6 +1,10 @@
 """What a run says of itself: before it starts, when it ends, and what would fit this machine better."""
 
+import contextlib
+import ctypes
 import os
+import resource
+import sys
 from pathlib import Path
 
 import jax
@@ -30,6 +34,30 @@ def plan(config: TrainConfig, plan: Plan, run: Path, now: Snapshot) -> list[str]
         f"{config.task} {config.method} {config.size}, {who}: {verb} {config.steps:,} env steps, {ratio}{protocol}",
         f"on {where} in {config.agent.precision}; replay {human(memory)}, on disk at most {human(disk)}; in {run}",
     ]
+
+
+def memory(now: Snapshot, update: int) -> str:
+    """How much memory the run takes from here on; `update`: bytes that an update takes beside agent and replay.
+
+    Replay has its full size from the start. On a CPU the rest is what this process has anyway.
+    """
+    replay, agent = size(now.replay), size(now.state) + size(now.carry)
+    parts = {"replay": replay, "the agent": agent, "an update": update}
+    if jax.default_backend() == "cpu":
+        parts["the program itself"] = max(0, resident() - replay - agent)
+    whole, where = sum(parts.values()), "memory" if jax.default_backend() == "cpu" else "device memory"
+    return f"{where} {human(whole)}: " + ", ".join(f"{name} {human(size)}" for name, size in parts.items())
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds, after giving back to the system what is free (where it tells)."""
+    try:
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return pages * resource.getpagesize()
 
 
 def advice(config: TrainConfig) -> str | None:

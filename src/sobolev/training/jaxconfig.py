@@ -1,8 +1,12 @@
-"""Process-wide settings of jax that change speed only: where compiled programs are kept between runs."""
+"""Process-wide settings that change speed only: where compiled programs are kept between runs, and glibc's buffers."""
 
+import contextlib
+import hashlib
 import os
 import platform
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 MAXIMUM_BYTES = 4 * 2**30
@@ -10,30 +14,43 @@ MAXIMUM_BYTES = 4 * 2**30
 
 
 def cache_folder() -> Path:
-    """The folder for compiled programs, in the user's cache folder."""
+    """The folder for compiled programs, in the user's cache folder; one below it for every kind of processor."""
     from platformdirs import user_cache_path
 
     return user_cache_path("sobolev") / "compiled"
 
 
-def configure(compilation_cache: bool = True) -> None:
-    """Keep compiled programs, so that a second start on an accelerator need not compile again.
+def processor() -> str:
+    """Eight hexadecimal digits over the processor's model and features, for which XLA compiles on a CPU.
 
-    On a CPU nothing is kept: compiling takes half a minute there, and XLA warns at length that a kept one may not fit
-    the processor (homes are shared between unlike machines). JAX_COMPILATION_CACHE_DIR, where set, is used on every
-    device. A cache that cannot be written is left off: it changes nothing but the start.
+    A program compiled for one processor may not run on another, and homes are shared between unlike machines.
+    """
+    try:
+        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        first = platform.processor()
+    named = ("vendor", "cpu family", "model", "stepping", "flags", "Features", "CPU ", "isa")
+    lines = [line for line in first.splitlines() if line.startswith(named) or ":" not in line]
+    return hashlib.sha256("\n".join([platform.machine(), *lines]).encode()).hexdigest()[:8]
+
+
+def configure(compilation_cache: bool = True) -> None:
+    """Keep compiled programs, so that a second start need not compile again.
+
+    JAX_COMPILATION_CACHE_DIR, where set, is used as it is. A cache that cannot be written is left off: it changes
+    nothing but the start.
     """
     import jax
 
     if not compilation_cache:
         jax.config.update("jax_enable_compilation_cache", False)
         return
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR") or jax.default_backend() == "cpu":
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
-    path = cache_folder()
+    path = cache_folder() / (f"cpu-{processor()}" if jax.default_backend() == "cpu" else jax.default_backend())
     try:
         path.mkdir(parents=True, exist_ok=True)
-        trim(path, MAXIMUM_BYTES)
+        trim(cache_folder(), MAXIMUM_BYTES)
     except OSError:
         return
     jax.config.update("jax_compilation_cache_dir", str(path))
@@ -41,13 +58,12 @@ def configure(compilation_cache: bool = True) -> None:
 
 
 def trim(path: Path, maximum: int) -> None:
-    """Remove the longest unused files of a folder until the others take at most `maximum` bytes."""
+    """Remove the longest unused files of a folder and those below it until the others take at most `maximum` bytes."""
     found = []
-    for file in path.iterdir():
-        try:
-            found.append((file.stat().st_atime, file.stat().st_size, file))
-        except FileNotFoundError:
-            continue  # another process trims too
+    for file in path.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another process trims too
+            if file.is_file():
+                found.append((file.stat().st_atime, file.stat().st_size, file))
     total = sum(size for _, size, _ in found)
     for _, size, file in sorted(found):
         if total <= maximum:
@@ -56,19 +72,65 @@ def trim(path: Path, maximum: int) -> None:
         total -= size
 
 
+_loading, _depth = threading.Lock(), 0
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Around calls that may load a kept program: keeps a false alarm of XLA from the terminal, on a CPU.
+
+    XLA marks what it compiles for a CPU with two preferences of its compiler (prefer-no-gather, prefer-no-scatter), and
+    when it loads that again it looks for them among the processor's features, where they never are: it then logs, as
+    an error and at length, that the program may not run here (openxla/xla issue 44565; later versions pass them over).
+    What could be true of it is excluded by the folder's name, see `processor`. Errors proper are exceptions.
+    """
+    global _depth
+    import jax
+
+    with _loading:
+        # A user's own choice is left alone; jax itself sets this variable to 1 where there is none.
+        chosen = os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "1" or jax.config.jax_logging_level != "NOTSET"
+        idle = _depth == 0 and (chosen or jax.default_backend() != "cpu")
+        if not idle:
+            _depth += 1
+        if _depth == 1:
+            jax.config.update("jax_logging_level", "CRITICAL")
+    if idle:
+        yield
+        return
+    try:
+        yield
+    finally:
+        with _loading:
+            _depth -= 1
+            if _depth == 0:  # the level has to be given once more, since taking it back does not reach XLA
+                jax.config.update("jax_logging_level", "WARNING")
+                jax.config.update("jax_logging_level", "NOTSET")
+
+
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
+TUNABLES = (
+    "glibc.malloc.arena_max=1",
+    "glibc.malloc.mmap_threshold=4294967296",
+    "glibc.malloc.trim_threshold=4294967296",
+    "glibc.malloc.top_pad=67108864",
+)
+"""Freed buffers of up to 4 GB stay with the process."""
 
-def use_huge_pages() -> None:
-    """Start this program anew with glibc asking for huge pages, where the kernel gives them only to those that ask.
 
-    XLA takes fresh memory for every call on a CPU; by pages of 4 KB, touching it first takes up to a third of a small
-    update's time. glibc reads the setting only when a program starts. A user's own GLIBC_TUNABLES is left alone.
+def use_large_buffers() -> None:
+    """Start this program anew with glibc keeping what is freed, and asking for huge pages where the kernel wants that.
+
+    On a CPU, XLA takes fresh memory for every call and gives it back; touching it first, by pages of 4 KB, takes up to
+    a third of a small update's time. glibc reads the settings only when a program starts. A user's own GLIBC_TUNABLES
+    are left alone.
     """
-    try:
-        asked_for = "[madvise]" in HUGE_PAGES.read_text()
-    except OSError:
+    if platform.libc_ver()[0] != "glibc" or "GLIBC_TUNABLES" in os.environ:
         return
-    if asked_for and platform.libc_ver()[0] == "glibc" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-        os.execv(sys.executable, sys.orig_argv)
+    tunables = list(TUNABLES)
+    with contextlib.suppress(OSError):
+        if "[madvise]" in HUGE_PAGES.read_text():
+            tunables.insert(0, "glibc.malloc.hugetlb=1")
+    os.environ["GLIBC_TUNABLES"] = ":".join(tunables)
+    os.execv(sys.executable, sys.orig_argv)

@@ -45,6 +45,8 @@ def train(config: TrainConfig, run: Path) -> int:
         return 0
     with Interruption() as interruption, _environments(config) as (envs, evaluation):
         program = Program(agent_of(config, envs.spaces), config.seeds)
+        played, learns = config.evaluation.episodes if evaluation else 0, plan.updates_due(plan.total) > 0
+        program.compile_ahead(config.env.number, plan.capacity, played, learns)
         if loaded:
             now = snapshot.restore(loaded, program, envs, plan.capacity)
         else:
@@ -93,6 +95,8 @@ class Training:
     log: RunLog
     progress: Progress
     now: Snapshot
+    told: bool = False
+    """whether it was said how much memory the run takes, which is known when updates are compiled"""
 
     def run_to_end(self, interruption: Interruption) -> int:
         """Iterates until the plan is done or a signal comes; saves at the end in either case."""
@@ -123,6 +127,9 @@ class Training:
         self.envs.send(action)
         now.iteration += 1
         due = self.plan.updates_due(now.iteration) - before
+        if due and not self.told:
+            self.progress.say(announce.memory(now, self.program.update_bytes()))
+            self.told = True
         calls = [due] if due and self.program.updates_at_once else [1] * due
         reports = []
         for count in calls:

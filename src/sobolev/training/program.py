@@ -19,6 +19,7 @@ from sobolev import replay as memory
 from sobolev.envs import Transition
 from sobolev.replay import Replay
 from sobolev.training.agent import Agent, Carry, Report, State
+from sobolev.training.ahead import Ahead
 
 PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3}
 """Random streams of a seed, apart from each other."""
@@ -34,10 +35,40 @@ class Program:
         self._learn_many = jax.jit(self._learn_loop, donate_argnums=(0, 1))
         self._step = jax.jit(self._step_all, donate_argnums=(1, 2))
         self._act = jax.jit(self._act_all, donate_argnums=(1,), static_argnums=(5,))
+        self._ahead = Ahead()
+
+    def compile_ahead(self, environments: int, capacity: int, evaluations: int, learns: bool) -> None:
+        """Starts compiling, in the background, what a run calls; its first call then waits for what is left of that.
+
+        `capacity` as for `initial_replay`; `evaluations`: episodes played together for a seed, 0 for none; `learns`:
+        whether updates will be made.
+        """
+        number = jax.ShapeDtypeStruct((), jnp.int32)
+        state = jax.eval_shape(self._initial_all)
+        replay = jax.eval_shape(lambda: self.initial_replay(environments, capacity))
+
+        def acting(environments: int) -> tuple[Carry, Any]:
+            carry = jax.eval_shape(lambda: self.initial_carry(environments))
+            return carry, self._transition((len(self.seeds), environments))
+
+        jobs = {}
+        if learns and self.updates_at_once:
+            jobs["learn"] = (self._learn_many, (state, replay, number, number))
+        elif learns:
+            jobs["learn"] = (self._learn, (state, replay, number))
+        if evaluations:
+            jobs["act"] = (self._act, (state, *acting(evaluations), number, number, "evaluate"))
+        carry, transition = acting(environments)
+        self._ahead.start(jobs | {"step": (self._step, (state, carry, replay, transition, number))})
+
+    def update_bytes(self) -> int:
+        """Memory that an update takes while it runs, as the compiler says; waits for what `compile_ahead` began."""
+        return self._ahead.temporary_bytes("learn")
 
     def initial_state(self) -> State:
         """Fresh agents. Each seed's is made alone, so that its bits do not depend on the company."""
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[self._initial(seed) for seed in self.seeds])
+        with self._ahead.first("initial"):
+            return self._initial_all()
 
     def initial_carry(self, environments: int) -> Carry:
         """The policies' memory before the first step."""
@@ -46,16 +77,17 @@ class Program:
 
     def initial_replay(self, environments: int, capacity: int) -> Replay:
         """An empty replay of `capacity` steps for each environment of each seed."""
-        spaces, flag = self.agent.spaces, jax.ShapeDtypeStruct((), jnp.bool_)
-        step = {
-            "observation": {
-                name: jax.ShapeDtypeStruct(spec.shape, jnp.dtype(spec.dtype)) for name, spec in spaces.observation
-            },
-            "action": jax.ShapeDtypeStruct((spaces.action,), jnp.float32),
-            "reward": jax.ShapeDtypeStruct((), jnp.float32),
-            **dict.fromkeys(("first", "last", "terminal"), flag),
-        }
+        step = self._transition(()) | {"action": jax.ShapeDtypeStruct((self.agent.spaces.action,), jnp.float32)}
         return memory.create(step, self.agent.extras(), environments, capacity, seeds=len(self.seeds))
+
+    def _transition(self, lead: tuple[int, ...]) -> dict[str, Any]:
+        """Shapes of a transition, with these axes in front."""
+        observation = {
+            name: jax.ShapeDtypeStruct(lead + spec.shape, jnp.dtype(spec.dtype))
+            for name, spec in self.agent.spaces.observation
+        }
+        reward, flag = jax.ShapeDtypeStruct(lead, jnp.float32), jax.ShapeDtypeStruct(lead, jnp.bool_)
+        return {"observation": observation, "reward": reward, **dict.fromkeys(("first", "last", "terminal"), flag)}
 
     def step(
         self, state: State, carry: Carry, replay: Replay, transition: Transition, iteration: int
@@ -64,7 +96,8 @@ class Program:
 
         Carry and replay are donated.
         """
-        action, carry, replay, observed = self._step(state, carry, replay, transition, np.int32(iteration))
+        with self._ahead.first("step"):
+            action, carry, replay, observed = self._step(state, carry, replay, transition, np.int32(iteration))
         state = eqx.combine(observed, state) if jax.tree.leaves(observed) else state
         return np.asarray(action), state, carry, replay
 
@@ -72,7 +105,8 @@ class Program:
         self, state: State, carry: Carry, transition: Transition, purpose: str, counters: tuple[int, int]
     ) -> tuple[np.ndarray, Carry]:
         """Chooses actions [S, E, A] without learning from them; `counters` number the episode and the step."""
-        action, carry = self._act(state, carry, transition, *map(np.int32, counters), purpose)
+        with self._ahead.first("act"):
+            action, carry = self._act(state, carry, transition, *map(np.int32, counters), purpose)
         return np.asarray(action), carry
 
     def learn(self, state: State, replay: Replay, update: int, count: int = 1) -> tuple[State, Replay, Report]:
@@ -81,9 +115,10 @@ class Program:
         The report has the means of the metrics, whether all updates were finite, and the batch of the last one, or of
         the first that was not finite.
         """
-        if count == 1:
-            return self._learn(state, replay, np.int32(update))
-        return self._learn_many(state, replay, np.int32(update), np.int32(count))
+        with self._ahead.first("learn"):
+            if count == 1:
+                return self._learn(state, replay, np.int32(update))
+            return self._learn_many(state, replay, np.int32(update), np.int32(count))
 
     @property
     def updates_at_once(self) -> bool:
@@ -93,6 +128,9 @@ class Program:
         slower inside a loop, and signals and the progress bar want a turn between long updates.
         """
         return jax.default_backend() != "cpu"
+
+    def _initial_all(self):
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[self._initial(seed) for seed in self.seeds])
 
     def _step_all(self, state, carry, replay, transition, iteration):
         keys = self._keys("act", iteration)

@@ -1,0 +1,147 @@
+"""Where compiled programs are kept, that keeping them changes nothing, and what glibc is told."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from sobolev.training import jaxconfig
+
+CHILD = """
+import hashlib, json, sys
+import jax, jax.numpy as jnp
+from sobolev.training import jaxconfig
+
+jaxconfig.configure(compilation_cache=sys.argv[1] == "on")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+hits = []
+jax.monitoring.register_event_listener(lambda event, **_: hits.append(event) if event.endswith("cache_hits") else None)
+
+def loss(kernels, x):
+    def step(x, kernel):
+        x = jax.nn.silu(x @ kernel * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-4))
+        return x, jnp.sum(x)
+    return jnp.sum(jnp.tanh(jax.lax.scan(step, x, kernels)[1]))
+
+with jaxconfig.loading():
+    keys = jax.random.split(jax.random.key(0))
+    kernels, x = jax.random.normal(keys[0], (3, 32, 32)), jax.random.normal(keys[1], (64, 32))
+    gradient = jax.jit(jax.grad(loss, (0, 1)))(kernels, x)
+digest = hashlib.sha256(b"".join(leaf.tobytes() for leaf in jax.tree.leaves(jax.device_get(gradient))))
+print(json.dumps([len(hits), digest.hexdigest()]))
+"""
+
+
+def child(cache: Path, switch: str) -> tuple[int, str, str]:
+    """Programs that came from the cache, a digest of their results, and what was printed on stderr."""
+    names = ("JAX_COMPILATION_CACHE_DIR", "JAX_LOGGING_LEVEL", "TF_CPP_MIN_LOG_LEVEL", "JAX_ENABLE_COMPILATION_CACHE")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    environment |= {"XDG_CACHE_HOME": str(cache), "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", CHILD, switch]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    hits, digest = json.loads(done.stdout)
+    return hits, digest, done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="XDG_CACHE_HOME names the cache folder on Linux")
+def test_a_kept_program_gives_the_same_bits_without_a_word(tmp_path: Path):
+    fresh, kept, off = child(tmp_path, "on"), child(tmp_path, "on"), child(tmp_path, "off")
+    assert (fresh[0], off[0]) == (0, 0) and kept[0] > 0
+    assert fresh[1] == kept[1] == off[1]
+    assert kept[2] == ""
+    assert any((tmp_path / "sobolev" / "compiled" / f"cpu-{jaxconfig.processor()}").iterdir())
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, folder: Path, backend: str) -> dict[str, object]:
+    """What `configure` will set, for another kind of device."""
+    updates: dict[str, object] = {}
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setattr(jaxconfig, "cache_folder", lambda: folder)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(jax.config, "update", lambda name, value: updates.update({name: value}))
+    return updates
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_programs_are_kept_apart_by_device(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    updates = recorded(monkeypatch, tmp_path / "cache", backend)
+    jaxconfig.configure()
+    name = f"cpu-{jaxconfig.processor()}" if backend == "cpu" else "gpu"
+    assert updates["jax_compilation_cache_dir"] == str(tmp_path / "cache" / name)
+    assert (tmp_path / "cache" / name).is_dir()
+
+
+def test_one_switch_turns_the_cache_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    updates = recorded(monkeypatch, tmp_path / "cache", "cpu")
+    jaxconfig.configure(compilation_cache=False)
+    assert updates == {"jax_enable_compilation_cache": False}
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_folder_that_cannot_be_made_and_a_users_own_leave_things_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "file").touch()
+    updates = recorded(monkeypatch, tmp_path / "file" / "cache", "cpu")
+    jaxconfig.configure()
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    jaxconfig.configure()
+    assert updates == {}
+
+
+def test_processors_of_other_features_have_other_names(monkeypatch: pytest.MonkeyPatch):
+    lines = "processor : 0\nmodel name : A\ncpu MHz : 2500\nflags : avx avx2{}\n\nprocessor : 1\n"
+    names = []
+    for text in (lines.format(""), lines.format(" avx512f"), lines.format("").replace("2500", "3100")):
+        monkeypatch.setattr(Path, "read_text", lambda path, text=text: text)
+        names.append(jaxconfig.processor())
+    assert names[0] == names[2] != names[1]
+
+
+def test_cache_lies_in_the_users_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert jaxconfig.cache_folder().is_relative_to(tmp_path) or sys.platform != "linux"
+
+
+def test_the_cache_is_trimmed_oldest_first(tmp_path: Path):
+    for age, name in enumerate(["a", "cpu-1/b", "c"]):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x" * 100)
+        os.utime(path, (1000 - age, 1000))
+    jaxconfig.trim(tmp_path, 250)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a", "b"]
+
+
+def test_loading_may_be_nested_and_leaves_the_log_as_it_was(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
+    levels = [jax.config.jax_logging_level]
+    with jaxconfig.loading():
+        with jaxconfig.loading():
+            pass
+        levels.append(jax.config.jax_logging_level)
+    levels.append(jax.config.jax_logging_level)
+    assert levels == ["NOTSET", "CRITICAL", "NOTSET"]
+
+
+@pytest.mark.parametrize("own", [None, "glibc.malloc.perturb=1"])
+def test_the_program_starts_anew_with_glibcs_settings_but_for_a_users_own(
+    own: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    started = []
+    monkeypatch.setattr(jaxconfig.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(os, "execv", lambda *arguments: started.append(os.environ["GLIBC_TUNABLES"]))
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if own:
+        monkeypatch.setenv("GLIBC_TUNABLES", own)
+    jaxconfig.use_large_buffers()
+    if own:
+        assert started == [] and os.environ["GLIBC_TUNABLES"] == own
+    else:
+        (tunables,) = started
+        assert set(jaxconfig.TUNABLES) <= set(tunables.split(":"))
+        monkeypatch.delenv("GLIBC_TUNABLES")

@@ -25,7 +25,8 @@ demo: $(VENV)/.ready
 	@echo "learning curve: runs/demo/curve.png"
 
 bench: $(VENV)/.ready
-	for script in benchmarks/[a-z]*.py; do echo "== $$script" && $(BIN)/python "$$script" || exit 1; done
+	$(BIN)/python benchmarks/updates.py --sizes 1m 12m --penalty --breakdown --write
+	$(BIN)/python benchmarks/penalty.py --size 12m --write
 
 clean:
 	rm -rf .venv .venv-newest .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info

@@ -3,7 +3,7 @@
 import itertools
 import re
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,13 +100,13 @@ def own_spans(events: list[Any]) -> list[tuple[float, float, str]]:
     return spans
 
 
-def shared_time(spans: list[tuple[float, float, str]]) -> Counter[str]:
+def shared_time(spans: list[tuple[float, float, str]]) -> dict[str, float]:
     """Time by name; where spans of several threads overlap, each gets its share."""
     edges = sorted(
         [(start, 1, name) for start, _, name in spans] + [(end, -1, name) for _, end, name in spans],
         key=lambda edge: edge[:2],
     )
-    running, total, last = Counter(), Counter(), 0.0
+    running, total, last = Counter[str](), defaultdict[str, float](float), 0.0
     for time, change, name in edges:
         number = running.total()
         for other, times in running.items() if number and time > last else ():

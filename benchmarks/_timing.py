@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -44,15 +45,15 @@ class Update:
 def alternate(
     first: Callable[[], object], second: Callable[[], object], repeats: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds of both, called in turn, after one call each to warm up."""
+    """Seconds of both, called in turn, after one call each to warm up; what returns a float returns its own seconds."""
     times = ([], [])
     first()
     second()
     for _ in range(repeats):
         for taken, function in zip(times, (first, second), strict=True):
             start = time.perf_counter()
-            function()
-            taken.append(time.perf_counter() - start)
+            own = function()
+            taken.append(own if isinstance(own, float) else time.perf_counter() - start)
     return times
 
 
@@ -82,10 +83,27 @@ def config_of(size: str, chosen: argparse.Namespace) -> DreamerConfig:
     )
 
 
+RESULTS = Path(__file__).with_name("results.jsonl")
+
+SAME = ("what", "size", "seeds", "batch", "horizon", "penalty", "cores")
+"""What two results have in common that can be compared."""
+
+
+def before(row: dict[str, Any]) -> str:
+    """How a ratio compares with the last recorded one of the same kind, in words; empty where there is none."""
+    row = {"cores": os.cpu_count()} | row
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    earlier = [old for line in lines if all((old := json.loads(line)).get(name) == row.get(name) for name in SAME)]
+    if not earlier:
+        return ""
+    last = earlier[-1]
+    return f"; {row['ratio'] / last['ratio']:.2f} times that of {last['date'][:10]} ({last['commit']})"
+
+
 def record(row: dict[str, Any]) -> None:
-    """Append a result to benchmarks/results.jsonl, with date, commit and jax's version."""
+    """Append a result to benchmarks/results.jsonl, with date, commit, cores and jax's version."""
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     commit, date = head.stdout.strip(), datetime.now(UTC).isoformat(timespec="seconds")
-    row = row | {"date": date, "commit": commit, "jax": jax.__version__}
-    with Path(__file__).with_name("results.jsonl").open("a") as file:
+    row = row | {"date": date, "commit": commit, "jax": jax.__version__, "cores": os.cpu_count()}
+    with RESULTS.open("a") as file:
         file.write(json.dumps(row) + "\n")

@@ -63,9 +63,9 @@ def main() -> None:
 
 def build(chosen: argparse.Namespace) -> Any:
     """The agent of the checkout, with its own configuration of that size, in float32 on a CPU."""
-    import elements
+    import elements  # pyright: ignore[reportMissingImports]
     import numpy as np
-    from ruamel.yaml import YAML
+    from ruamel.yaml import YAML  # pyright: ignore[reportMissingImports]
 
     configs = YAML(typ="safe").load((chosen.checkout / "dreamerv3" / "configs.yaml").read_text())
     config = elements.Config(configs["defaults"]).update(configs[f"size{chosen.size}"])
@@ -83,7 +83,7 @@ def build(chosen: argparse.Namespace) -> Any:
     ratio = {"train_ratio": config.run.train_ratio} if chosen.penalty else {}
     settings = elements.Config(**config.agent, jax=device, logdir=folder, **rest, **ratio)
 
-    from dreamerv3.agent import Agent
+    from dreamerv3.agent import Agent  # pyright: ignore[reportMissingImports]
 
     observation = {name: elements.Space(np.float32, shape) for name, shape in OBSERVATIONS.items()}
     observation |= {"reward": elements.Space(np.float32), **{name: elements.Space(bool) for name in FLAGS}}
@@ -95,7 +95,7 @@ def batches(agent: Any, size: int, length: int) -> Any:
     import numpy as np
 
     rng, lead = np.random.default_rng(0), (size, length + agent.config.replay_context)
-    batch = {name: np.zeros((*lead, *space.shape), space.dtype) for name, space in agent.spaces.items()}
+    batch: dict[str, Any] = {name: np.zeros((*lead, *space.shape), space.dtype) for name, space in agent.spaces.items()}
     for name, shape in OBSERVATIONS.items():
         batch[name] = rng.normal(size=(*lead, *shape)).astype(np.float32)
     while True:

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from _breakdown import breakdown, table
-from _timing import Update, add_flags, alternate, config_of, interval, record
+from _timing import Update, add_flags, alternate, before, config_of, interval, record
 
 from sobolev.dreamer.config import SIZES, DreamerConfig, without_penalty
 from sobolev.training.jaxconfig import use_large_buffers
@@ -96,11 +96,11 @@ def measured(update: Update, other: Any, chosen: argparse.Namespace) -> dict[str
 
 def against_product(update: Update, size: str, chosen: argparse.Namespace) -> dict[str, Any]:
     """Prints and returns the time of an update as a ratio to the calibration product."""
-    row = {"what": "update / 1024^3 product", "size": size} | measured(update, calibration, chosen)
+    row: dict[str, Any] = {"what": "update / 1024^3 product", "size": size} | measured(update, calibration, chosen)
     low, high = row["interval"]
     print(
         f"{size}, {chosen.seeds} seed(s), {chosen.batch[0]}×{chosen.batch[1]}, horizon {chosen.horizon}: "
-        f"{row['seconds']:.3f} s per update; {row['what']} {row['ratio']:.1f} [{low:.1f}, {high:.1f}]",
+        f"{row['seconds']:.3f} s per update; {row['what']} {row['ratio']:.1f} [{low:.1f}, {high:.1f}]{before(row)}",
         flush=True,
     )
     return row
@@ -113,14 +113,15 @@ def against_reference(update: Update, size: str, config: DreamerConfig, chosen: 
     theirs, version = reference.about["parameters"], reference.about["jax"]
     if ours != theirs:
         raise SystemExit(f"the reference has {theirs:,} parameters, ours {ours:,}: these are not the same networks")
-    row = {"what": "updates per second / reference's", "size": size} | measured(update, reference, chosen)
+    row: dict[str, Any] = {"what": "updates per second / reference's", "size": size}
+    row |= measured(update, reference, chosen)
     reference.close()
     low, high = row["interval"]
     row |= {"ratio": 1 / row["ratio"], "interval": [1 / high, 1 / low], "reference_jax": version, "parameters": ours}
     print(
         f"{size}, {ours:,} parameters in both: ours (jax {jax.__version__}) {row['seconds']:.3f} s, reference (jax "
         f"{version}) {row['other_seconds']:.3f} s per update; ours makes {row['ratio']:.2f} times as many per second "
-        f"[{1 / high:.2f}, {1 / low:.2f}]",
+        f"[{1 / high:.2f}, {1 / low:.2f}]{before(row)}",
         flush=True,
     )
     return row

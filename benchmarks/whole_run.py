@@ -15,7 +15,7 @@ import functools
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,8 @@ class Clock:
     """Adds up the time of methods, each without those that it calls."""
 
     def __init__(self) -> None:
-        self.seconds: list[Counter[str]] = []
-        self.current: Counter[str] = Counter()
+        self.seconds: list[dict[str, float]] = []
+        self.current: dict[str, float] = defaultdict(float)
         self.open: list[float] = []
         self.evaluating = False
 
@@ -76,7 +76,7 @@ class Clock:
                 self.open[-1] += elapsed
             if part == "rest of an iteration":
                 self.seconds.append(self.current)
-                self.current = Counter()
+                self.current = defaultdict(float)
             return result
 
         return timed

@@ -20,9 +20,9 @@ def compiled():
     names: Counter[str] = Counter()
     listening = True
 
-    def listen(event: str, seconds: float, fun_name: str = "", **_: object) -> None:
+    def listen(event: str, duration_secs: float, **about: str | int) -> None:
         if listening and event == "/jax/core/compile/backend_compile_duration":
-            names[fun_name] += 1
+            names[str(about["fun_name"])] += 1
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield names

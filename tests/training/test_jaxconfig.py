@@ -119,12 +119,12 @@ def test_the_cache_is_trimmed_oldest_first(tmp_path: Path):
 
 def test_loading_may_be_nested_and_leaves_the_log_as_it_was(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
-    levels = [jax.config.jax_logging_level]
+    levels = [jax.config.values["jax_logging_level"]]
     with jaxconfig.loading():
         with jaxconfig.loading():
             pass
-        levels.append(jax.config.jax_logging_level)
-    levels.append(jax.config.jax_logging_level)
+        levels.append(jax.config.values["jax_logging_level"])
+    levels.append(jax.config.values["jax_logging_level"])
     assert levels == ["NOTSET", "CRITICAL", "NOTSET"]
 
 

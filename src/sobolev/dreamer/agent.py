@@ -232,7 +232,7 @@ class Dreamer:
             reward=along(lambda *features: bins.mean(world.reward(*features)))[1:],
             cont=along(lambda *features: jax.nn.sigmoid(world.cont(*features)[0])),
             action=rollout.action,
-            policy=over(model.actor, 2)(*acted),
+            policy=over(model.actor.traced, 2)(*acted, rollout.hiddens)[0],
             value_logits=over(model.critic, 2)(*acted),
             final_value=jax.vmap(bins.mean)(stop(jax.vmap(model.critic)(*final))),
             slow_logits=over(slow, 2)(*acted),

@@ -9,6 +9,9 @@ from sobolev.dreamer.config import BehaviorConfig, ModelConfig
 from sobolev.dreamer.rssm import RSSM, flatten_blocks
 from sobolev.nn import MLP, BoundedNormal, Linear, TwoHot, over, sample_one_hot
 
+Hiddens = tuple[Float[Array, "*batch units"], ...]
+"""Outputs of the linear parts of hidden layers, one by one."""
+
 
 class Actor(eqx.Module):
     """Policy: a bounded normal over actions from [deter, stoch]."""
@@ -33,17 +36,24 @@ class Actor(eqx.Module):
 
     def __call__(self, deter: Float[Array, " deter"], stoch: Float[Array, " stoch"]) -> BoundedNormal:
         """The distribution of the action in this state, float32."""
-        x = self.mlp(deter, stoch)
+        return self.traced(deter, stoch)[0]
+
+    def traced(
+        self, deter: Float[Array, " deter"], stoch: Float[Array, " stoch"], before: Hiddens | None = None
+    ) -> tuple[BoundedNormal, Hiddens]:
+        """The distribution, and what `MLP.traced` tells; with `before` from an equal call only its gradient costs."""
+        x, outputs = self.mlp.traced(deter, stoch, before=before)
         mean, std = self.mean(x).astype(jnp.float32), self.std(x).astype(jnp.float32)
-        return BoundedNormal.init(mean, std, self.low, self.high)
+        return BoundedNormal.init(mean, std, self.low, self.high), outputs
 
 
 class Rollout(eqx.Module):
-    """Imagined states 0…H−1 and the actions chosen in them, time first, and the final state H."""
+    """Imagined states 0…H−1, the actions chosen in them and what the actor computed, time first; the final state H."""
 
     deter: Float[Array, "horizon starts deter"]
     stoch: Float[Array, "horizon starts stoch"]
     action: Float[Array, "horizon starts action"]
+    hiddens: Hiddens
     final_deter: Float[Array, "starts deter"]
     final_stoch: Float[Array, "starts stoch"]
 
@@ -67,9 +77,9 @@ def imagine(
     cell = jax.vmap(rssm.cell(), (1, 0, 0), 1)
 
     def choose(deter, stoch, noise):
-        policy = actor(deter, stoch)
+        policy, hiddens = actor.traced(deter, stoch)
         action = policy.mean + policy.std * noise
-        return action, rssm.embed_action(action.astype(deter.dtype))
+        return action, rssm.embed_action(action.astype(deter.dtype)), hiddens
 
     def draw(deter, uniform):
         sample, _ = sample_one_hot(rssm.prior(deter), uniform)
@@ -77,10 +87,10 @@ def imagine(
 
     def advance(carry, inputs):
         (blocks, deter, stoch), (noise, uniform) = carry, inputs
-        action, embedded = jax.vmap(choose)(deter, stoch, noise)
+        action, embedded, hiddens = jax.vmap(choose)(deter, stoch, noise)
         blocks = cell(blocks, stoch, embedded)
         following = flatten_blocks(blocks)
-        return (blocks, following, jax.vmap(draw)(following, uniform)), (deter, stoch, action)
+        return (blocks, following, jax.vmap(draw)(following, uniform)), (deter, stoch, action, hiddens)
 
     carry = (rssm.to_blocks(deter), deter, stoch)
     (_, *final), states = jax.lax.scan(advance, carry, (noise, uniform))

@@ -132,7 +132,8 @@ def _cross_entropy(logits: Array, near: list[tuple[Array, Array, Array]], weight
 @_cross_entropy.defjvp
 def _cross_entropy_jvp(weights: tuple[float, ...], primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (logits, near), (change, _) = primals, tangents
-    target = sum(weight * _spread(*bins, logits.size) for weight, bins in zip(weights, near, strict=True))
+    targets = [_spread(below, above, share, logits.size) for below, above, share in near]
+    target = sum(weight * each for weight, each in zip(weights, targets, strict=True))
     slope = sum(weights) * jnp.exp(logits - jax.nn.logsumexp(logits)) - target
     return _cross_entropy(logits, near, weights), jnp.sum(slope * change)
 

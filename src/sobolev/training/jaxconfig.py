@@ -89,7 +89,7 @@ def loading() -> Iterator[None]:
 
     with _loading:
         # A user's own choice is left alone; jax itself sets this variable to 1 where there is none.
-        chosen = os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "1" or jax.config.jax_logging_level != "NOTSET"
+        chosen = os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "1" or jax.config.values["jax_logging_level"] != "NOTSET"
         idle = _depth == 0 and (chosen or jax.default_backend() != "cpu")
         if not idle:
             _depth += 1
@@ -128,9 +128,9 @@ def use_large_buffers() -> None:
     """
     if platform.libc_ver()[0] != "glibc" or "GLIBC_TUNABLES" in os.environ:
         return
-    tunables = list(TUNABLES)
+    tunables = TUNABLES
     with contextlib.suppress(OSError):
         if "[madvise]" in HUGE_PAGES.read_text():
-            tunables.insert(0, "glibc.malloc.hugetlb=1")
+            tunables = ("glibc.malloc.hugetlb=1", *TUNABLES)
     os.environ["GLIBC_TUNABLES"] = ":".join(tunables)
     os.execv(sys.executable, sys.orig_argv)

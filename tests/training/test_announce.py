@@ -1,0 +1,42 @@
+"""What a run says of the memory that it takes."""
+
+import re
+
+import jax
+import numpy as np
+
+from sobolev.dreamer.agent import Dreamer
+from sobolev.dreamer.config import SIZES, DreamerConfig
+from sobolev.envs import VectorEnv, Workers
+from sobolev.envs.specs import ArraySpec, Spaces
+from sobolev.training import announce, snapshot
+from sobolev.training.program import Program
+from tests import tiny
+
+SHAPES = {"height": (), "orientations": (14,), "velocity": (9,)}
+WALKER = Spaces(tuple((name, ArraySpec(shape, "float32")) for name, shape in SHAPES.items()), 6)
+UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9}
+
+
+def test_a_replayed_step_of_the_12m_agent_takes_less_than_5_kilobytes():
+    program = Program(Dreamer(DreamerConfig(model=SIZES["12m"], precision="float32"), WALKER), (0,))
+    replay = jax.eval_shape(lambda: program.initial_replay(16, 1000))
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(replay))
+    assert 4096 < size / 16_000 <= 5000
+
+
+def test_the_memory_that_is_announced_is_the_sum_of_its_parts():
+    program = tiny.program(tiny.agent(), (2,))
+    with Workers(0) as workers:
+        now = snapshot.begin(program, VectorEnv(workers, tiny.TASK, 1, (2,), 2, 0), tiny.CAPACITY)
+        line = announce.memory(now, 300_000_000)
+    sizes = [float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+) ([KMG]?B)", line)]
+    assert len(sizes) == 5 and abs(sizes[0] - sum(sizes[1:])) <= 0.06e9
+    assert sizes[1] == round(announce.size(now.replay), -6) and sizes[3] == 300e6
+    assert sizes[0] >= announce.resident()
+
+
+def test_resident_memory_grows_with_what_is_touched():
+    before = announce.resident()
+    kept = np.ones(8_000_000)
+    assert announce.resident() - before > 0.9 * kept.nbytes

@@ -88,7 +88,7 @@ def load_state(run: Path, program: Program) -> tuple[State, dict[str, Any]]:
     if loaded is None:
         raise UserError(f"{run} has no checkpoint yet: it is written after some minutes of training, and at its end")
     arrays = {name.removeprefix("agent/"): x for name, x in loaded.state.items() if name.startswith("agent/")}
-    return unflatten(jax.eval_shape(program.initial_state), arrays), loaded.meta
+    return unflatten(program.state_shapes(), arrays), loaded.meta
 
 
 def write_video(path: Path, frames: list[np.ndarray]) -> None:

@@ -32,7 +32,7 @@ class Program:
         self.agent, self.seeds = agent, tuple(seeds)
         # Called once, and slow to compile; with less optimisation it gives the same bits in half the time.
         quick = {"xla_backend_optimization_level": 1}
-        self._initial = jax.jit(lambda seed: agent.init(_key(seed, "initial")), compiler_options=quick)
+        self._initial = jax.jit(self._initial_one, compiler_options=quick)
         self._learn = jax.jit(self._learn_all, donate_argnums=(0, 1))
         self._learn_many = jax.jit(self._learn_loop, donate_argnums=(0, 1))
         self._step = jax.jit(self._step_all, donate_argnums=(1, 2))
@@ -46,7 +46,7 @@ class Program:
         whether updates will be made.
         """
         number = jax.ShapeDtypeStruct((), jnp.int32)
-        state = jax.eval_shape(self._initial_all)
+        state = self.state_shapes()
         replay = jax.eval_shape(lambda: self.initial_replay(environments, capacity))
 
         def acting(environments: int) -> tuple[Carry, Any]:
@@ -70,7 +70,13 @@ class Program:
     def initial_state(self) -> State:
         """Fresh agents. Each seed's is made alone, so that its bits do not depend on the company."""
         with self._ahead.first("initial"):
-            return self._initial_all()
+            states = [self._initial(seed) for seed in self.seeds]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+    def state_shapes(self) -> State:
+        """What `initial_state` gives, as shapes; nothing is computed."""
+        one = jax.eval_shape(self._initial_one, 0)
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(self.seeds), *leaf.shape), leaf.dtype), one)
 
     def initial_carry(self, environments: int) -> Carry:
         """The policies' memory before the first step."""
@@ -131,8 +137,8 @@ class Program:
         """
         return jax.default_backend() != "cpu"
 
-    def _initial_all(self):
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[self._initial(seed) for seed in self.seeds])
+    def _initial_one(self, seed):
+        return self.agent.init(_key(seed, "initial"))
 
     def _step_all(self, state, carry, replay, transition, iteration):
         keys = self._keys("act", iteration)

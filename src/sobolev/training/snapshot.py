@@ -120,7 +120,7 @@ def restore(loaded: Loaded, program: Program, envs: VectorEnv, capacity: int) ->
     if loaded.growing_from > oldest:
         raise UserError(f"the checkpoint holds steps from {loaded.growing_from} on, but {oldest} is needed")
     like = {
-        "agent": jax.eval_shape(program.initial_state),
+        "agent": program.state_shapes(),
         "carry": jax.eval_shape(lambda: program.initial_carry(number)),
         "latents": jax.tree.map(lambda ring: _host(ring, count - oldest), replay.latents),
         "taken": replay.taken,

@@ -6,7 +6,7 @@ from sobolev.study.figures import draw_curves, label
 from sobolev.study.scores import Score, curve, published_dreamerv3, read
 
 ROOT = Path(__file__).parents[1]
-SHOWN = {"cartpole-swingup": "laptop", "finger-spin": "demo"}
+SHOWN = {"cartpole-swingup": "laptop", "walker-stand": "laptop", "finger-spin": "demo"}
 """Tasks, and the preset that they were run with."""
 NOTE = "ours: preset {}, 1m parameters, train ratio 128; mean and standard deviation over seeds"
 

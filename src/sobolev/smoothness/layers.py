@@ -26,7 +26,9 @@ def _norm_silu_jvp(epsilon: float, primals: tuple, tangents: tuple) -> tuple:
     z = unit * scale
     gate = jax.nn.sigmoid(z)
     slope = gate * (1 + z * (1 - gate))
-    return z * gate, slope * scale * root * (dy - unit * jnp.mean(unit * dy)) + slope * unit * dscale
+    # A product, which for K cotangents per state is one of a matrix and a vector: XLA adds up slowly along a last axis.
+    share = jnp.dot(unit, dy, precision="highest") / y.size
+    return z * gate, slope * scale * root * (dy - unit * share) + slope * unit * dscale
 
 
 def _inverse_root(y: Float[Array, " units"], epsilon: float) -> Float[Array, ""]:

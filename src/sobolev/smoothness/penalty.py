@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from sobolev.errors import UserError, nearest
 from sobolev.smoothness.config import PenaltyConfig
-from sobolev.smoothness.linear_first import LinearFirst, fast_joint_energies, fast_row_energies
+from sobolev.smoothness.linear_first import LinearFirst, fast_energies, fast_means
 
 Table = Callable[[Array], Array] | LinearFirst
 """Any callable from x [d] to a table [K, C], or a network that starts with a linear layer."""
@@ -68,12 +68,17 @@ def jacobian_penalty(
     number = total if chosen is None else chosen.shape[0]
     if estimator == "exact":
         return _summary(exact_energies(fn, inputs, chosen))
+    if estimator not in ESTIMATORS:
+        raise nearest("estimator", estimator, ESTIMATORS)
     probes = jax.random.rademacher(key_probes, (inputs.shape[0], number, classes), _wide(inputs.dtype))
+    if isinstance(fn, LinearFirst):
+        with jax.default_matmul_precision("float32"):
+            joint = estimator == "joint"
+            value, means = fast_means(fn, inputs, probes, chosen, joint)
+            return Penalty(value / number, means / number) if joint else Penalty(value, means)
     if estimator == "joint":
         return _summary(joint_energies(fn, inputs, probes, chosen)[:, None])
-    if estimator == "rows":
-        return _summary(row_energies(fn, inputs, probes, chosen))
-    raise nearest("estimator", estimator, ESTIMATORS)
+    return _summary(row_energies(fn, inputs, probes, chosen))
 
 
 def sampled_penalty(
@@ -139,7 +144,7 @@ def row_energies(
     fn, inputs, probes = _widen(fn), _widen(inputs), probes.astype(_wide(inputs.dtype))
     with jax.default_matmul_precision("float32"):
         if isinstance(fn, LinearFirst):
-            return fast_row_energies(fn, inputs, probes, rows)
+            return fast_energies(fn, inputs, probes, rows, joint=False)
         energies = jax.vmap(_energy, (None, None, 0))
         return jax.vmap(lambda x, eps: energies(fn, x, _spread(fn, x, eps, rows)))(inputs, probes)
 
@@ -154,7 +159,7 @@ def joint_energies(
     fn, inputs, probes = _widen(fn), _widen(inputs), probes.astype(_wide(inputs.dtype))
     with jax.default_matmul_precision("float32"):
         if isinstance(fn, LinearFirst):
-            return fast_joint_energies(fn, inputs, probes, rows) / probes.shape[1]
+            return fast_energies(fn, inputs, probes, rows, joint=True)[:, 0] / probes.shape[1]
         whole = jax.vmap(lambda x, eps: _energy(fn, x, _spread(fn, x, eps, rows).sum(0)))(inputs, probes)
         return whole / probes.shape[1]
 

@@ -1,0 +1,86 @@
+"""Means over many states whose gradient is computed together with the value, a few states at a time.
+
+The penalty holds arrays of [states, rows, hidden] numbers, in value and gradient a dozen times. Made for a few states
+at once and used up at once, they stay in a CPU's cache, and the memory they take is a part's.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Sums = Callable[..., Array]
+"""From states' arrays [part, …], and whatever it is differentiated by, to sums over the part: [energies]."""
+
+PART = 64
+"""States at a time on a CPU. From 32 to 128 the time is the same within 5% (12m: 32 rows, 256 hidden units)."""
+
+
+def mean_of_sums(
+    sums: Sums, states: Float[Array, "states hidden"], probes: Array
+) -> tuple[Float[Array, ""], Float[Array, " energies"]]:
+    """The means of `sums(states, probes)` over states and energies, and over states alone.
+
+    `sums` takes any number of states and adds up what it finds for each, nothing where the probes are zero. The means
+    can be differentiated, in all modes and to any order, by `states` and by what `sums` closes over; probes are
+    constants. The first mean's gradient comes out of the pass that gives its value; the second one's costs another.
+    """
+    probes = jax.lax.stop_gradient(probes)
+    number, size = states.shape[0], _part_size(states.shape[0])
+    # What does not fill a part is filled up with states whose probes are zero.
+    more = -number % size
+    states = jnp.concatenate([states, states[:more]]).reshape(-1, size, *states.shape[1:])
+    probes = jnp.pad(probes, [(0, more), *[(0, 0)] * (probes.ndim - 1)]).reshape(-1, size, *probes.shape[1:])
+    closed, captured = jax.closure_convert(sums, states[0], probes[0])
+    return _mean(closed, number, states, probes, captured)
+
+
+def _part_size(number: int) -> int:
+    """How many states at a time: parts of equal size, all of them at once but on a CPU."""
+    parts = -(-number // PART) if jax.default_backend() == "cpu" else 1
+    return -(-number // parts)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _mean(sums: Sums, number: int, states: Array, probes: Array, captured: list[Array]) -> tuple[Array, Array]:
+    """Of parts [parts, part, …], `number` states in all."""
+    rows = jax.lax.map(lambda part: sums(*part, *captured), (states, probes)).sum(0) / number
+    return rows.mean(), rows
+
+
+@_mean.defjvp
+def _mean_jvp(sums: Sums, number: int, primals: tuple, tangents: tuple) -> tuple:
+    """Here the gradient is made at once; what is linear in the tangents, and so runs backward, is a product with it."""
+    (states, probes, captured), (dstates, _, dcaptured) = primals, tangents
+    value, rows, gradients = _with_gradient(sums, number, states, probes, captured)
+    along = zip(jax.tree.leaves(gradients), jax.tree.leaves((dstates, dcaptured)), strict=True)
+    slope = sum(jnp.vdot(gradient, change, precision="highest") for gradient, change in along)
+
+    def plain(states: Array, captured: list[Array]) -> Array:
+        return jax.vmap(lambda *part: sums(*part, *captured))(states, probes).sum(0) / number
+
+    # Where nobody differentiates by the rows, this is dead code.
+    _, drows = jax.jvp(plain, (states, captured), (dstates, dcaptured))
+    return (value, rows), (slope, drows)
+
+
+def _with_gradient(sums: Sums, number: int, states: Array, probes: Array, captured: list[Array]) -> Any:
+    """Both means, and the gradient of the first with respect to (states, captured)."""
+
+    def total(states: Array, captured: list[Array], probes: Array) -> tuple[Array, Array]:
+        rows = sums(states, probes, *captured)
+        return rows.sum(), rows
+
+    def add(carry: Any, part: tuple) -> tuple[Any, Array]:
+        states, probes = part
+        (_, rows), (dstates, dcaptured) = jax.value_and_grad(total, (0, 1), has_aux=True)(states, captured, probes)
+        return jax.tree.map(jnp.add, carry, (rows, dcaptured)), dstates
+
+    shape = jax.eval_shape(sums, states[0], probes[0], *captured)
+    nothing = jnp.zeros(shape.shape, shape.dtype), jax.tree.map(jnp.zeros_like, captured)
+    (rows, dcaptured), dstates = jax.lax.scan(add, nothing, (states, probes))
+    scale = 1 / (number * rows.size)
+    return rows.sum() * scale, rows / number, jax.tree.map(lambda x: x * scale, (dstates, dcaptured))

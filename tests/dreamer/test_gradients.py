@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from sobolev import replay as memory
-from sobolev.dreamer.agent import Dreamer
+from sobolev.dreamer.agent import Dreamer, Report
 from sobolev.dreamer.config import LossConfig, without_penalty
 from sobolev.dreamer.world_model import balanced_kl
 from sobolev.envs.specs import ArraySpec, Spaces
+from sobolev.smoothness import PenaltyConfig
 from sobolev.training.program import Program
 from tests import tiny
 
@@ -145,6 +146,47 @@ def test_the_whole_loss_is_the_scaled_sum():
     each.append(evaluate(scales(), BEGIN)[2])
     added = jax.tree.map(lambda *leaves: sum(leaves), *each)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * (1 + norm(b))), added, gradient)
+
+
+def test_share_of_the_penalty_in_the_gradient():
+    """`inspect` against the gradient of the loss with all other scales at 0, and of the whole loss."""
+    state, windows = setting()
+    state = dataclasses.replace(state, updates=jnp.int32(BEGIN))
+    _, _, alone = evaluate(scales(), BEGIN)
+    whole = norm(evaluate(standard(), BEGIN)[2])
+    agent = Dreamer(config(), tiny.SPACES)
+    report = Report({"gradient_norm": jnp.float32(whole)}, jnp.array(True), windows)
+    inspect = jax.jit(agent.inspect)
+    found = inspect(state, report, jax.random.key(7))
+    assert float(found["penalty/gradient_norm"]) == pytest.approx(norm(alone), rel=1e-4)
+    assert float(found["penalty/gradient_share"]) == pytest.approx(norm(alone) / whole, rel=1e-4)
+    before = inspect(dataclasses.replace(state, updates=jnp.int32(0)), report, jax.random.key(7))
+    assert float(before["penalty/gradient_share"]) == 0
+    assert Dreamer(config("dreamer"), tiny.SPACES).inspect(state, report, jax.random.key(7)) == {}
+
+
+@pytest.mark.parametrize("coefficients", [(0.5, 0.0), (0.0, 0.25), (0.5, 0.25)])
+def test_tables_that_are_penalised(coefficients):
+    """Posterior, prior or both, each with its lambda: what they add, what they train, what is logged."""
+    settings: dict[str, float] = dict(zip(("posterior", "prior"), coefficients, strict=True))
+    agent = Dreamer(replace(config(), penalty=PenaltyConfig(*coefficients, schedule="none")), tiny.SPACES)
+    world = setting()[0].model.world
+    keys = jax.random.split(jax.random.key(5), 3)
+    inputs = jnp.tanh(jax.random.normal(keys[0], (3, 4, 32))), jax.random.normal(keys[1], (3, 4, 16))
+
+    def penalty(world, deter, tokens):
+        return agent.penalty(world, deter, tokens, jnp.int32(0), keys[2])
+
+    (total, metrics), gradients = jax.jit(jax.value_and_grad(penalty, (0, 1, 2), has_aux=True))(world, *inputs)
+    on = {name for name, coefficient in settings.items() if coefficient}
+    assert set(metrics) == {f"penalty/{name}{part}" for name in on for part in ("", "_lambda", "_row_std")}
+    wanted = sum(settings[name] * float(metrics[f"penalty/{name}"]) for name in on)
+    assert float(total) == pytest.approx(wanted, rel=1e-5)
+    assert all(float(metrics[f"penalty/{name}_lambda"]) == settings[name] for name in on)
+    assert all(float(metrics[f"penalty/{name}_row_std"]) > 0 for name in on)
+    sizes = {name: norm(getattr(gradients[0].rssm, name)) for name in ("posterior", "prior")}
+    assert {name for name, size in sizes.items() if size} == on
+    assert norm(gradients[1]) > 0 and bool(norm(gradients[2])) == ("posterior" in on)
 
 
 def test_free_nats():

@@ -53,8 +53,10 @@ def test_what_a_run_writes_and_says(tmp_path, capfd):
         "loss/replay_value",
         "penalty/posterior",
         "penalty/posterior_lambda",
+        "penalty/gradient_norm",
     ):
         assert all(np.isfinite(line[name]) for line in logged), name
+    assert all(line["penalty/gradient_share"] > 0 for line in logged)
     # the mean of 0.5 / sqrt(1 + u / 1000) over updates 0 to 31
     wanted = np.mean(0.5 / np.sqrt(1 + np.arange(32) / 1000))
     assert logged[0]["penalty/posterior_lambda"] == pytest.approx(wanted, rel=1e-5)

@@ -169,23 +169,17 @@ class Dreamer:
         keys = jax.random.split(key, 4)
         exact, model = model, cast_floating(model, self.dtype)
         world, stop = model.world, jax.lax.stop_gradient
-        context, steps = time_major(windows.steps)
 
-        # World model: posterior latents along the window, starting from the stored ones of the context step.
-        deter, stoch = self.expand(windows.latents)
-        tokens = over(world.encoder, 2)(steps["observation"])
-        actions = jnp.concatenate([context["action"][None], steps["action"][:-1]])
-        latents = world.rssm.observe(deter, stoch, actions, tokens, steps["first"], keys[0])
-        discount = 1 - 1 / behavior.discount_horizon
-        losses = world_model_losses(world, latents, steps, config.loss, discount)
+        # World model: posterior latents along the window, and what they should predict.
+        steps, tokens, latents = self.infer(world, windows, keys[0])
+        losses = world_model_losses(world, latents, steps, config.loss, 1 - 1 / behavior.discount_horizon)
 
         # Penalty: row-wise Jacobians of the latent tables at a fraction of the states (equation 5, Algorithms 1 and 2).
-        states = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (latents.deter, tokens))
-        penalty, penalty_metrics = self.penalty(exact.world, states[0], states[1], state.updates, keys[1])
+        penalty, penalty_metrics = self.penalty(exact.world, latents.deter, tokens, state.updates, keys[1])
 
         # Behaviour: imagined rollouts from every posterior state; nothing of them trains the world model.
         slow = cast_floating(state.slow, self.dtype)
-        starts = stop((states[0], latents.stoch.reshape(-1, latents.stoch.shape[-1])))
+        starts = stop(jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (latents.deter, latents.stoch)))
         imagination = self.imagination(model, slow, state.scale, starts, keys[2])
 
         # Critic on replayed rewards, bootstrapped by the imagined returns; this one trains the world model too.
@@ -215,6 +209,39 @@ class Dreamer:
         latents = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), latents)
         return total, stop((latents, imagination.scale, metrics))
 
+    def infer(
+        self, world: WorldModel, windows: Windows, key: Key[Array, ""]
+    ) -> tuple[dict[str, Any], Float[Array, "time batch tokens"], Latents]:
+        """Steps, encoder outputs and posterior latents [time, batch, …] of windows.
+
+        The recurrence starts from the stored latents of the context step.
+        """
+        context, steps = time_major(windows.steps)
+        deter, stoch = self.expand(windows.latents)
+        tokens = over(world.encoder, 2)(steps["observation"])
+        actions = jnp.concatenate([context["action"][None], steps["action"][:-1]])
+        return steps, tokens, world.rssm.observe(deter, stoch, actions, tokens, steps["first"], key)
+
+    def inspect(self, state: State, report: Report, key: Key[Array, ""]) -> Metrics:
+        """What one term contributes to the gradient, at the batch of the newest update: {} without a penalty.
+
+        penalty/gradient_norm is the norm of the gradient of lambda times the penalty (posterior's and prior's
+        together) with respect to all parameters, through encoder and recurrence, at the present parameters and with
+        random draws of its own; penalty/gradient_share is that over the norm of the whole loss's gradient, as that
+        update found it. Norms of parts that point different ways do not add up to that of the whole.
+        """
+        if not (self.config.penalty.posterior or self.config.penalty.prior):
+            return {}
+        keys = jax.random.split(key, 4)  # as the loss does, so that one key gives the same draws
+
+        def penalty(world: WorldModel) -> Float[Array, ""]:
+            _, tokens, latents = self.infer(cast_floating(world, self.dtype), report.batch, keys[0])
+            return self.penalty(world, latents.deter, tokens, state.updates, keys[1])[0]
+
+        norm = optax.tree.norm(jax.grad(penalty)(state.model.world))
+        whole = report.metrics["gradient_norm"]
+        return {"penalty/gradient_norm": norm, "penalty/gradient_share": norm / jnp.maximum(whole, 1e-20)}
+
     def imagination(
         self, model: Model, slow: Head, scale: ReturnScale, starts: tuple[Array, Array], key: Key[Array, ""]
     ) -> ImaginationLosses:
@@ -241,10 +268,16 @@ class Dreamer:
         )
 
     def penalty(
-        self, world: WorldModel, deter: Array, tokens: Array, updates: Int[Array, ""], key: Key[Array, ""]
+        self,
+        world: WorldModel,
+        deter: Float[Array, "time batch deter"],
+        tokens: Float[Array, "time batch tokens"],
+        updates: Int[Array, ""],
+        key: Key[Array, ""],
     ) -> tuple[Float[Array, ""], Metrics]:
         """λ · R for the tables that are penalised (equation 5), with λ from the schedule; zero where none is."""
         config, total, metrics = self.config.penalty, jnp.zeros(()), {}
+        deter, tokens = (x.reshape(-1, x.shape[-1]) for x in (deter, tokens))
         tables = {
             "posterior": (config.posterior, world.rssm.posterior, (deter, tokens)),
             "prior": (config.prior, world.rssm.prior, (deter,)),

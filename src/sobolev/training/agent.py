@@ -92,3 +92,12 @@ class Agent(Protocol):
         `number` counts updates from 0, the same for all seeds: a `cond` on it stays one where seeds are vmapped.
         """
         ...
+
+
+@runtime_checkable
+class Inspected(Protocol):
+    """An agent that has more to log than its updates tell, because it costs too much to be found in each of them."""
+
+    def inspect(self, state: State, report: Any, key: Key[Array, ""]) -> dict[str, Float[Array, ""]]:
+        """Scalars by name, always the same ones, given the newest update's report and the state after it."""
+        ...

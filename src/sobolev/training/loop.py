@@ -97,6 +97,8 @@ class Training:
     now: Snapshot
     told: bool = False
     """whether it was said how much memory the run takes, which is known when updates are compiled"""
+    newest: Report | None = None
+    """of this process's newest updates, for what is measured but once in a while"""
 
     def run_to_end(self, interruption: Interruption) -> int:
         """Iterates until the plan is done or a signal comes; saves at the end in either case."""
@@ -138,6 +140,7 @@ class Training:
             reports.append(report)
         self.check_finite(reports)
         now.pending += [report.metrics for report in reports]
+        self.newest = reports[-1] if reports else self.newest
         ended = now.transition["last"]
         now.transition = self.envs.receive()
         self.count_episodes(ended)
@@ -162,11 +165,13 @@ class Training:
             self.progress.values["train_return"] = value
 
     def write_metrics(self, env_steps: int) -> None:
-        """Logs the means of all updates since the last time, for each seed."""
+        """Logs the means of all updates since the last time, and what is measured but now, for each seed."""
         if not self.now.pending:
             return
         means = {name: values.mean(0) for name, values in snapshot.stacked(self.now.pending).items()}
         self.now.pending.clear()
+        if self.newest:
+            means |= self.program.inspect(self.now.state, self.newest, self.now.updates)
         self.log.write(env_steps, means | {"updates": self.now.updates})
         shown = {"penalty": "penalty/posterior", "coefficient": "penalty/posterior_lambda"}
         self.progress.values |= {key: float(means[name].mean()) for key, name in shown.items() if name in means}

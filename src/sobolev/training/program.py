@@ -7,7 +7,7 @@ nothing random has to be carried along. Replay's counters are the same for all s
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -18,10 +18,10 @@ from jaxtyping import Array, PyTree
 from sobolev import replay as memory
 from sobolev.envs import Transition
 from sobolev.replay import Replay
-from sobolev.training.agent import Agent, Carry, Report, State
+from sobolev.training.agent import Agent, Carry, Inspected, Report, State
 from sobolev.training.ahead import Ahead
 
-PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3}
+PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3, "inspect": 5}
 """Random streams of a seed, apart from each other."""
 
 
@@ -37,6 +37,7 @@ class Program:
         self._learn_many = jax.jit(self._learn_loop, donate_argnums=(0, 1))
         self._step = jax.jit(self._step_all, donate_argnums=(1, 2))
         self._act = jax.jit(self._act_all, donate_argnums=(1,), static_argnums=(5,))
+        self._inspect = jax.jit(self._inspect_all)
         self._ahead = Ahead()
 
     def compile_ahead(self, environments: int, capacity: int, evaluations: int, learns: bool) -> None:
@@ -128,6 +129,12 @@ class Program:
                 return self._learn(state, replay, np.int32(update))
             return self._learn_many(state, replay, np.int32(update), np.int32(count))
 
+    def inspect(self, state: State, report: Report, update: int) -> dict[str, np.ndarray]:
+        """What the agent tells but once in a while, [seeds] each; `report` is that of update number `update` - 1."""
+        if not isinstance(self.agent, Inspected):
+            return {}
+        return {name: np.asarray(x) for name, x in self._inspect(state, report, np.int32(update)).items()}
+
     @property
     def updates_at_once(self) -> bool:
         """Whether updates that fall due together had better be one call of `learn`.
@@ -173,6 +180,10 @@ class Program:
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         nothing = dataclasses.replace(nothing, finite=jnp.ones_like(nothing.finite))
         return jax.lax.fori_loop(0, count, another, (state, replay, nothing))
+
+    def _inspect_all(self, state, report, update):
+        agent, keys = cast(Inspected, self.agent), self._keys("inspect", update)
+        return self._over_seeds(lambda *arguments: (agent.inspect(*arguments),))(state, report, keys)[0]
 
     def _keys(self, purpose: str, counter: Array) -> Array:
         keys = jnp.stack([_key(jnp.uint32(seed), purpose) for seed in self.seeds])

@@ -18,23 +18,26 @@ import numpy as np
 from sobolev.dreamer.agent import Dreamer
 from sobolev.dreamer.config import SIZES, BehaviorConfig, DreamerConfig
 from sobolev.envs.specs import ArraySpec, Spaces
+from sobolev.replay import Replay
 from sobolev.training.program import Program
 
 SHAPES = {"height": (), "orientations": (14,), "velocity": (9,)}
 WALKER = Spaces(tuple((name, ArraySpec(shape, "float32")) for name, shape in SHAPES.items()), 6)
 
 
+def random_replay(program: Program, length: int) -> Replay:
+    """A full replay of 16 environments and `length` steps each, whose observations are random."""
+    replay, key = program.initial_replay(16, length), jax.random.key(0)
+    observation = jax.tree.map(lambda x: jax.random.normal(key, x.shape), replay.steps["observation"])
+    return replace(replay, steps={**replay.steps, "observation": observation}, count=jnp.asarray(length, jnp.int32))
+
+
 class Update:
     """A compiled update on random replay; calling it makes one and waits for it."""
 
     def __init__(self, config: DreamerConfig, seeds: int):
-        program = Program(Dreamer(config, WALKER), range(seeds))
-        replay = program.initial_replay(16, 4 * config.batch_length)
-        key = jax.random.key(0)
-        observation = jax.tree.map(lambda x: jax.random.normal(key, x.shape), replay.steps["observation"])
-        count = jnp.asarray(replay.steps["first"].shape[2], jnp.int32)
-        self.replay = replace(replay, steps={**replay.steps, "observation": observation}, count=count)
-        self.state, self.program, self.number = program.initial_state(), program, 0
+        self.program, self.number = Program(Dreamer(config, WALKER), range(seeds)), 0
+        self.state, self.replay = self.program.initial_state(), random_replay(self.program, 4 * config.batch_length)
 
     def __call__(self) -> None:
         self.state, self.replay, report = self.program.learn(self.state, self.replay, self.number)
@@ -64,7 +67,7 @@ def interval(ratios: Sequence[float], draws: int = 2000) -> tuple[float, float]:
     return float(np.quantile(medians, 0.025)), float(np.quantile(medians, 0.975))
 
 
-def add_flags(flags: argparse.ArgumentParser, repeats: int) -> None:
+def add_flags(flags: argparse.ArgumentParser, repeats: int | None) -> None:
     """The flags that every benchmark of updates has."""
     flags.add_argument("--batch", type=int, nargs=2, default=(16, 64), metavar=("SIZE", "LENGTH"))
     flags.add_argument("--horizon", type=int, default=25)

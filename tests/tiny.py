@@ -17,6 +17,7 @@ import pytest
 from gymnasium.spaces import Box, Dict
 
 from sobolev.dreamer.agent import Dreamer
+from sobolev.dreamer.config import ModelConfig
 from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.replay import Replay
 from sobolev.training import evaluation, loop
@@ -106,6 +107,12 @@ def flags() -> list[str]:
 def program(agent: Dreamer, seeds: tuple[int, ...]) -> Program:
     """The program of these agents, one for all tests: it holds nothing but what is compiled."""
     return Program(agent, seeds)
+
+
+def shallow() -> ModelConfig:
+    """The tiny networks with a layer each, for programs that no other test compiles."""
+    parts = ("encoder", "decoder", "prior", "posterior", "reward", "continue", "actor", "critic")
+    return dataclasses.replace(config().agent.model, **{f"{part}_layers": 1 for part in parts})
 
 
 def agent(method: str = "gpld") -> Dreamer:

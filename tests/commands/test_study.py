@@ -53,6 +53,9 @@ def test_numpy_is_loaded_after_the_threads_are_set() -> None:
         ("tabular more", "what is 'more' for"),
         ("tabular --lambda 1", "did you mean --lambdas?"),
         ("tabular --seeds 1", "two different seeds"),
+        ("world-model", "a task is missing"),
+        ("world-model walker-wlak", "did you mean walker-walk?"),
+        ("world-model walker-walk --seeds 1", "two different seeds"),
         ("tabular --out file/inside", "the folder file/inside cannot be made"),
     ],
 )
@@ -65,4 +68,5 @@ def test_mistakes(threads: None, words: str, message: str, tmp_path: Path, monke
 
 def test_help_lists_the_studies(capsys: pytest.CaptureFixture[str]) -> None:
     assert study.main([]) == 0
-    assert "  tabular  " in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "  tabular  " in shown and "  world-model  " in shown

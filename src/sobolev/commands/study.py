@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from sobolev.commands.arguments import parse
 from sobolev.errors import UserError, nearest
 
-STUDIES = {"tabular": "when smoothing helps the estimate of a finite MDP, and how fast equations (3) and (4) hold"}
+STUDIES = {
+    "tabular": "when smoothing helps the estimate of a finite MDP, and how fast equations (3) and (4) hold",
+    "world-model": "whether the penalty lets a world model do with less data",
+}
 """Every study with what it asks."""
 
 TABULAR = """Total-variation error of the smoothed estimate of a finite MDP (paper 1, Section 3.1).
@@ -16,6 +19,12 @@ TABULAR = """Total-variation error of the smoothed estimate of a finite MDP (pap
 Against the number of transitions, for several strengths (lambda) and neighbourhoods (epsilon), on smooth laws and on
 one with a jump, mean and 95% interval over seeds. Also both sides of equations (3) and (4). Writes into --out:
 tabular.png, identities.png, each also as PDF, and as JSON with every number and the command."""
+
+WORLD_MODEL = """The world model alone, with and without the penalty, on fixed datasets of growing size from TASK.
+
+Measured on episodes that it has not seen: errors of observation and reward one and more steps ahead, KL, sensitivity;
+mean and 95% interval over seeds. Writes into --out: TASK.png, TASK-horizon.png, each also as PDF, and TASK.json with
+every number and the command."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"a study is missing before {arguments[0]}, as in sobolev study tabular")
     if arguments[0] not in STUDIES:
         raise nearest("study", arguments[0], STUDIES)
-    return tabular(arguments[1:])
+    return {"tabular": tabular, "world-model": world_model}[arguments[0]](arguments[1:])
 
 
 def tabular(arguments: Sequence[str]) -> int:
@@ -55,4 +64,28 @@ def tabular(arguments: Sequence[str]) -> int:
     paths = save(theory_figures.draw_errors(records, note), out / "tabular")
     paths += save(theory_figures.draw_identities(both), out / "identities")
     print("\n".join([*study.lines(records), *identities.lines(both), *(f"written: {path}" for path in paths)]))
+    return 0
+
+
+def world_model(arguments: Sequence[str]) -> int:
+    """`sobolev study world-model TASK`."""
+    from sobolev.envs import check_task
+    from sobolev.study import world_model as study
+    from sobolev.study import world_model_figure as figures
+    from sobolev.study.files import made, save
+    from sobolev.study.tabular import facts_of
+    from sobolev.training.run import write_text
+
+    prog = "sobolev study world-model"
+    config = parse(study.WorldModelConfig(), arguments, prog=prog, description=WORLD_MODEL, positional="task")
+    study.check(config)
+    check_task(config.task)
+    out, name = made(config.out), config.task.replace(":", "-").replace("/", "-")
+    facts = facts_of(config, shlex.join([*prog.split(), *arguments]))
+    records = study.run(config)
+    write_text(out / f"{name}.json", json.dumps(facts | {"records": records}) + "\n")
+    note = f"{config.task}: mean and 95% interval over {len(config.seeds)} seeds; {config.updates} updates each"
+    paths = save(figures.draw_data(records, note), out / name)
+    paths += save(figures.draw_horizon(records, note), out / f"{name}-horizon")
+    print("\n".join([*study.lines(records), *(f"written: {path}" for path in paths)]))
     return 0

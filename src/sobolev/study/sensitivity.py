@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from sobolev.dreamer.config import DreamerConfig
+from sobolev.dreamer.rssm import Latents
 from sobolev.dreamer.world_model import WorldModel
 from sobolev.envs import VectorEnv, Workers, worker_count
 from sobolev.errors import UserError
@@ -195,15 +196,25 @@ def latent_inputs(
     dtype: Any,
 ) -> tuple[Float[Array, "steps deter"], Float[Array, "steps tokens"]]:
     """Deter and tokens, float32, along episodes: the encoder, and the recurrence with the actions that were taken."""
-    world, batch = cast_floating(world, dtype), first.shape[1]
-    tokens = over(world.encoder, 2)(observation)
-    before = jnp.concatenate([jnp.zeros_like(action[:1]), action[:-1]])
-    rssm = world.rssm
-    deter = jnp.zeros((batch, rssm.prior.first_kernel.shape[0]), dtype)
-    stoch = jnp.zeros((batch, rssm.posterior.last_kernel.shape[1]), dtype)
-    latents = rssm.observe(deter, stoch, before, tokens, first, key)
+    latents, tokens = latents_along(cast_floating(world, dtype), observation, action, first, key)
     deter, tokens = (x.reshape(-1, x.shape[-1]).astype(jnp.float32) for x in (latents.deter, tokens))
     return deter, tokens
+
+
+def latents_along(
+    world: WorldModel,
+    observation: dict[str, Array],
+    action: Float[Array, "time batch action"],
+    first: Bool[Array, "time batch"],
+    key: Key[Array, ""],
+) -> tuple[Latents, Float[Array, "time batch tokens"]]:
+    """Posterior latents [time, batch, …] and encoder outputs along streams that begin with a first step."""
+    rssm, batch = world.rssm, first.shape[1]
+    tokens = over(world.encoder, 2)(observation)
+    before = jnp.concatenate([jnp.zeros_like(action[:1]), action[:-1]])
+    deter = jnp.zeros((batch, rssm.prior.first_kernel.shape[0]), tokens.dtype)
+    stoch = jnp.zeros((batch, rssm.posterior.last_kernel.shape[1]), tokens.dtype)
+    return rssm.observe(deter, stoch, before, tokens, first, key), tokens
 
 
 def summary(records: Sequence[dict[str, Any]]) -> list[str]:

@@ -147,7 +147,7 @@ def lines(records: list[dict[str, Any]]) -> list[str]:
     return found
 
 
-def facts_of(config: TabularConfig, command: str) -> dict[str, Any]:
+def facts_of(config: Any, command: str) -> dict[str, Any]:
     """What made the numbers: command, settings, versions."""
     import jax
 

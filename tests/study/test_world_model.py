@@ -1,0 +1,184 @@
+"""The study of the world model alone: its data, its measures, one tiny study from end to end, and its pictures."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sobolev.commands import study as command
+from sobolev.dreamer.config import SIZES
+from sobolev.envs import VectorEnv, Workers
+from sobolev.errors import UserError
+from sobolev.smoothness import PenaltyConfig
+from sobolev.study import prediction, world_model
+from sobolev.study.episodes import Noise, Policies, play
+from sobolev.study.world_model import WorldModelConfig
+from sobolev.training.run import write_text
+from sobolev.training.serial import to_json
+from tests import tiny
+
+SEEDS = (0, 1)
+SMALL = "--seeds 0 1 --episodes 1 2 --held-out 1 --updates 3 --horizon 4 --states 8 --batch-size 2 --batch-length 6"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick():
+    with tiny.quickly():
+        yield
+
+
+@pytest.fixture
+def envs():
+    with Workers(0) as workers:
+        yield VectorEnv(workers, "cartpole-swingup", 100, SEEDS, 2, 0)
+
+
+@pytest.mark.parametrize("behavior", ["random", "mixed"])
+def test_episodes_are_whole_and_depend_on_their_seed_alone(envs: VectorEnv, behavior: str) -> None:
+    """1000 control steps at repeat 100: eleven steps, of which the last one's action is zero."""
+    few, more = play(envs, SEEDS, behavior, 1), play(envs, SEEDS, behavior, 3)
+    assert [len(episodes) for episodes in more] == [3, 3]
+    for episodes in more:
+        for episode in episodes:
+            assert episode["first"].tolist() == [True] + [False] * 10
+            assert episode["last"].tolist() == [False] * 10 + [True]
+            assert episode["reward"][0] == 0 and not episode["action"][-1].any() and episode["action"][:-1].all()
+            assert np.abs(episode["action"]).max() <= 1
+    for index in range(2):
+        jax.tree.map(np.testing.assert_array_equal, few[index][0], more[index][0])
+    starts = {tuple(episode["observation"]["position"][0]) for episodes in more for episode in episodes}
+    actions = {float(episode["action"][0, 0]) for episodes in more for episode in episodes}
+    assert len(starts) == len(actions) == 6
+
+
+def test_noise_has_the_correlations_and_scales_asked_for(envs: VectorEnv) -> None:
+    noise = Noise(envs, SEEDS, 0, (0.8,), (0.5,))
+    drawn = np.stack([noise() for _ in range(4000)])
+    assert drawn.shape == (4000, 2, 2, 1)
+    np.testing.assert_allclose(drawn.std(0), 0.5, rtol=0.15)
+    correlation = (drawn[1:] * drawn[:-1]).mean(0) / np.square(drawn).mean(0)
+    np.testing.assert_allclose(correlation, 0.8, atol=0.05)
+    drawn = [Noise(envs, SEEDS, episode, (0.0, 0.9), (1.0, 2.0)) for episode in range(20)]
+    assert {float(x) for noise in drawn for x in noise.scale.ravel()} == {1.0, 2.0}
+
+
+def test_open_loop_is_the_recurrence_step_by_step() -> None:
+    agent = tiny.agent()
+    rssm = jax.jit(agent.init)(jax.random.key(0)).model.world.rssm
+    keys = jax.random.split(jax.random.key(1), 3)
+    deter, actions = jnp.tanh(jax.random.normal(keys[0], (3, 32))), jax.random.normal(keys[1], (4, 3, 1))
+    stoch = jnp.tile(jnp.eye(4)[0], (3, 4))
+    deters, stochs = jax.jit(prediction.open_loop)(rssm, deter, stoch, actions, keys[2])
+    uniform = jax.random.uniform(keys[2], (4, 3, 4))
+    cell = rssm.cell()
+    for state in range(3):
+        blocks, z = rssm.to_blocks(deter)[:, state], stoch[state]
+        for step in range(4):
+            blocks = cell(blocks, z, rssm.embed_action(actions[step, state]))
+            h = blocks.reshape(-1)
+            below = jnp.cumsum(rssm.prior(h), -1)[:, :-1] <= uniform[step, state][:, None]
+            z = jax.nn.one_hot(below.sum(-1), 4).reshape(-1)
+            np.testing.assert_allclose(deters[step, state], h, rtol=1e-4, atol=1e-5)
+            np.testing.assert_array_equal(stochs[step, state], z)
+
+
+def test_errors_are_relative_to_the_variance() -> None:
+    """A decoder that always says 0 has error 1 on entries that are -1 and 1 in turn, whatever is predicted."""
+    world = jax.jit(tiny.agent().init)(jax.random.key(0)).model.world
+    decoder = dataclasses.replace(world.decoder, outputs=jax.tree.map(jnp.zeros_like, world.decoder.outputs))
+    world = dataclasses.replace(world, decoder=decoder)
+    turns = np.where(np.arange(20) % 2, 1.0, -1.0) * np.expm1(1.0)  # symlog: 1 and -1
+    steps = {
+        "observation": {
+            name: np.broadcast_to(turns[:, None, None], (20, 2, *spec.shape)).astype(np.float32)
+            for name, spec in tiny.SPACES.observation
+        },
+        "action": np.zeros((20, 2, 1), np.float32),
+        "reward": np.full((20, 2), 3.0, np.float32),
+        "first": np.broadcast_to(np.arange(20)[:, None] == 0, (20, 2)),
+    }
+    found = prediction.measure(world, steps, 4, jax.random.key(0))
+    np.testing.assert_allclose(found["observation"], 1, rtol=1e-5)
+    # a fresh reward head says 0
+    np.testing.assert_allclose(found["reward"], 3, rtol=1e-5)
+    assert found["observation"].shape == found["reward"].shape == (4,) and found["kl"] > 0
+
+
+def test_smaller_datasets_are_the_beginning_of_larger_ones() -> None:
+    agent = tiny.agent()
+    rng = np.random.default_rng(0)
+    episodes = [jax.tree.map(lambda leaf: leaf[0], tiny.random_steps(rng, (1, 10))) for _ in range(3)]
+    replay = world_model.filled(agent, episodes, 2)
+    assert int(replay.count) == 20 and replay.steps["reward"].shape == (1, 30)
+    np.testing.assert_array_equal(replay.steps["reward"][0, 10:20], episodes[1]["reward"])
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one study writes: a world model of a few units, episodes of eleven steps, environments in this process."""
+    out = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "1m", tiny.shallow())
+        patch.setattr(world_model, "Workers", lambda count: Workers(0))
+        patch.setattr(world_model, "VectorEnv", lambda workers, task, _, *rest: VectorEnv(workers, task, 100, *rest))
+        assert command.main(["world-model", "cartpole-swingup", "--out", str(out), *SMALL.split()]) == 0
+    return out
+
+
+def test_the_study_writes_its_numbers_and_pictures(written: Path) -> None:
+    kinds = [f"cartpole-swingup{name}.{kind}" for name in ("", "-horizon") for kind in ("png", "pdf")]
+    assert {path.name for path in written.iterdir()} == {"cartpole-swingup.json", *kinds}
+    facts = json.loads((written / "cartpole-swingup.json").read_text())
+    assert facts["command"].startswith("sobolev study world-model cartpole-swingup --out")
+    records = facts["records"]
+    assert len(records) == 2 * 2 * 2 * 2
+    for record in records:
+        assert record["transitions"] == 10 * record["episodes"]
+        assert len(record["observation"]) == len(record["reward"]) == 4
+        assert all(np.isfinite(np.ravel(value)).all() for value in record.values() if not isinstance(value, str))
+    by_method = {record["method"]: record for record in records}
+    assert by_method["gpld"]["posterior_jacobian"] != by_method["dreamer"]["posterior_jacobian"]
+
+
+def test_table_by_hand() -> None:
+    """Three seeds, differences 1, 2, 3: mean 2, half-width 4.3027 / sqrt(3)."""
+    base: dict[str, Any] = {"behavior": "random", "episodes": 1, "transitions": 500}
+    base |= {name: 1.0 for name in world_model.NUMBERS}
+    records = []
+    for seed, change in enumerate((1.0, 2.0, 3.0)):
+        for method, by in (("dreamer", 0.0), ("gpld", change)):
+            numbers = {"observation": [4.0 + by, 8.0], "reward": [1.0, 3.0], "kl": 5 - by}
+            records.append(base | numbers | {"seed": seed, "method": method})
+    assert world_model.half_width(np.array([1.0, 2.0, 3.0])) == pytest.approx(4.302653 / np.sqrt(3), rel=1e-5)
+    told = dict(zip(["head", *world_model.NUMBERS], world_model.lines(records), strict=True))
+    assert "+2 [-0.484, +4.48]" in told["one_step"] and "better" not in told["one_step"]
+    assert "  6  " in told["open_loop"] and "+1 [-0.242, +2.24]" in told["open_loop"]
+    assert "  2  " in told["reward_error"] and "+0 [+0, +0]" in told["reward_error"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seeds": (0,)}, "two different seeds"),
+        ({"seeds": (0, 0)}, "two different seeds"),
+        ({"episodes": (4, 1)}, "--episodes must increase"),
+        ({"behaviors": ()}, "--behaviors takes"),
+        ({"held_out": 0}, "--held-out is 0"),
+        ({"penalty": PenaltyConfig(posterior=0.0)}, "the penalty is off"),
+        ({"behaviors": ("random",), "policy": Path("run")}, "add mixed"),
+    ],
+)
+def test_impossible_studies_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        world_model.check(WorldModelConfig(**values))
+
+
+def test_a_policy_of_another_task_is_refused(envs: VectorEnv, tmp_path: Path) -> None:
+    write_text(tmp_path / "config.json", to_json(tiny.config()))
+    with pytest.raises(UserError, match="was trained on gym:tests.tiny:Spring-v0"):
+        Policies(tmp_path, envs)

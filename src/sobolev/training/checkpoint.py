@@ -111,6 +111,12 @@ class Checkpoints:
         """Whether the folder has a checkpoint, damaged or not."""
         return any(self._slot(slot).exists() for slot in (0, 1))
 
+    def newest(self) -> dict[str, Any] | None:
+        """What the newest checkpoint says of itself (the `meta` of `save`), without a look at its arrays, which may be
+        damaged; None where there is none."""
+        manifests = self._manifests()[0]
+        return max(manifests, key=lambda manifest: manifest["serial"])["meta"] if manifests else None
+
     def _write(self, iteration, state, growing, count: int, meta, keep_from: int) -> dict[str, Any]:
         before = self._current or {"serial": 0, "slot": 1, "segments": []}
         serial = 1 + max([before["serial"]] + [manifest["serial"] for manifest in self._manifests()[0]])

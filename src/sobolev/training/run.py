@@ -157,6 +157,18 @@ def _locked(run: Path) -> Iterator[None]:
         yield
 
 
+def in_use(run: Path) -> bool:
+    """Whether a process is training in a folder."""
+    if not (run / "lock").exists():
+        return False
+    with (run / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _empty(run: Path) -> None:
     for path in run.iterdir():
         if path.name == "lock":

@@ -3,6 +3,8 @@
 COMMANDS: dict[str, str] = {
     "train": "train an agent, or go on with a run that stopped",
     "evaluate": "evaluate a run's agent, as a table, JSON and video",
+    "sweep": "all runs of a study: tasks, methods and seeds, here or on a cluster",
+    "status": "how the runs of a sweep are",
     "study": "an experiment by one command: figure, numbers and what they say",
     "sensitivity": "how far the latent tables of runs' agents move when their inputs do",
     "doctor": "check this machine: jax, physics, rendering, memory, disk",

@@ -105,14 +105,20 @@ def checked(
 
 
 def _take(flag: Flag, waiting: list[str]) -> list[str]:
-    """Take the values of a flag off the waiting tokens; numbers end where a word follows, so the task may come last."""
+    """Take the values of a flag off the waiting tokens; numbers end where a word follows, so the task may come last.
+
+    A flag of several words takes all up to the next flag: after it the task cannot come."""
     wanted = {"none": 0, "one": 1, "many": len(waiting)}[flag.values]
     taken: list[str] = []
     while waiting and len(taken) < wanted and not _is_flag(waiting[0]):
-        if taken and flag.values == "many" and not _is_number(waiting[0]):
+        if taken and flag.values == "many" and not (_takes_words(flag) or _is_number(waiting[0])):
             break
         taken.append(waiting.pop(0))
     return taken
+
+
+def _takes_words(flag: Flag) -> bool:
+    return get_args(flag.kind)[:1] == (str,)
 
 
 def _unknown(name: str, known: dict[str, Flag]) -> UserError:
@@ -128,6 +134,8 @@ _EXAMPLES = {
     "task": "sobolev train walker-walk",
     "run": "sobolev evaluate runs/walker-walk/gpld-1m-0123abcd",
     "runs": "sobolev sensitivity runs/walker-walk/*",
+    "suite": "sobolev sweep dmc-proprio-locomotion",
+    "sweep": "sobolev status runs/dmc-proprio-locomotion",
 }
 
 

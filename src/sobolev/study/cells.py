@@ -5,13 +5,12 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sobolev.errors import UserError
 from sobolev.study.suites import Settings, Suite, Variant
 from sobolev.training.config import TrainConfig, configure, resolved
 from sobolev.training.run import folder
-from sobolev.training.serial import assign
+from sobolev.training.serial import assign, words
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,10 @@ class Cell:
 
     def command(self, run: Path) -> list[str]:
         """The arguments of `sobolev` that train this run in its folder."""
-        words = ["train", self.task, "--method", self.variant.method, "--preset", self.preset]
-        for path, value in self.settings.items():
-            words += _flag(path, value)
-        return [*words, *_flag("seeds", self.seeds), "--run", str(run)]
+        line = ["train", self.task, "--method", self.variant.method, "--preset", self.preset]
+        for path, value in [*self.settings.items(), ("seeds", self.seeds), ("run", run)]:
+            line += words(path, value)
+        return line
 
 
 def cells(
@@ -109,18 +108,3 @@ def started_from(cell: Cell, others: Iterable[Cell]) -> Cell | None:
 def with_start(cell: Cell, run: Path) -> Cell:
     """The cell, started from the networks of that run."""
     return dataclasses.replace(cell, settings={**cell.settings, "warm_start": str(run)})
-
-
-def _flag(path: str, value: Any) -> list[str]:
-    """A setting as words of a command line."""
-    name = path.replace("_", "-")
-    if isinstance(value, bool):
-        group, dot, last = name.rpartition(".")
-        return [f"--{name}" if value else f"--{group}{dot}no-{last}"]
-    return [f"--{name}", *_words(value)]
-
-
-def _words(value: Any) -> list[str]:
-    if isinstance(value, (tuple, list)):
-        return [word for item in value for word in _words(item)]
-    return ["none" if value is None else str(value)]

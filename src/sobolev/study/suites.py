@@ -87,7 +87,7 @@ def parse(name: str, table: Mapping[str, Any]) -> Suite:
     """The suite of a TOML table. Raises UserError for what no suite has."""
     _check(f"suite {name}", table, KEYS)
     if not table.get("tasks"):
-        raise UserError(f"suite {name} has no tasks: give a list, as in tasks = [\"walker-walk\"]")
+        raise UserError(f'suite {name} has no tasks: give a list, as in tasks = ["walker-walk"]')
     if "methods" in table and "variants" in table:
         raise UserError(f"suite {name} has methods and variants: a variant names its method, so leave out methods")
     written = table.get("variants", [{"method": method} for method in table.get("methods", METHODS)])

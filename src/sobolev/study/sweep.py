@@ -137,7 +137,7 @@ PLANNED = ("run", "task", "method", "label", "seeds", "steps", "command", "needs
 
 
 def entries(found: Sequence[Cell], output: Path) -> list[Entry]:
-    """The entries of cells, all still to be begun, whose folders lie in `output`. Raises UserError as `started_from`."""
+    """The entries of cells, still to be begun; their folders lie in `output`. Raises UserError as `started_from`."""
     listed = []
     for cell in found:
         source = started_from(cell, found)

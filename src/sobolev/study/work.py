@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping
 from sobolev.study.follow import evaluated, saved_steps
 from sobolev.study.sweep import State, Sweep
 
+PROGRAM = (sys.executable, "-m", "sobolev")
+"""What the commands of an entry are given to."""
 SAVED_AND_LEFT = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 """Exit statuses of a training that a signal ended, after it saved."""
 
@@ -25,13 +27,9 @@ class Work:
         episodes: int,
         environment: Mapping[str, str] | None = None,
         cores: Collection[int] | None = None,
-        record: bool = True,
     ):
-        """`episodes` of the evaluation after training, 0 for none; `environment` variables and `cores` of the children.
-
-        With `record` False the sweep's file is left alone: another process of the same job writes it.
-        """
-        self.sweep, self.run, self.episodes, self.record = sweep, run, episodes, record
+        """`episodes` of the evaluation after training, 0 for none; `environment` and `cores` are the children's."""
+        self.sweep, self.run, self.episodes = sweep, run, episodes
         self.folder = sweep.folder / run
         self.environment, self.cores = {**os.environ, **(environment or {})}, cores
         self.child: subprocess.Popen | None = None
@@ -80,10 +78,10 @@ class Work:
             file.write(head.encode())
             file.flush()
             self.log_start = file.tell()
-            self.child = self._spawn([sys.executable, "-m", "sobolev", *words], file)
-        if self.record and words[0] == "train":
+            self.child = self._spawn([*PROGRAM, *words], file)
+        if words[0] == "train":
             self.sweep.begun(self.run, self.child.pid)
-        elif self.record:
+        else:
             self.sweep.update(self.run, state="running", process=self.child.pid)
 
     def _left(self) -> list[str] | None:
@@ -115,8 +113,7 @@ class Work:
         return child
 
     def _end(self, state: State, error: str | None = None) -> State:
-        if self.record:
-            self.sweep.ended(self.run, state, error)
+        self.sweep.ended(self.run, state, error)
         return state
 
     def _last_words(self, status: int) -> str:
@@ -128,5 +125,3 @@ class Work:
             file.seek(self.log_start)
             lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
         return lines[-1].removeprefix("sobolev: ") if lines else f"exit status {status}, without a word"
-
-

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 
+from sobolev.replay import Replay
 from sobolev.training.config import TrainConfig
 from sobolev.training.schedule import Plan
 from sobolev.training.snapshot import Snapshot
@@ -23,8 +24,7 @@ def plan(config: TrainConfig, plan: Plan, run: Path, now: Snapshot) -> list[str]
     device = jax.devices()[0]
     cpu, kind = device.platform == "cpu", device.device_kind
     where = f"{os.cpu_count()} CPU cores" if cpu else f"{jax.device_count()} × {kind}"
-    latents, fixed = size(now.replay.latents), size(now.state) + size(now.carry)
-    memory, disk = size(now.replay), size(now.replay.steps) + STATES_ON_DISK * (latents + fixed)
+    memory, disk = size(now.replay), checkpoint_size(now.replay, (now.state, now.carry))
     done = plan.env_steps(now.iteration)
     verb = f"goes on at {done:,} of" if now.iteration else "trains"
     who = f"seeds {' '.join(map(str, config.seeds))}" if seeds > 1 else f"seed {config.seeds[0]}"
@@ -85,9 +85,14 @@ def interrupted(run: Path, env_steps: int) -> str:
     return f"saved at {env_steps:,} env steps in {run}: the same command goes on"
 
 
+def checkpoint_size(replay: Replay, state: object) -> int:
+    """Bytes that the checkpoints of a run take at most; arrays, or their shapes (`jax.eval_shape`)."""
+    return size(replay.steps) + STATES_ON_DISK * (size(replay.latents) + size(state))
+
+
 def size(tree: object) -> int:
-    """Bytes of a pytree's arrays."""
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    """Bytes of a pytree's arrays, or of arrays of such shapes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def human(size: int) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from sobolev.errors import UserError
 from sobolev.training.config import TrainConfig, defaults, resolved
 from sobolev.training.run import write_text
-from sobolev.training.serial import settings
+from sobolev.training.serial import settings, words
 
 NAME = "record.json"
 
@@ -67,24 +67,14 @@ def read_record(run: Path) -> list[dict[str, Any]]:
 def command(config: TrainConfig) -> str:
     """The shortest `sobolev train` line that gives a resolved config: what its preset, size and method do not say."""
     own = defaults(config.task, config.method, None, config.preset)
-    words = ["sobolev", "train", config.task, "--method", config.method]
-    words += ["--preset", config.preset] if config.preset != "paper" else []
-    words += ["--size", config.size] if config.size != own.size else []
+    line = ["sobolev", "train", config.task, "--method", config.method]
+    line += ["--preset", config.preset] if config.preset != "paper" else []
+    line += ["--size", config.size] if config.size != own.size else []
     usual = settings(resolved(defaults(config.task, config.method, config.size, config.preset)))
-    for path, (kind, value) in settings(config).items():
+    for path, (_, value) in settings(config).items():
         if path not in ("task", "method", "size", "preset", "fresh") and value != usual[path][1]:
-            words += _flag(path, kind, value)
-    return shlex.join(words)
-
-
-def _flag(path: str, kind: Any, value: Any) -> list[str]:
-    name = path.replace("_", "-")
-    if kind is bool:
-        head, _, tail = name.rpartition(".")
-        return [f"--{name}" if value else f"--{head}.no-{tail}" if head else f"--no-{tail}"]
-    values = value if isinstance(value, tuple) else (value,)
-    flat = [part for item in values for part in (item if isinstance(item, tuple) else (item,))]
-    return ["--" + name, *("none" if part is None else str(part) for part in flat)]
+            line += words(path, value)
+    return shlex.join(line)
 
 
 def commit(folder: Path = Path(__file__).parent) -> str | None:

@@ -138,6 +138,21 @@ def settings(config: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
     return found
 
 
+def words(path: str, value: Any) -> list[str]:
+    """A setting as the command line takes it: ["--penalty.rho", "0.25"], ["--log.no-tensorboard"]."""
+    name = path.replace("_", "-")
+    if isinstance(value, bool):
+        head, dot, tail = name.rpartition(".")
+        return [f"--{name}" if value else f"--{head}{dot}no-{tail}"]
+    return ["--" + name, *_flat(value)]
+
+
+def _flat(value: Any) -> list[str]:
+    if isinstance(value, (tuple, list)):
+        return [word for item in value for word in _flat(item)]
+    return ["none" if value is None else str(value)]
+
+
 def assign(config: T, path: str, value: Any) -> T:
     """A copy of a config with the setting (or the whole group of settings) at `path` replaced.
 

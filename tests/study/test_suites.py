@@ -8,7 +8,7 @@ import pytest
 from sobolev.commands.train import config_from
 from sobolev.errors import UserError
 from sobolev.study import suites
-from sobolev.study.cells import cells, started_from
+from sobolev.study.cells import cells
 from sobolev.study.suites import load, narrowed, parse
 
 TABLE_1 = {"cheetah-run", "hopper-hop", "hopper-stand", "walker-run", "walker-stand", "walker-walk"}
@@ -104,23 +104,6 @@ def test_given_settings_go_before_the_suites_and_after_a_variants():
     assert {c.config.agent.penalty.decay_scale for c in found if c.variant.method == "gpld"} == {5.0}
     with pytest.raises(UserError, match="penalty.rho is what suite ablation-rho varies"):
         cells(suite, {"gpld": {"penalty.rho": 0.1}})
-
-
-def test_warm_starts_name_the_run_of_the_same_task_and_seeds():
-    variants = [
-        {"method": "dreamer", "label": "base"},
-        {"method": "dreamer", "label": "warm", "warm_start": "base", "settings": {"steps": 7}},
-    ]
-    suite = parse("w", {"tasks": ["walker-walk", "walker-run"], "variants": variants, "seeds": [0, 1]})
-    found = [c for c in cells_without_folders(suite)]
-    assert [started_from(cell, found) for cell in found] == [None, found[0], None, found[2]]
-
-
-def cells_without_folders(suite):
-    """The cells of variants that differ in their start alone, which is known only once folders are."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sobolev.study.cells._check_distinct", lambda found: None)
-        return cells(suite)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ OWN = ("task", "method", "run", "fresh")
 def main(arguments: Sequence[str]) -> int:
     """Run the sweep as the flags say; returns the exit status, 1 where a run failed."""
     config, suite, found = planned(arguments)
-    output = config.output or Path("runs") / suite.name
+    output = folder(config, suite)
     listed, sweep = entries(found, output), Sweep(output / f"sweep-{suite.name}.json")
     if config.dry_run:
         print("\n".join(dry_run(found, output, config)))
@@ -104,7 +104,12 @@ def planned(arguments: Sequence[str]) -> tuple[SweepConfig, suites.Suite, list[C
         if flag not in usable:
             raise UserError(f"no method of suite {suite.name} has {flag}: leave it out")
     preset = value_of(rest, "--preset")
-    return config, suite, cells(suite, given, preset, seeds, config.seeds_per_run)
+    return config, suite, cells(suite, given, preset, seeds, config.seeds_per_run, folder(config, suite))
+
+
+def folder(config: SweepConfig, suite: suites.Suite) -> Path:
+    """Where the sweep lies."""
+    return config.output or Path("runs") / suite.name
 
 
 def _description() -> str:

@@ -23,6 +23,8 @@ class Cell:
     seeds: tuple[int, ...]
     settings: Settings
     """all that differs from the defaults of preset and method, by path; "size" among them"""
+    needs: Path | None = None
+    """folder, as `folder`, of the run that must be complete before"""
 
     @property
     def config(self) -> TrainConfig:
@@ -55,13 +57,14 @@ def cells(
     preset: str | None = None,
     seeds: Sequence[int] | None = None,
     seeds_per_run: int | None = None,
+    output: Path | None = None,
 ) -> list[Cell]:
     """The runs of a suite, task after task, every one of them valid.
 
     `given` are settings for all runs, by method (a flag of the command line that a method lacks is not among its
     settings); they go before the suite's, a variant's own go before both. `preset`, `seeds` and `seeds_per_run` replace
-    the suite's. Raises UserError where a given setting is one that the suite varies, two runs are the same, or a run is
-    impossible.
+    the suite's; `output` is the sweep's folder, runs/SUITE unless given. Raises UserError where a given setting is one
+    that the suite varies, two runs are the same, or a run is impossible.
     """
     given = given or {}
     for variant in suite.variants:
@@ -74,6 +77,7 @@ def cells(
         settings = {**suite.settings, **given.get(variant.method, {}), **variant.settings}
         for together in _chunks(tuple(seeds or suite.seeds), per_run):
             found.append(Cell(task, variant, preset or suite.preset, together, settings))
+    found = [_started(cell, found, output or Path("runs") / suite.name) for cell in found]
     _check_distinct(found)
     return found
 
@@ -83,28 +87,19 @@ def _chunks(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
         yield seeds[start : start + size]
 
 
+def _started(cell: Cell, others: Iterable[Cell], output: Path) -> Cell:
+    """The cell with the run from whose networks it starts: that of its variant's `warm_start`, of its task and seeds."""
+    wanted = (cell.task, cell.variant.warm_start, cell.seeds)
+    for other in others:
+        if (other.task, other.variant.label, other.seeds) == wanted:
+            settings = {**cell.settings, "warm_start": str(output / other.folder)}
+            return dataclasses.replace(cell, settings=settings, needs=other.folder)
+    return cell
+
+
 def _check_distinct(found: Iterable[Cell]) -> None:
     folders: dict[Path, Cell] = {}
     for cell in found:
         other = folders.setdefault(cell.folder, cell)
         if other is not cell:
             raise UserError(f"'{other.variant.label}' and '{cell.variant.label}' are the same run: leave one out")
-
-
-def started_from(cell: Cell, others: Iterable[Cell]) -> Cell | None:
-    """The run whose networks a cell begins with: that of its variant's `warm_start`, of the same task and seeds.
-
-    Raises UserError where there is none.
-    """
-    wanted = cell.variant.warm_start
-    if wanted is None:
-        return None
-    for other in others:
-        if (other.task, other.variant.label, other.seeds) == (cell.task, wanted, cell.seeds):
-            return other
-    raise UserError(f"'{cell.variant.label}' starts from '{wanted}', of which there is no run of {cell.task}")
-
-
-def with_start(cell: Cell, run: Path) -> Cell:
-    """The cell, started from the networks of that run."""
-    return dataclasses.replace(cell, settings={**cell.settings, "warm_start": str(run)})

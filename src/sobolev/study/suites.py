@@ -152,9 +152,10 @@ def _check_suite(suite: Suite) -> None:
         raise UserError(f"seeds of suite {suite.name} are {list(suite.seeds)}: give whole numbers from 0 on")
     if suite.seeds_per_run is not None and suite.seeds_per_run < 1:
         raise UserError(f"seeds_per_run of suite {suite.name} is {suite.seeds_per_run}: it must be at least 1")
+    cold = [variant.label for variant in suite.variants if variant.warm_start is None]
     for variant in suite.variants:
-        if variant.warm_start is not None and variant.warm_start not in set(labels) - {variant.label}:
-            raise nearest(f"variant to start '{variant.label}' from,", variant.warm_start, labels)
+        if variant.warm_start is not None and variant.warm_start not in cold:
+            raise nearest(f"variant to start '{variant.label}' from,", variant.warm_start, cold)
 
 
 def narrowed(suite: Suite, tasks: Sequence[str] = (), methods: Sequence[str] = ()) -> Suite:

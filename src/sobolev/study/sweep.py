@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sobolev.errors import UserError
-from sobolev.study.cells import Cell, started_from, with_start
+from sobolev.study.cells import Cell
 from sobolev.training.run import write_text
 from sobolev.training.serial import decode, encode
 
@@ -137,25 +137,20 @@ PLANNED = ("run", "task", "method", "label", "seeds", "steps", "command", "needs
 
 
 def entries(found: Sequence[Cell], output: Path) -> list[Entry]:
-    """The entries of cells, still to be begun; their folders lie in `output`. Raises UserError as `started_from`."""
-    listed = []
-    for cell in found:
-        source = started_from(cell, found)
-        if source is not None:
-            cell = with_start(cell, output / source.folder)
-        listed.append(
-            Entry(
-                run=str(cell.folder),
-                task=cell.task,
-                method=cell.variant.method,
-                label=cell.variant.label,
-                seeds=cell.seeds,
-                steps=cell.config.steps,
-                command=tuple(cell.command(output / cell.folder)),
-                needs=None if source is None else str(source.folder),
-            )
+    """The entries of cells, still to be begun; their folders lie in `output`."""
+    return [
+        Entry(
+            run=str(cell.folder),
+            task=cell.task,
+            method=cell.variant.method,
+            label=cell.variant.label,
+            seeds=cell.seeds,
+            steps=cell.config.steps,
+            command=tuple(cell.command(output / cell.folder)),
+            needs=None if cell.needs is None else str(cell.needs),
         )
-    return listed
+        for cell in found
+    ]
 
 
 def sweeps_in(place: Path) -> list[Sweep]:

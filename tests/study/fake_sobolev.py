@@ -49,7 +49,9 @@ def train(task: str, run: Path) -> None:
     if task == "fail":
         sys.exit("sobolev: this cannot be: do something else")
     if task == "crash":
-        raise ValueError("so it goes")
+        error = ValueError("so it goes")
+        error.add_note("--------------------\nFor simplicity, JAX has removed its internal frames")
+        raise error
     if task == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if task in ("hang", "meet"):

@@ -1,13 +1,24 @@
-"""Seeds side by side are the seeds alone; updates are made in place."""
+"""Seeds side by side are the seeds alone, on one device and on several; updates are made in place."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from sobolev.envs import VectorEnv, Workers
+from sobolev.training import snapshot
+from sobolev.training.checkpoint import Checkpoints
+from sobolev.training.devices import shards
 from tests import tiny
 
 SEEDS = (0, 1, 2)
+CAPACITY = tiny.CAPACITY
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +91,56 @@ def test_an_update_does_not_copy_the_replay(seeds):
     assert analysis.temp_size_in_bytes < 0.1 * size
     assert analysis.alias_size_in_bytes >= size
     assert analysis.output_size_in_bytes - analysis.alias_size_in_bytes < 0.1 * size
+
+
+def test_seeds_are_spread_over_as_many_devices_as_divide_them():
+    pairs = [(5, 8), (4, 3), (6, 4), (3, 2), (1, 8), (8, 8)]
+    assert [shards(seeds, devices) for seeds, devices in pairs] == [5, 2, 3, 1, 1, 8]
+
+
+def test_seeds_on_several_devices_are_the_seeds_on_one(tmp_path):
+    """A checkpoint of one device goes on with two updates and a step on three, and comes back to one."""
+    tiny.compiled_learn(SEEDS)
+    program = tiny.program(tiny.agent(), SEEDS)
+    with Workers(0) as workers:
+        envs = VectorEnv(workers, tiny.TASK, 1, SEEDS, tiny.ENVIRONMENTS, 0)
+        now = dataclasses.replace(
+            snapshot.begin(program, envs, CAPACITY), replay=tiny.filled(program, SEEDS), iteration=400
+        )
+        snapshot.save(Checkpoints(tmp_path / "one"), now, envs, {"env_steps": 0})
+        several(tmp_path)
+        for _ in range(2):
+            now.state, now.replay, _ = program.learn(now.state, now.replay, now.updates)
+            now.updates += 1
+        step = program.step(now.state, now.carry, now.replay, now.transition, now.iteration)
+        loaded = Checkpoints(tmp_path / "several").load()
+        assert loaded is not None and (loaded.iteration, loaded.meta["updates"]) == (401, 2)
+        theirs = snapshot.restore(loaded, program, envs, CAPACITY)
+    action, state, carry, replay = step
+    assert int(theirs.replay.count) == int(replay.count) == 401
+    jax.tree.map(np.testing.assert_array_equal, theirs.replay.taken, replay.taken)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(a[:, :, :400], b[:, :, :400]), theirs.replay.steps, replay.steps
+    )
+    np.testing.assert_array_equal(theirs.replay.latents["stoch"][:, :, :401], replay.latents["stoch"][:, :, :401])
+    np.testing.assert_allclose(theirs.replay.steps["action"][:, :, 400], action, atol=1e-4)
+    assert_close(theirs.state.model, state.model, 1e-3, 1e-5)
+    assert_close(theirs.carry, carry, 1e-3, 1e-4)
+
+
+def several(folder: Path) -> None:
+    """What sharded.py does with the checkpoint in FOLDER/one, in FOLDER/several."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={len(SEEDS)}",
+    }
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("sharded.py")),
+        str(folder / "one"),
+        str(folder / "several"),
+    ]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr

@@ -88,7 +88,7 @@ def _chunks(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
 
 
 def _started(cell: Cell, others: Iterable[Cell], output: Path) -> Cell:
-    """The cell with the run from whose networks it starts: that of its variant's `warm_start`, of its task and seeds."""
+    """The cell with the run that it starts from: that of its variant's `warm_start`, of its task and seeds."""
     wanted = (cell.task, cell.variant.warm_start, cell.seeds)
     for other in others:
         if (other.task, other.variant.label, other.seeds) == wanted:

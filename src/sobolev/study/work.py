@@ -13,6 +13,8 @@ from sobolev.study.sweep import State, Sweep
 
 PROGRAM = (sys.executable, "-m", "sobolev")
 """What the commands of an entry are given to."""
+JAX_NOTE = "-" * 20 + "\nFor simplicity"
+"""How jax begins what it adds to an exception."""
 SAVED_AND_LEFT = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 """Exit statuses of a training that a signal ended, after it saved."""
 
@@ -123,5 +125,6 @@ class Work:
             return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
         with self.sweep.log(self.run).open("rb") as file:
             file.seek(self.log_start)
-            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+            text = file.read().decode(errors="replace").partition("\n" + JAX_NOTE)[0]
+        lines = [line for line in text.splitlines() if line.strip()]
         return lines[-1].removeprefix("sobolev: ") if lines else f"exit status {status}, without a word"

@@ -11,6 +11,7 @@ import jax
 
 from sobolev.replay import Replay
 from sobolev.training.config import TrainConfig
+from sobolev.training.devices import shards
 from sobolev.training.schedule import Plan
 from sobolev.training.snapshot import Snapshot
 
@@ -23,7 +24,8 @@ def plan(config: TrainConfig, plan: Plan, run: Path, now: Snapshot) -> list[str]
     seeds = len(config.seeds)
     device = jax.devices()[0]
     cpu, kind = device.platform == "cpu", device.device_kind
-    where = f"{os.cpu_count()} CPU cores" if cpu else f"{jax.device_count()} × {kind}"
+    there = jax.device_count()
+    where = f"{os.cpu_count()} CPU cores" if cpu and there == 1 else f"{shards(seeds, there)} of {there} × {kind}"
     memory, disk = size(now.replay), checkpoint_size(now.replay, (now.state, now.carry))
     done = plan.env_steps(now.iteration)
     verb = f"goes on at {done:,} of" if now.iteration else "trains"

@@ -88,7 +88,7 @@ def load_state(run: Path, program: Program) -> tuple[State, dict[str, Any]]:
     if loaded is None:
         raise UserError(f"{run} has no checkpoint yet: it is written after some minutes of training, and at its end")
     arrays = {name.removeprefix("agent/"): x for name, x in loaded.state.items() if name.startswith("agent/")}
-    return unflatten(program.state_shapes(), arrays), loaded.meta
+    return program.placed(unflatten(program.state_shapes(), arrays)), loaded.meta
 
 
 def write_video(path: Path, frames: list[np.ndarray]) -> None:
@@ -159,4 +159,5 @@ def load_policy(run: str | Path, seed: int | None = None) -> Policy:
     everyone, alone = (Program(agent_of(config, spaces), seeds) for seeds in (config.seeds, (seed,)))
     state, _ = load_state(run, everyone)
     index = config.seeds.index(seed)
-    return Policy(alone, jax.tree.map(lambda leaf: leaf[index : index + 1], state), config)
+    own = jax.tree.map(lambda leaf: jax.device_put(leaf[index : index + 1], jax.devices()[0]), state)
+    return Policy(alone, own, config)

@@ -20,16 +20,19 @@ from sobolev.envs import Transition
 from sobolev.replay import Replay
 from sobolev.training.agent import Agent, Carry, Inspected, Report, State
 from sobolev.training.ahead import Ahead
+from sobolev.training.devices import placed, seed_mesh, shardings, spread
 
 PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3, "inspect": 5}
 """Random streams of a seed, apart from each other."""
 
 
 class Program:
-    """What a run computes on its device. Leaves of state and carry are [seeds, …]."""
+    """What a run computes on its devices, over which seeds are spread. Leaves of state and carry are [seeds, …]."""
 
-    def __init__(self, agent: Agent, seeds: Sequence[int]):
+    def __init__(self, agent: Agent, seeds: Sequence[int], devices: Sequence[jax.Device] | None = None):
+        """`devices` None: all that are present; as many are used as divide the seeds evenly."""
         self.agent, self.seeds = agent, tuple(seeds)
+        self.mesh = seed_mesh(len(self.seeds), devices)
         # Called once, and slow to compile; with less optimisation it gives the same bits in half the time.
         quick = {"xla_backend_optimization_level": 1}
         self._initial = jax.jit(self._initial_one, compiler_options=quick)
@@ -72,7 +75,7 @@ class Program:
         """Fresh agents. Each seed's is made alone, so that its bits do not depend on the company."""
         with self._ahead.first("initial"):
             states = [self._initial(seed) for seed in self.seeds]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+        return self.placed(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
 
     def state_shapes(self) -> State:
         """What `initial_state` gives, as shapes; nothing is computed."""
@@ -82,12 +85,24 @@ class Program:
     def initial_carry(self, environments: int) -> Carry:
         """The policies' memory before the first step."""
         carry = self.agent.initial_carry(environments)
-        return jax.tree.map(lambda leaf: jnp.tile(leaf, (len(self.seeds), *[1] * leaf.ndim)), carry)
+        return self.placed(jax.tree.map(lambda leaf: jnp.tile(leaf, (len(self.seeds), *[1] * leaf.ndim)), carry))
 
     def initial_replay(self, environments: int, capacity: int) -> Replay:
         """An empty replay of `capacity` steps for each environment of each seed."""
         step = self._transition(()) | {"action": jax.ShapeDtypeStruct((self.agent.spaces.action,), jnp.float32)}
-        return memory.create(step, self.agent.extras(), environments, capacity, seeds=len(self.seeds))
+        create = partial(memory.create, step, self.agent.extras(), environments, capacity, seeds=len(self.seeds))
+        if self.mesh is None:
+            return create()
+        axes = memory.replay_axes(jax.eval_shape(create))
+        return jax.jit(create, out_shardings=shardings(self.mesh, axes))()
+
+    def placed(self, tree: PyTree) -> PyTree:
+        """State or carry with every seed on its device."""
+        return placed(tree, self.mesh)
+
+    def placed_replay(self, replay: Replay) -> Replay:
+        """A replay with every seed's buffers on its device."""
+        return placed(replay, self.mesh, memory.replay_axes(replay))
 
     def _transition(self, lead: tuple[int, ...]) -> dict[str, Any]:
         """Shapes of a transition, with these axes in front."""
@@ -152,7 +167,8 @@ class Program:
         action, carry, extras = self._over_seeds(partial(self.agent.act, mode="train"))(state, carry, transition, keys)
         step = {**transition, "action": action}
         axes = memory.replay_axes(replay)
-        replay = jax.vmap(memory.add, (axes, 0, 0), axes)(replay, step, extras)
+        add = spread(jax.vmap(memory.add, (axes, 0, 0), axes), self.mesh, (axes, 0, 0), axes)
+        replay = add(replay, step, extras)
         (observed,) = self._over_seeds(self._observed)(state, step)
         return action, carry, replay, observed
 
@@ -190,15 +206,16 @@ class Program:
         return jax.vmap(jax.random.fold_in, (0, None))(keys, counter)
 
     def _over_seeds(self, function: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable:
-        """`function` along the seed axis; a single seed runs without that axis, which costs XLA many layouts."""
-        if len(self.seeds) > 1:
-            return jax.vmap(function, in_axes, out_axes)
+        """`function` along the seed axis; where a device has a single seed, it runs without that axis, which costs XLA
+        many layouts."""
+        if len(self.seeds) > (1 if self.mesh is None else self.mesh.size):
+            return spread(jax.vmap(function, in_axes, out_axes), self.mesh, in_axes, out_axes)
 
         def alone(*arguments: PyTree) -> PyTree:
             results = function(*_map_axes(lambda leaf: leaf[0], arguments, in_axes))
             return _map_axes(lambda leaf: leaf[None], results, out_axes)
 
-        return alone
+        return spread(alone, self.mesh, in_axes, out_axes)
 
 
 def _map_axes(change: Callable, trees: tuple, axes: Any) -> tuple:

@@ -144,9 +144,9 @@ def restore(loaded: Loaded, program: Program, envs: VectorEnv, capacity: int) ->
     return Snapshot(
         iteration=count,
         updates=loaded.meta["updates"],
-        state=tree["agent"],
-        carry=tree["carry"],
-        replay=replay,
+        state=program.placed(tree["agent"]),
+        carry=program.placed(tree["carry"]),
+        replay=program.placed_replay(replay),
         transition=transition,
         returns=tree["returns"],
         lengths=tree["lengths"],

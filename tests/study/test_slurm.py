@@ -43,12 +43,13 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
+SlurmdParameters=config_overrides
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 MpiDefault=none
 ReturnToService=2
 KillWait=5
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs=4 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -68,8 +69,7 @@ def cluster(tmp_path_factory) -> Iterator[Path]:
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o600)
     config = folder / "slurm.conf"
-    cpus = len(os.sched_getaffinity(0))
-    config.write_text(CONFIG.format(host=host, ports=free_ports(2), folder=folder, cpus=cpus))
+    config.write_text(CONFIG.format(host=host, ports=free_ports(2), folder=folder))
     daemons = [
         ["munged", "--foreground", "--force"]
         + [f"--{kind}={folder}/munge.{name}" for kind, name in (("key-file", "key"), ("socket", "socket"))]
@@ -87,10 +87,10 @@ def cluster(tmp_path_factory) -> Iterator[Path]:
             stack.callback(daemon.wait, 30)
             stack.callback(daemon.terminate)
             time.sleep(0.5)
-        until(lambda: "idle" in told("sinfo", "--noheader"), 60, folder)
+        until(lambda: "idle" in told("sinfo", "--noheader"), folder)
         yield folder
         told("scancel", "--user", getpass.getuser())
-        until(lambda: not told("squeue", "--noheader"), 60, folder)
+        until(lambda: not told("squeue", "--noheader"), folder)
 
 
 def free_ports(number: int) -> list[int]:
@@ -105,17 +105,19 @@ def told(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def until(condition, seconds: float, folder: Path) -> None:
-    deadline = time.monotonic() + seconds
+def until(condition, folder: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
             logs = [*sorted(folder.rglob("*.log")), *sorted(folder.rglob("*.out"))]
             shown = "\n".join(f"== {path}\n{path.read_text()[-3000:]}" for path in logs)
-            raise AssertionError(f"not within {seconds} s; {told('squeue')}\n{shown}")
+            raise AssertionError(f"not within {PATIENCE} s; {told('squeue')}\n{shown}")
         time.sleep(0.3)
 
 
-STEPS = {"short": 40, "long": 40_000, "broken": 40}
+STEPS = {"short": 40, "long": 12_000, "broken": 40}
+PATIENCE = 600
+"""Seconds: a busy machine is no failure."""
 
 
 def suite(folder: Path) -> Path:
@@ -131,6 +133,11 @@ def suite(folder: Path) -> Path:
     path = folder / "small.toml"
     path.write_text("\n".join([*head, *lines]) + "\n")
     return path
+
+
+def acts(run: Path) -> bool:
+    """Whether a run has ended an episode."""
+    return (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size > 0
 
 
 def test_a_job_array_is_preempted_goes_on_and_tells_its_failures(cluster, tmp_path, monkeypatch, capsys):
@@ -154,18 +161,18 @@ def test_a_job_array_is_preempted_goes_on_and_tells_its_failures(cluster, tmp_pa
     assert jobs == [f"{array}_{number}" for number in range(3)]
 
     # Warned, as before its time limit: it saves, waits in the queue, and goes on where it was.
-    until(lambda: (Path("out") / entry("long").run / "metrics.jsonl").exists(), 120, cluster)
-    assert sweep.main(words) == 0
-    assert "0 runs given" in capsys.readouterr().out or entry("short").state == "done"
+    until(lambda: acts(Path("out") / entry("long").run), cluster)
+    assert sweep.main(words) == 0  # which leaves it alone
+    assert entry("long").job == jobs[1]
     told("scancel", "--signal=USR2", jobs[1])
-    until(lambda: entry("long").state == "queued", 60, cluster)
+    until(lambda: entry("long").state == "queued", cluster)
     assert 0 < saved_steps(Path("out") / entry("long").run) < STEPS["long"]
-    until(lambda: "PENDING" in told("scontrol", "show", "job", jobs[1]), 60, cluster)
+    until(lambda: "PENDING" in told("scontrol", "show", "job", jobs[1]), cluster)
     told("scontrol", "update", f"JobId={jobs[1]}", "StartTime=now")
-    until(lambda: entry("long").state == "done", 240, cluster)
+    until(lambda: entry("long").state == "done", cluster)
     assert entry("long").attempts == 2 and "goes on at" in ours.log(entry("long").run).read_text()
 
-    until(lambda: entry("short").state == "done" and entry("broken").state == "failed", 120, cluster)
+    until(lambda: entry("short").state == "done" and entry("broken").state == "failed", cluster)
     assert "holds files that are not of a run" in str(entry("broken").error)
     assert status.main(["out", "--once"]) == 1
     shown = capsys.readouterr().out
@@ -177,9 +184,9 @@ def test_a_job_array_is_preempted_goes_on_and_tells_its_failures(cluster, tmp_pa
     path.write_text(path.read_text().replace("= 3, steps = 40 ", "= 3, steps = 400000 "))
     assert sweep.main(words) == 0
     assert "1 runs given to SLURM, 2 complete or under way" in capsys.readouterr().out
-    until(lambda: (Path("out") / entry("broken").run / "metrics.jsonl").exists(), 120, cluster)
+    until(lambda: acts(Path("out") / entry("broken").run), cluster)
     told("scancel", str(entry("broken").job))
-    until(lambda: entry("broken").state == "stopped", 60, cluster)
+    until(lambda: entry("broken").state == "stopped", cluster)
     assert saved_steps(Path("out") / entry("broken").run) > 0
     assert status.main(["out", "--once"]) == 0
 

@@ -98,7 +98,7 @@ def measure(config: TrainConfig) -> Cost:
 def disk(config: TrainConfig, spaces: Spaces) -> int:
     """Bytes of a run's checkpoints at their largest, and of the kept copies of its networks."""
     plan, program = Plan.of(config), Program(agent_of(config, spaces), config.seeds)
-    state = jax.eval_shape(program.initial_state)
+    state = program.state_shapes()
     carry = jax.eval_shape(lambda: program.initial_carry(plan.environments))
     replay = jax.eval_shape(lambda: program.initial_replay(plan.environments, plan.capacity))
     every = config.checkpoint.snapshots

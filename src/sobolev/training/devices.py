@@ -39,6 +39,17 @@ def placed(tree: PyTree, mesh: Mesh | None, axes: Any = 0) -> PyTree:
     return tree if mesh is None else jax.device_put(tree, shardings(mesh, axes))
 
 
+def shapes(tree: PyTree, mesh: Mesh | None, axes: Any = 0) -> PyTree:
+    """The shapes of a tree, as of arrays that are `placed`."""
+    if mesh is None:
+        return tree
+
+    def below(place: NamedSharding, tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree)
+
+    return jax.tree.map(below, shardings(mesh, axes), tree)
+
+
 def shardings(mesh: Mesh, axes: Any = 0) -> Any:
     """The layout of arrays with these axes."""
     return jax.tree.map(lambda spec: NamedSharding(mesh, spec), _specs(axes))

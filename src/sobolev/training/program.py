@@ -20,7 +20,7 @@ from sobolev.envs import Transition
 from sobolev.replay import Replay
 from sobolev.training.agent import Agent, Carry, Inspected, Report, State
 from sobolev.training.ahead import Ahead
-from sobolev.training.devices import placed, seed_mesh, shardings, spread
+from sobolev.training.devices import placed, seed_mesh, shapes, shardings, spread
 
 PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3, "inspect": 5}
 """Random streams of a seed, apart from each other."""
@@ -50,12 +50,13 @@ class Program:
         whether updates will be made.
         """
         number = jax.ShapeDtypeStruct((), jnp.int32)
-        state = self.state_shapes()
+        state = shapes(self.state_shapes(), self.mesh)
         replay = jax.eval_shape(lambda: self.initial_replay(environments, capacity))
+        replay = shapes(replay, self.mesh, memory.replay_axes(replay))
 
         def acting(environments: int) -> tuple[Carry, Any]:
             carry = jax.eval_shape(lambda: self.initial_carry(environments))
-            return carry, self._transition((len(self.seeds), environments))
+            return shapes(carry, self.mesh), self._transition((len(self.seeds), environments))
 
         jobs = {}
         if learns and self.updates_at_once:

@@ -66,6 +66,27 @@ def test_mistakes(threads: None, words: str, message: str, tmp_path: Path, monke
         study.main(words.split())
 
 
+@pytest.mark.parametrize(
+    ("name", "small", "said"),
+    [
+        (
+            "contraction",
+            "--products 0.7 1.5 --pairs 2 --systems 1 --iterations 1",
+            "within the bound on 4 of 4 systems",
+        ),
+        ("linear", "--seeds 1 --updates 2 --batch 4 --samples 2 --units 4", "MSMMD: mean of return"),
+    ],
+)
+def test_studies_of_critics(
+    name: str, small: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert study.main([name, "--out", str(tmp_path), *small.split()]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.{kind}" for kind in ("png", "pdf", "json")}
+    written = json.loads((tmp_path / f"{name}.json").read_text())
+    assert shlex.split(written["command"])[:3] == ["sobolev", "study", name] and "versions" in written
+    assert said in capsys.readouterr().out
+
+
 def test_help_lists_the_studies(capsys: pytest.CaptureFixture[str]) -> None:
     assert study.main([]) == 0
     shown = capsys.readouterr().out

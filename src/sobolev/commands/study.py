@@ -11,6 +11,8 @@ from sobolev.errors import UserError, nearest
 STUDIES = {
     "tabular": "when smoothing helps the estimate of a finite MDP, and how fast equations (3) and (4) hold",
     "world-model": "whether the penalty lets a world model do with less data",
+    "contraction": "by how much DSDPG's operator shrinks MSMMD on linear systems, beside its bound",
+    "linear": "whether DSDPG's critics learn the law of return and gradient where it is known",
 }
 """Every study with what it asks."""
 
@@ -26,6 +28,17 @@ Measured on episodes that it has not seen: errors of observation and reward one 
 mean and 95% interval over seeds. Writes into --out: TASK.png, TASK-horizon.png, each also as PDF, and TASK.json with
 every number and the command."""
 
+CONTRACTION = """The factor of the distributional Sobolev operator under MSMMD on linear systems (paper 2).
+
+Largest factor of one application, over pairs of laws, beside the bound sqrt(gamma kappa), for products gamma kappa
+below and above 1; and the distance between two laws as the operator is applied again and again. Writes into --out:
+contraction.png, also as PDF, and contraction.json with every number and the command."""
+
+LINEAR = """Critics trained on a linear system with noise, with the true model in place of the learned one (paper 2).
+
+Mean and covariance of [return; action gradient] are known there: errors of each discrepancy, over seeds. Writes into
+--out: linear.png, also as PDF, and linear.json with every number and the command."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run the study that the first argument names; returns the exit status."""
@@ -39,7 +52,8 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"a study is missing before {arguments[0]}, as in sobolev study tabular")
     if arguments[0] not in STUDIES:
         raise nearest("study", arguments[0], STUDIES)
-    return {"tabular": tabular, "world-model": world_model}[arguments[0]](arguments[1:])
+    run = {"tabular": tabular, "world-model": world_model, "contraction": contraction, "linear": linear}
+    return run[arguments[0]](arguments[1:])
 
 
 def tabular(arguments: Sequence[str]) -> int:
@@ -87,5 +101,47 @@ def world_model(arguments: Sequence[str]) -> int:
     note = f"{config.task}: mean and 95% interval over {len(config.seeds)} seeds; {config.updates} updates each"
     paths = save(figures.draw_data(records, note), out / name)
     paths += save(figures.draw_horizon(records, note), out / f"{name}-horizon")
+    print("\n".join([*study.lines(records), *(f"written: {path}" for path in paths)]))
+    return 0
+
+
+def contraction(arguments: Sequence[str]) -> int:
+    """`sobolev study contraction`."""
+    from sobolev.study import contraction as study
+    from sobolev.study.dsdpg_figures import draw_contraction
+    from sobolev.study.files import made, save
+    from sobolev.study.tabular import facts_of
+    from sobolev.training.run import write_text
+
+    prog = "sobolev study contraction"
+    config = parse(study.ContractionConfig(), arguments, prog=prog, description=CONTRACTION)
+    study.check(config)
+    out = made(config.out)
+    record = study.run(config)
+    facts = facts_of(config, shlex.join([*prog.split(), *arguments]))
+    write_text(out / "contraction.json", json.dumps(facts | record) + "\n")
+    note = f"γ = {config.discount:g}, h = {config.bandwidth:g}; largest over {config.pairs} pairs of laws per system"
+    paths = save(draw_contraction(record, note), out / "contraction")
+    print("\n".join([*study.lines(record), *(f"written: {path}" for path in paths)]))
+    return 0
+
+
+def linear(arguments: Sequence[str]) -> int:
+    """`sobolev study linear`."""
+    from sobolev.study import linear_critic as study
+    from sobolev.study.dsdpg_figures import draw_linear
+    from sobolev.study.files import made, save
+    from sobolev.study.tabular import facts_of
+    from sobolev.training.run import write_text
+
+    prog = "sobolev study linear"
+    config = parse(study.LinearConfig(), arguments, prog=prog, description=LINEAR)
+    study.check(config)
+    out = made(config.out)
+    records = study.run(config)
+    facts = facts_of(config, shlex.join([*prog.split(), *arguments]))
+    write_text(out / "linear.json", json.dumps(facts | {"critics": records}) + "\n")
+    note = f"seed {config.seeds[0]}, {config.updates} updates; a point per state, a colour per critic"
+    paths = save(draw_linear(records, note), out / "linear")
     print("\n".join([*study.lines(records), *(f"written: {path}" for path in paths)]))
     return 0

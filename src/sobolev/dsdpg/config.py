@@ -93,6 +93,8 @@ class DiscrepancyConfig:
     """what gradient coordinates are multiplied by beside the return; actions are in [-1, 1] (ours)"""
     direction: Literal["batch", "item"] = "batch"
     """msmmd: one direction for the whole batch, or one for each of its states (ours)"""
+    search: int = 32
+    """msmmd: states of the batch in which the one direction is searched for (ours)"""
     steps: int = 10
     """msmmd: steps of gradient ascent on the sphere (ours)"""
     restarts: int = 2

@@ -200,13 +200,18 @@ def max_directions(
     config: DiscrepancyConfig,
     between: Between,
 ) -> Float[Array, "batch dimensions"]:
-    """θ of every state, a constant: its own argmax, or with direction "batch" that of the weighted mean of MMD²."""
+    """θ of every state, a constant: its own argmax, or with direction "batch" that of the weighted mean of MMD².
+
+    The latter is searched for in the first `config.search` states, since a direction needs fewer than a gradient does.
+    """
     x, y = jax.lax.stop_gradient((x, y))
     if config.direction == "batch":
+        batch = x.shape[0]
+        x, y, weight = x[: config.search], y[: config.search], weight[: config.search]
         flat = (x.reshape(-1, x.shape[2]), y.reshape(-1, y.shape[2]))
         starts = starting_directions(key, *flat, config.restarts)
         found = ascend(lambda theta: jnp.sum(weight * _along(theta, x, y, between)), starts, config)
-        directions = jnp.broadcast_to(found.direction, (x.shape[0], x.shape[2]))
+        directions = jnp.broadcast_to(found.direction, (batch, x.shape[2]))
     else:
 
         def one(k: Key[Array, ""], x: Float[Array, "samples _"], y: Float[Array, "others _"]) -> Float[Array, " _"]:

@@ -1,0 +1,258 @@
+"""The DSDPG agent: pure functions over one pytree of state, and each loss on one page."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from sobolev import replay as memory
+from sobolev.dsdpg.config import DSDPGConfig
+from sobolev.dsdpg.critic import actor_loss, critic_loss
+from sobolev.dsdpg.dynamics import Dynamics
+from sobolev.dsdpg.networks import Actor, TwinCritic, joined, vector_size
+from sobolev.dsdpg.optimizer import adam, chosen, descend, follow
+from sobolev.dsdpg.units import Pairs, Statistics, imagination, pairs_of
+from sobolev.envs.specs import Spaces
+from sobolev.nn import cast_floating
+from sobolev.replay import Replay, Windows
+from sobolev.smoothness import jacobian_penalty, sample_states
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+class Model(eqx.Module):
+    """Everything that learns."""
+
+    actor: Actor
+    critics: TwinCritic
+    dynamics: Dynamics
+
+
+class Optimizers(eqx.Module):
+    """What the optimizer of each of the three remembers."""
+
+    actor: optax.OptState
+    critics: optax.OptState
+    dynamics: optax.OptState
+
+
+class Targets(eqx.Module):
+    """Slowly following copies."""
+
+    actor: Actor
+    critics: TwinCritic
+
+
+class State(eqx.Module):
+    """Everything about an agent that changes, but for its replay."""
+
+    model: Model
+    targets: Targets
+    optimizers: Optimizers
+    statistics: Statistics
+    steps: Int[Array, ""]
+    """agent steps seen"""
+
+
+class Report(eqx.Module):
+    """What one update tells: scalars, whether it was finite (if not, it changed nothing), and its batch."""
+
+    metrics: dict[str, Float[Array, "*seeds"]]
+    finite: Bool[Array, "*seeds"]
+    batch: Windows
+
+
+@dataclass(frozen=True)
+class DSDPG:
+    """Distributional Sobolev deterministic policy gradient (paper 2)."""
+
+    config: DSDPGConfig
+    spaces: Spaces
+
+    def init(self, key: Key[Array, ""]) -> State:
+        """A fresh agent; target networks start as copies."""
+        config, keys = self.config, jax.random.split(key, 3)
+        state, action = vector_size(self.spaces), self.spaces.action
+        actor = Actor.init(keys[0], state, action, config.actor.network)
+        critics = TwinCritic.init(keys[1], state, action, config.critic.noise, config.critic.network)
+        dynamics = Dynamics.init(keys[2], state, action, config.dynamics)
+        model = Model(actor, critics, dynamics)
+        parts = zip(self.rules, (actor, critics, dynamics), strict=True)
+        optimizers = Optimizers(*[rule.init(cast(Any, part)) for rule, part in parts])
+        targets = Targets(*jax.tree.map(jnp.copy, (actor, critics)))
+        statistics = Statistics.init(state, config.normalizer.min_std)
+        return State(model, targets, optimizers, statistics, jnp.zeros((), jnp.int32))
+
+    @property
+    def rules(self) -> tuple[Any, Any, Any]:
+        """Optimizers of actor, critics and model."""
+        rates = self.config.optimizer
+        return (
+            adam(rates, rates.actor),
+            adam(rates, rates.critic),
+            adam(rates, rates.dynamics, rates.dynamics_clip),
+        )
+
+    def initial_carry(self, batch: int) -> tuple[()]:
+        """The policy remembers nothing."""
+        del batch
+        return ()
+
+    def extras(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Replay holds nothing beside the steps."""
+        return {}
+
+    def act(
+        self, state: State, carry: tuple[()], transition: Any, key: Key[Array, ""], mode: Literal["train", "evaluate"]
+    ) -> tuple[Float[Array, "batch action"], tuple[()], dict[str, Array]]:
+        """Actions for a batch of environments: the policy's; in training with noise, and uniform ones to begin with.
+
+        `transition` has observation, first and last of the present step. After a last step the action is zero.
+        """
+        states = jax.vmap(state.statistics.normalised)(joined(self.spaces, transition["observation"]))
+        action = jax.vmap(state.model.actor)(states)
+        if mode == "train":
+            exploration, (noise_key, random_key) = self.config.exploration, jax.random.split(key)
+            noisy = action + exploration.noise * jax.random.normal(noise_key, action.shape)
+            uniform = jax.random.uniform(random_key, action.shape, minval=-1.0, maxval=1.0)
+            action = jnp.where(state.steps < exploration.random_steps, uniform, jnp.clip(noisy, -1.0, 1.0))
+        return jnp.where(transition["last"][:, None], 0.0, action), carry, {}
+
+    def observe(self, state: State, transitions: dict[str, Any]) -> State:
+        """Counts one step of a batch of environments and takes it into the statistics of states and rewards."""
+        seen, old = joined(self.spaces, transitions["observation"]), state.statistics
+        states = old.state.update(seen, jnp.ones(seen.shape[0], bool))
+        rewards = old.reward.update(transitions["reward"][:, None], ~transitions["first"])
+        statistics = replace(old, state=states, reward=rewards)
+        return replace(state, statistics=statistics, steps=state.steps + seen.shape[0])
+
+    def learn(
+        self, state: State, replay: Replay, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State, Replay, Report]:
+        """One update on transitions drawn uniformly. One with a non-finite loss or gradient changes nothing."""
+        sample_key, update_key = jax.random.split(key)
+        windows, replay = memory.sample(replay, sample_key, self.config.batch_size, 1, online=False)
+        updated, finite, metrics = self.update(state, pairs_of(windows, self.spaces), update_key, number)
+        return chosen(finite, updated, state), replay, Report(metrics, finite, windows)
+
+    def update(
+        self, state: State, pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State, Bool[Array, ""], Metrics]:
+        """The state after update `number` (from 0) on a batch, whether all of it was finite, and metrics.
+
+        The model learns from the first update on; critics and actor once it has had its warm-up, the actor every
+        `delay` updates. Target networks follow after every update.
+        """
+        config, rules, keys = self.config, self.rules, jax.random.split(key)
+        old, model, remembered = state.statistics, state.model, state.optimizers
+        change = old.change.update(pairs.following - pairs.state, pairs.valid, config.dynamics.memory)
+        state = replace(state, statistics=replace(old, change=change))
+        ready = number >= config.dynamics.warmup
+
+        gradient = jax.grad(self.loss, (0, 1), has_aux=True)
+        (slopes, critic_slopes), metrics = gradient(model.dynamics, model.critics, state, pairs, keys[0])
+        dynamics, dynamics_memory = descend(rules[2], model.dynamics, slopes, remembered.dynamics)
+        stepped = descend(rules[1], model.critics, critic_slopes, remembered.critics)
+        critics, critics_memory = chosen(ready, stepped, (model.critics, remembered.critics))
+
+        def improve() -> tuple[Actor, Any, Float[Array, ""]]:
+            states = jax.vmap(state.statistics.normalised)(pairs.state)
+
+            def loss(actor: Actor) -> Float[Array, ""]:
+                return actor_loss(self.cast(actor), self.cast(critics), states, pairs.weight, keys[1], config)
+
+            slope = jax.grad(loss)(model.actor)
+            return *descend(rules[0], model.actor, slope, remembered.actor), optax.tree.norm(slope)
+
+        def wait() -> tuple[Actor, Any, Float[Array, ""]]:
+            return model.actor, remembered.actor, jnp.zeros(())
+
+        due = ready & (number % config.actor.delay == 0)
+        actor, actor_memory, actor_norm = jax.lax.cond(due, improve, wait)
+
+        norms = {"dynamics": optax.tree.norm(slopes), "critic": optax.tree.norm(critic_slopes), "actor": actor_norm}
+        metrics |= {f"gradient_norm/{name}": norm for name, norm in norms.items()}
+        finite = jnp.isfinite(jnp.stack(list(metrics.values()))).all()
+        updated = replace(
+            state,
+            model=Model(actor, critics, dynamics),
+            targets=follow(state.targets, Targets(actor, critics), config.critic.rate),
+            optimizers=Optimizers(actor_memory, critics_memory, dynamics_memory),
+        )
+        return updated, finite, metrics
+
+    def loss(
+        self, dynamics: Dynamics, critics: TwinCritic, state: State, pairs: Pairs, key: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Loss of world model and critics (paper 2); no term of the one has a gradient in the other."""
+        config, units, keys = self.config, state.statistics, jax.random.split(key, 3)
+        dynamics, critics = self.cast(dynamics), self.cast(critics)
+        actor, targets = self.cast((state.model.actor, state.targets))
+        states, following = jax.vmap(units.normalised)(pairs.state), jax.vmap(units.normalised)(pairs.following)
+
+        # World model: evidence bound of (Δs, r) given (s, a), and the end of the episode.
+        outcome = jax.vmap(units.outcome)(pairs.state, pairs.following, pairs.reward)
+        latent = jax.random.normal(keys[0], (states.shape[0], config.dynamics.latent))
+        terms = jax.vmap(dynamics.losses)(states, pairs.action, outcome, following, pairs.terminal, latent)
+        likelihood, divergence, ending = [jnp.sum(pairs.weight * term) for term in terms]
+        model_loss = likelihood + config.dynamics.beta * divergence + ending
+
+        # Ours: Jacobian penalty on the map (s, a) → s', since κ of the contraction condition γκ < 1 grows with it.
+        penalty = jnp.zeros(())
+        if config.dynamics.penalty > 0:
+            penalty = self.penalty(dynamics, units, states, pairs.action, keys[1])
+
+        # Critics: samples [Z; ∂Z/∂a] against [y; ∂y/∂a] through model, target policy and target critics.
+        actions = jax.vmap(actor)(states) if config.critic.actions == "policy" else pairs.action
+        actions = jax.lax.stop_gradient(actions)
+        model, where = imagination(dynamics, units), (states, actions, pairs.weight)
+        far, compared = critic_loss(
+            critics, targets.critics, targets.actor, model, dynamics.noise, *where, keys[2], config
+        )
+
+        metrics = {
+            "loss/model_likelihood": likelihood,
+            "loss/model_divergence": divergence,
+            "loss/model_ending": ending,
+            "loss/critic": far,
+            "penalty/transition": penalty,
+            "direction/return": jnp.square(compared.direction[..., 0]).mean(),
+            **summary("predicted", compared.found.reshape(-1, *compared.found.shape[2:])),
+            **summary("target", compared.wanted),
+        }
+        return model_loss + config.dynamics.penalty * penalty + far, jax.lax.stop_gradient(metrics)
+
+    def penalty(
+        self,
+        dynamics: Dynamics,
+        units: Statistics,
+        states: Float[Array, "batch state"],
+        actions: Float[Array, "batch action"],
+        key: Key[Array, ""],
+    ) -> Float[Array, ""]:
+        """Mean ‖∂ŝ'/∂(s, a)‖_F² of the model's map at a fraction of the batch, one draw ε for all, normalised units.
+
+        Its root bounds the spectral norm in κ from above (docs/dsdpg.md).
+        """
+        keys, size = jax.random.split(key, 3), states.shape[1]
+        sampled = sample_states(keys[0], len(states), self.config.dynamics.penalty_rho)
+        noise, model = jax.random.normal(keys[1], (dynamics.noise,)), imagination(dynamics, units)
+        inputs = jnp.concatenate([states, actions], -1)[sampled]
+        return jacobian_penalty(lambda x: model(x[:size], x[size:], noise)[0][None], inputs, keys[2]).value
+
+    def cast(self, networks: Any) -> Any:
+        """Networks in the dtype that products are computed in."""
+        return cast_floating(networks, jnp.dtype(self.config.precision))
+
+
+def summary(name: str, samples: Float[Array, "batch samples 1+action"]) -> Metrics:
+    """Mean and spread of the returns among samples, and the root mean square length of their action gradients."""
+    return {
+        f"return/{name}": samples[..., 0].mean(),
+        f"return/{name}_std": samples[..., 0].std(1).mean(),
+        f"gradient/{name}": jnp.sqrt(jnp.square(samples[..., 1:]).sum(-1).mean()),
+    }

@@ -1,0 +1,151 @@
+"""The one-step world model: a conditional variational autoencoder of (Δs, r) given (s, a), with a learned prior.
+
+Everything is in normalised units: states by their running statistics, changes of state and rewards by theirs. Draws
+are reparametrised: with the noise held fixed, the next state and the reward are smooth functions of state and action.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from sobolev.dsdpg.config import DynamicsConfig
+from sobolev.nn import Perceptron, at_least_float32, bernoulli_loss
+
+
+class Normal(NamedTuple):
+    """Independent normals."""
+
+    mean: Float[Array, " size"]
+    std: Float[Array, " size"]
+
+
+class Imagined(NamedTuple):
+    """One draw from the model, in normalised units."""
+
+    change: Float[Array, " state"]
+    """Δs"""
+    reward: Float[Array, ""]
+
+
+class ModelLosses(NamedTuple):
+    """Terms of the model's loss for one transition, in nats."""
+
+    likelihood: Float[Array, ""]
+    """−log g(Δs, r | s, a, z) with z from the encoder"""
+    divergence: Float[Array, ""]
+    """KL(encoder ‖ prior)"""
+    terminal: Float[Array, ""]
+    """cross-entropy of the termination head"""
+
+
+class Dynamics(eqx.Module):
+    """Prior p(z|s,a), encoder q(z|s,a,Δs,r), decoder g(Δs,r|s,a,z), and a head for the end of the episode.
+
+    The decoder's standard deviations are learned, one per output; they do not depend on state or action, so that all
+    noise that does has to pass through z.
+    """
+
+    prior: Perceptron
+    encoder: Perceptron
+    decoder: Perceptron
+    ending: Perceptron
+    spread: Float[Array, " 1+state"]
+    """raw standard deviations of the decoder: Δs, then r"""
+    config: DynamicsConfig = eqx.field(static=True)
+
+    @staticmethod
+    def init(key: Key[Array, ""], state: int, action: int, config: DynamicsConfig) -> "Dynamics":
+        """A model whose decoder starts at no change of state and mean reward, with unit standard deviations."""
+        keys, (units, layers) = jax.random.split(key, 4), (config.network.units, config.network.layers)
+        latent, outputs = config.latent, state + 1
+        return Dynamics(
+            prior=Perceptron.init(keys[0], state + action, units, layers, 2 * latent, 0.1),
+            encoder=Perceptron.init(keys[1], state + action + outputs, units, layers, 2 * latent, 0.1),
+            decoder=Perceptron.init(keys[2], state + action + latent, units, layers, outputs, 0.1),
+            ending=Perceptron.init(keys[3], 2 * state + action, units, layers, 1, 0.1),
+            spread=jnp.zeros(outputs),
+            config=config,
+        )
+
+    @property
+    def noise(self) -> int:
+        """Standard normal numbers that one draw takes: for z, for the decoder, and one for the end of the episode."""
+        return self.config.latent + self.spread.size + 1
+
+    def prior_at(self, state: Float[Array, " state"], action: Float[Array, " action"]) -> Normal:
+        """p(z | s, a)."""
+        return self._normal(self.prior(state, action))
+
+    def posterior_at(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], outcome: Float[Array, " 1+state"]
+    ) -> Normal:
+        """q(z | s, a, Δs, r)."""
+        return self._normal(self.encoder(state, action, outcome))
+
+    def decode(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], latent: Float[Array, " latent"]
+    ) -> Normal:
+        """g(Δs, r | s, a, z): Δs, then r."""
+        return Normal(self.decoder(state, action, latent), self._std(self.spread))
+
+    def draw(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, " noise"]
+    ) -> Imagined:
+        """(Δs, r) for given standard normal numbers: z from the prior, then the decoder's draw."""
+        latent, rest = noise[: self.config.latent], noise[self.config.latent : -1]
+        prior = self.prior_at(state, action)
+        decoded = self.decode(state, action, prior.mean + prior.std * latent)
+        outcome = decoded.mean + decoded.std * rest
+        return Imagined(outcome[:-1], outcome[-1])
+
+    def ending_logit(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], following: Float[Array, " state"]
+    ) -> Float[Array, ""]:
+        """Logit of the probability that the episode ends in (not only with) the state that follows."""
+        return self.ending(state, action, following)[0]
+
+    def losses(
+        self,
+        state: Float[Array, " state"],
+        action: Float[Array, " action"],
+        outcome: Float[Array, " 1+state"],
+        following: Float[Array, " state"],
+        terminal: Float[Array, ""],
+        noise: Float[Array, " latent"],
+    ) -> ModelLosses:
+        """Minus the evidence bound in two terms, with one draw of z, and the loss of the termination head.
+
+        outcome: Δs and r, normalised; following: the next state, normalised as states are; terminal: 0 or 1.
+        """
+        prior, posterior = self.prior_at(state, action), self.posterior_at(state, action, outcome)
+        decoded = self.decode(state, action, posterior.mean + posterior.std * noise)
+        ended = bernoulli_loss(self.ending_logit(state, action, following), terminal)
+        return ModelLosses(-log_density(decoded, outcome), normal_divergence(posterior, prior), ended)
+
+    def _normal(self, raw: Float[Array, " outputs"]) -> Normal:
+        return Normal(raw[: self.config.latent], self._std(raw[self.config.latent :]))
+
+    def _std(self, raw: Float[Array, " size"]) -> Float[Array, " size"]:
+        """Between the bounds, evenly in the logarithm; 1 where `raw` is 0 (as long as 1 lies between them)."""
+        raw = raw.astype(at_least_float32(jnp.dtype(raw.dtype)))
+        low, high = float(np.log(self.config.min_std)), float(np.log(self.config.max_std))
+        share = min(max(-low / (high - low), 1e-3), 1 - 1e-3)
+        shift = float(np.log(share / (1 - share)))
+        return jnp.exp(low + (high - low) * jax.nn.sigmoid(raw + shift))
+
+
+def log_density(normal: Normal, value: Float[Array, " size"]) -> Float[Array, ""]:
+    """Log-density in nats, summed over the entries."""
+    z = (value - normal.mean) / normal.std
+    return jnp.sum(-0.5 * jnp.square(z) - jnp.log(normal.std) - 0.5 * float(np.log(2 * np.pi)))
+
+
+def normal_divergence(q: Normal, p: Normal) -> Float[Array, ""]:
+    """KL(q ‖ p) in nats, summed over the entries."""
+    ratio = jnp.square(q.std / p.std)
+    gap = jnp.square((q.mean - p.mean) / p.std)
+    return 0.5 * jnp.sum(ratio + gap - 1.0 - jnp.log(ratio))

@@ -1,0 +1,205 @@
+"""Critics trained on a linear system with its true model, against the known law of return and gradient."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key
+
+from sobolev.dsdpg.config import AdamConfig, CriticConfig, DSDPGConfig, NetworkConfig, without_gradients
+from sobolev.dsdpg.critic import critic_loss, samples_at
+from sobolev.dsdpg.networks import TwinCritic
+from sobolev.dsdpg.optimizer import adam, follow
+from sobolev.errors import UserError
+from sobolev.study.linear_system import Law, LinearSystem, exact_law, example
+
+SPREAD = 0.6
+"""Standard deviation of the states at which critics are trained and compared."""
+COMPARED, SAMPLES = 64, 2000
+"""States at which laws are compared, and samples of each critic there."""
+
+
+@dataclass(frozen=True)
+class LinearConfig:
+    """Sizes of the study; the defaults take about ten minutes on one core."""
+
+    out: Path = Path("results/linear")
+    """folder for the figure (PNG and PDF) and the numbers (JSON)"""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """each draws networks and training samples of its own"""
+    updates: int = 6000
+    """updates of the critics"""
+    batch: int = 128
+    """states per update"""
+    samples: int = 10
+    """samples of each critic per state"""
+    units: int = 64
+    """width of the critics' two layers"""
+    rate: float = 2e-3
+    """learning rate at the beginning; it falls to 0"""
+
+
+class Errors(NamedTuple):
+    """Root mean square errors of critics over states."""
+
+    mean_return: float
+    """of the mean return, over the return's standard deviation"""
+    mean_gradient: float
+    """of the mean action gradient, over the gradient's standard deviation"""
+    std_return: float
+    """of the return's standard deviation, relative"""
+    std_gradient: float
+    """of the gradient's standard deviation, relative"""
+    correlation: float
+    """of the correlation between return and gradient"""
+
+
+def settings(config: LinearConfig) -> dict[str, tuple[DSDPGConfig, float]]:
+    """The critics that are compared, and the noise on the policy's actions where they are trained.
+
+    No samples are dropped, which would bias the law on purpose. The critic without gradients needs noise to see what
+    actions do.
+    """
+    network = NetworkConfig(config.units, 2)
+    critic = CriticConfig(network=network, noise=4, samples=config.samples, drop=0.0, discount=0.8, rate=0.02)
+    base = DSDPGConfig(batch_size=config.batch, critic=critic, optimizer=AdamConfig(critic=config.rate))
+
+    def using(**changes: Any) -> DSDPGConfig:
+        return replace(base, discrepancy=replace(base.discrepancy, **changes))
+
+    return {
+        "MSMMD": (base, 0.0),
+        "MSMMD, a direction per state": (using(direction="item"), 0.0),
+        "uniform slicing": (using(kind="sliced"), 0.0),
+        "MMD": (using(kind="mmd"), 0.0),
+        "MSMMD, V-statistic": (using(unbiased=False), 0.0),
+        "MMD of the return alone": (without_gradients(base), 0.3),
+    }
+
+
+def fit(
+    system: LinearSystem, config: DSDPGConfig, updates: int, key: Key[Array, ""], action_noise: float = 0.0
+) -> TwinCritic:
+    """Critics of the linear policy after so many updates, with the learning rate falling to 0 along a cosine.
+
+    They are trained at the policy's actions, as in the method, with normal noise where `action_noise` is above 0.
+    """
+    keys, (state, action) = jax.random.split(key), system.b.shape
+    critics = TwinCritic.init(keys[0], state, action, config.critic.noise, config.critic.network)
+    rates = config.optimizer.critic * (0.5 + 0.5 * np.cos(np.linspace(0, np.pi, updates)))
+    rule, weight = adam(config.optimizer, 1.0), jnp.full(config.batch_size, 1 / config.batch_size)
+
+    def step(now: tuple[TwinCritic, TwinCritic, Any], drawn: tuple[Array, Array]) -> tuple[Any, None]:
+        (critics, targets, memory), (key, rate) = now, drawn
+        keys = jax.random.split(key, 3)
+        states = SPREAD * jax.random.normal(keys[0], (config.batch_size, state))
+        actions = jax.vmap(system.policy)(states)
+        actions = actions + action_noise * jax.random.normal(keys[1], actions.shape)
+        where = (system.policy, system.model, system.noise.shape[1], states, actions, weight, keys[2], config)
+        slopes, _ = jax.grad(critic_loss, has_aux=True)(critics, targets, *where)
+        changes, memory = rule.update(cast(Any, slopes), memory)
+        changes = jax.tree.map(lambda change: rate * change, changes)
+        critics = cast(TwinCritic, optax.apply_updates(cast(Any, critics), changes))
+        return (critics, follow(targets, critics, config.critic.rate), memory), None
+
+    begin = (critics, jax.tree.map(jnp.copy, critics), rule.init(cast(Any, critics)))
+    drawn = (jax.random.split(keys[1], updates), jnp.asarray(rates, jnp.float32))
+    return jax.lax.scan(step, begin, drawn)[0][0]
+
+
+def laws(
+    critics: TwinCritic, noise: int, states: Float[Array, "batch state"], system: LinearSystem, key: Key[Array, ""]
+) -> Law:
+    """Mean and covariance [2, batch, …] of each critic's samples at states and the policy's actions there."""
+    actions = jax.vmap(system.policy)(states)
+    xi = jax.random.normal(key, (2, states.shape[0], SAMPLES, noise))
+    found = critics.over(lambda critic, xi: samples_at(critic, states, actions, xi), xi)
+    mean = found.mean(2)
+    gap = found - mean[:, :, None]
+    return Law(mean, jnp.einsum("cbni,cbnj->cbij", gap, gap, precision="highest") / SAMPLES)
+
+
+def errors(found: Law, exact: Law) -> Errors:
+    """Of laws [2, batch, …] against the exact ones [batch, …]; of one action dimension."""
+    ours, theirs = (moments(np.asarray(law.mean), np.asarray(law.covariance)) for law in (found, exact))
+    off = [float(np.sqrt(np.square(a - b).mean())) for a, b in zip(ours[:2], theirs[:2], strict=True)]
+    size = [float(np.sqrt(np.square(std).mean())) for std in theirs[2:4]]
+    relative = [float(np.sqrt(np.square(a / b - 1).mean())) for a, b in zip(ours[2:4], theirs[2:4], strict=True)]
+    correlation = float(np.sqrt(np.square(ours[4] - theirs[4]).mean()))
+    return Errors(off[0] / size[0], off[1] / size[1], *relative, correlation)
+
+
+def moments(mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Mean return, mean gradient, their standard deviations, and their correlation; of one action dimension."""
+    std = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
+    return mean[..., 0], mean[..., 1], std[..., 0], std[..., 1], covariance[..., 0, 1] / std.prod(-1)
+
+
+def exact_laws(system: LinearSystem, states: Float[Array, "batch state"]) -> Law:
+    """The law at every state and the policy's action there, in float64."""
+    with jax.enable_x64(True):
+        system, states = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), (system, states))
+        found = jax.jit(jax.vmap(lambda s: exact_law(system, s, system.policy(s))))(states)
+        return jax.tree.map(np.asarray, found)
+
+
+def check(config: LinearConfig) -> None:
+    """Raises UserError for sizes that the study cannot have."""
+    if not config.seeds or min(config.seeds) < 0:
+        raise UserError("--seeds needs one seed at least, from 0 on")
+    for flag, value, least in (("updates", config.updates, 1), ("batch", config.batch, 1), ("units", config.units, 1)):
+        if value < least:
+            raise UserError(f"--{flag} is {value}, but must be at least {least}")
+    if config.samples < 2:
+        raise UserError(f"--samples is {config.samples}, but a discrepancy needs at least 2")
+    if not config.rate > 0:
+        raise UserError(f"--rate is {config.rate}, but must be above 0")
+
+
+def run(config: LinearConfig) -> list[dict[str, Any]]:
+    """A record per kind of critic: errors of every seed, and the laws of seed one for the figure."""
+    system, records = example(), []
+    states = SPREAD * jax.random.normal(jax.random.key(10_000), (COMPARED, 2))
+    exact = exact_laws(system, states)
+    for name, (agent, action_noise) in settings(config).items():
+        train = jax.jit(partial(fit, system, agent, config.updates, action_noise=action_noise))
+        begun, found = time.monotonic(), []
+        for seed in config.seeds:
+            critics = train(jax.random.key(seed))
+            law = jax.jit(laws, static_argnums=1)(critics, agent.critic.noise, states, system, jax.random.key(1))
+            found.append((law, errors(law, exact)))
+            print(f"{name}, seed {seed}: {sentence([found[-1][1]])}", flush=True)
+        records.append(
+            {
+                "name": name,
+                "seconds": time.monotonic() - begun,
+                "errors": [error._asdict() for _, error in found],
+                "mean": np.asarray(found[0][0].mean).tolist(),
+                "covariance": np.asarray(found[0][0].covariance).tolist(),
+                "exact_mean": exact.mean.tolist(),
+                "exact_covariance": exact.covariance.tolist(),
+            }
+        )
+    return records
+
+
+def sentence(found: Sequence[Errors]) -> str:
+    """Mean errors over seeds, in words."""
+    mean = Errors(*np.mean([tuple(error) for error in found], 0).tolist())
+    return (
+        f"mean of return {mean.mean_return:.3f} and gradient {mean.mean_gradient:.3f} standard deviations off, "
+        f"their deviations {100 * mean.std_return:.1f}% and {100 * mean.std_gradient:.1f}%, "
+        f"their correlation {mean.correlation:.3f}"
+    )
+
+
+def lines(records: Sequence[dict[str, Any]]) -> list[str]:
+    """A sentence per kind of critic."""
+    return [f"{r['name']}: {sentence([Errors(**error) for error in r['errors']])}" for r in records]

@@ -1,0 +1,271 @@
+"""One update of DSDPG: what changes and when, what does not count, derivatives; and acting."""
+
+import functools
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sobolev.dsdpg.agent import DSDPG
+from sobolev.dsdpg.config import (
+    ActorConfig,
+    CriticConfig,
+    DSDPGConfig,
+    DynamicsConfig,
+    NetworkConfig,
+    without_gradients,
+)
+from sobolev.dsdpg.critic import critic_loss
+from sobolev.dsdpg.networks import TwinCritic
+from sobolev.dsdpg.units import Pairs, imagination, pairs_of
+from sobolev.envs.specs import ArraySpec, Spaces
+from sobolev.nn import cast_floating
+from sobolev.replay import Windows
+from sobolev.study.linear_system import example
+from tests import tiny
+
+NETWORK = NetworkConfig(units=8, layers=1)
+CONFIG = DSDPGConfig(
+    batch_size=6,
+    critic=CriticConfig(network=NETWORK, noise=2, samples=3, rate=0.1),
+    dynamics=DynamicsConfig(network=NETWORK, latent=2, warmup=3, penalty=0.1, penalty_rho=1.0),
+    actor=ActorConfig(network=NETWORK, delay=2),
+)
+AGENT = DSDPG(CONFIG, Spaces((("pose", ArraySpec((2,), "float32")), ("speed", ArraySpec((), "float32"))), 2))
+
+
+@pytest.fixture(autouse=True)
+def _quick():
+    with tiny.quickly():
+        yield
+
+
+@functools.cache
+def batch(seed=0):
+    rng = np.random.default_rng(seed)
+    normal = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
+    valid = jnp.array([True] * 5 + [False])
+    return Pairs(
+        normal(6, 3), jnp.tanh(normal(6, 2)), normal(6), normal(6, 3), (normal(6) > 1).astype(jnp.float32), valid
+    )
+
+
+@functools.cache
+def fresh():
+    """An agent that has seen a few steps, whose statistics are not trivial."""
+    state = AGENT.init(jax.random.key(0))
+    pairs = batch(7)
+    steps = {"observation": {"pose": pairs.state[:, :2], "speed": pairs.state[:, 2]}, "reward": pairs.reward}
+    return AGENT.observe(state, steps | {"first": ~pairs.valid})
+
+
+update = jax.jit(AGENT.update)
+
+
+def changed(before, after) -> set[str]:
+    """Names of the parts of model and targets that moved."""
+    parts = {
+        name: (getattr(before, group), getattr(after, group))
+        for name, group in (("model", "model"), ("targets", "targets"))
+    }
+    return {
+        f"{group}.{name}"
+        for group, (old, new) in parts.items()
+        for name in ("actor", "critics", "dynamics")
+        if hasattr(old, name)
+        and any(
+            not np.array_equal(a, b)
+            for a, b in zip(jax.tree.leaves(getattr(old, name)), jax.tree.leaves(getattr(new, name)), strict=True)
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("number", "wanted"),
+    [
+        (0, {"model.dynamics"}),
+        (2, {"model.dynamics"}),
+        (3, {"model.dynamics", "model.critics", "targets.critics"}),
+        (4, {"model.dynamics", "model.critics", "targets.critics", "model.actor", "targets.actor"}),
+    ],
+)
+def test_what_learns_when(number, wanted):
+    """The model first; critics after its warm-up of three updates, the actor with every second update."""
+    after, finite, metrics = update(fresh(), batch(), jax.random.key(1), jnp.int32(number))
+    assert bool(finite) and changed(fresh(), after) == wanted
+    assert (float(metrics["gradient_norm/actor"]) > 0) == (number == 4)
+    if number == 4:
+        moved = jax.tree.map(lambda old, new: 0.9 * old + 0.1 * new, fresh().targets.critics, after.model.critics)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), moved, after.targets.critics)
+
+
+def test_a_step_into_another_episode_does_not_count():
+    pairs = batch()
+    other = replace(
+        pairs,
+        reward=pairs.reward.at[5].add(100.0),
+        following=pairs.following.at[5].add(50.0),
+        terminal=pairs.terminal.at[5].set(1.0),
+        action=pairs.action.at[5].set(0.0),
+    )
+    (_, _, metrics), (_, _, same) = (update(fresh(), p, jax.random.key(1), jnp.int32(4)) for p in (pairs, other))
+    for name in ("loss/model_likelihood", "loss/model_ending", "loss/critic", "gradient_norm/critic"):
+        assert float(metrics[name]) == pytest.approx(float(same[name]), rel=1e-5), name
+    counted = replace(other, valid=jnp.ones(6, bool))
+    _, _, third = update(fresh(), counted, jax.random.key(1), jnp.int32(4))
+    assert float(third["loss/model_likelihood"]) > float(metrics["loss/model_likelihood"]) + 1
+
+
+def test_windows_become_transitions():
+    """The action of the context step leads to reward, flags and observation of the next one."""
+    pose = jnp.arange(8.0).reshape(2, 2, 2)
+    flags = {name: jnp.array([[False, False], [False, False]]) for name in ("last", "terminal")}
+    steps = {
+        "observation": {"pose": pose, "speed": jnp.array([[0.5, 0.6], [0.7, 0.8]])},
+        "reward": jnp.array([[9.0, 1], [9, 2]]),
+    }
+    steps |= {"action": jnp.array([[[0.1], [9.0]], [[0.2], [9.0]]]), "first": jnp.array([[True, False], [False, True]])}
+    steps |= flags | {"terminal": jnp.array([[True, False], [False, True]])}
+    at = jnp.zeros(2, jnp.int32)
+    pairs = pairs_of(Windows(steps, {}, at, at), AGENT.spaces)
+    np.testing.assert_allclose(pairs.state, [[0, 1, 0.5], [4, 5, 0.7]])
+    np.testing.assert_allclose(pairs.following, [[2, 3, 0.6], [6, 7, 0.8]])
+    np.testing.assert_allclose(pairs.action, [[0.1], [0.2]], rtol=1e-6)
+    assert (
+        pairs.reward.tolist() == [1, 2] and pairs.terminal.tolist() == [0, 1] and pairs.valid.tolist() == [True, False]
+    )
+    np.testing.assert_allclose(pairs.weight, [1, 0])
+
+
+def test_a_non_finite_update_says_so():
+    pairs = replace(batch(), state=batch().state.at[0, 0].set(jnp.nan))
+    _, finite, metrics = update(fresh(), pairs, jax.random.key(1), jnp.int32(4))
+    assert not bool(finite) and not np.isfinite(float(metrics["loss/critic"]))
+
+
+def test_seeds_are_an_axis():
+    states = [fresh(), replace(fresh(), model=AGENT.init(jax.random.key(5)).model)]
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    data = jax.tree.map(lambda *leaves: jnp.stack(leaves), batch(), batch(1))
+    keys = jax.random.split(jax.random.key(1))
+    many = jax.jit(jax.vmap(AGENT.update, (0, 0, 0, None)))(both, data, keys, jnp.int32(4))
+    for i, pairs in enumerate((batch(), batch(1))):
+        alone = update(states[i], pairs, keys[i], jnp.int32(4))
+        jax.tree.map(
+            lambda a, b, i=i: np.testing.assert_allclose(a, b[i], rtol=2e-3, atol=2e-5), alone[0].model, many[0].model
+        )
+
+
+def test_no_gradient_from_critic_to_model_or_back():
+    """The loss is a sum; each part has a gradient in its own networks only, whatever the other weighs."""
+    state, key = fresh(), jax.random.key(2)
+
+    def far(dynamics, critics):
+        model = imagination(dynamics, state.statistics)
+        where = (batch().state, jnp.zeros((6, 2)), batch().weight, key, CONFIG)
+        targets = (state.targets.critics, state.targets.actor, model, state.model.dynamics.noise)
+        return critic_loss(critics, *targets, *where)[0]
+
+    slopes = jax.grad(far, (0, 1))(state.model.dynamics, state.model.critics)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(slopes[0]))
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(slopes[1].both.perceptron.hidden))
+
+
+@pytest.mark.parametrize("kind", ["mmd", "sliced"])
+def test_second_derivatives_of_the_critic_loss_against_finite_differences(kind):
+    """In float64, along two directions of all parameters, with the linear system for a model."""
+    with jax.enable_x64(True):
+        system = cast_floating(example(), jnp.float64)
+        twins = [cast_floating(TwinCritic.init(jax.random.key(k), 2, 1, 2, NETWORK), jnp.float64) for k in (0, 1)]
+        config = replace(CONFIG, discrepancy=replace(CONFIG.discrepancy, kind=kind, bandwidth=2.0))
+        states = jax.random.normal(jax.random.key(3), (4, 2), jnp.float64)
+        where = (states, jax.vmap(system.policy)(states), jnp.full(4, 0.25, jnp.float64), jax.random.key(4), config)
+
+        @jax.jit
+        def loss(critics):
+            return critic_loss(critics, twins[1], system.policy, system.model, 2, *where)[0]
+
+        slopes, rng = jax.jit(jax.grad(loss))(twins[0]), np.random.default_rng(0)
+        for _ in range(2):
+            move = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), twins[0])
+            ends = [loss(jax.tree.map(lambda p, d, h=h: p + h * d, twins[0], move)) for h in (1e-5, -1e-5)]
+            along = sum(jax.tree.leaves(jax.tree.map(lambda g, d: float(jnp.sum(g * d)), slopes, move)))
+            assert along == pytest.approx(float(ends[0] - ends[1]) / 2e-5, rel=1e-4)
+
+
+def test_without_gradients_the_loss_sees_returns_alone():
+    config = without_gradients(CONFIG)
+    assert (config.critic.gradient, config.critic.actions, config.discrepancy.kind) == (False, "replay", "mmd")
+    state, states, weight = fresh(), batch().state, batch().weight
+
+    def loss(config, tilt):
+        """With critics whose action gradient is shifted by a term that is zero at the actions themselves."""
+        model = imagination(state.model.dynamics, state.statistics)
+        actions = jnp.zeros((6, 2))
+        kernel = state.model.critics.both.perceptron.hidden[0].kernel
+        tilted = jax.tree.map(lambda leaf: leaf, state.model.critics)
+        object.__setattr__(tilted.both.perceptron.hidden[0], "kernel", kernel.at[:, 3:5].add(tilt))
+        targets = (state.targets.critics, state.targets.actor, model, state.model.dynamics.noise)
+        return float(critic_loss(tilted, *targets, states, actions, weight, jax.random.key(2), config)[0])
+
+    assert loss(config, 1.0) == pytest.approx(loss(config, 0.0), rel=1e-6)
+    assert abs(loss(CONFIG, 1.0) - loss(CONFIG, 0.0)) > 1e-3
+
+
+def test_the_penalty_is_the_mean_squared_jacobian_of_the_models_map():
+    state, states, actions = fresh(), batch().state, batch().action
+    draw = jax.jit(lambda key: AGENT.penalty(state.model.dynamics, state.statistics, states, actions, key))
+    noise = jax.random.normal(jax.random.split(jax.random.key(0), 3)[1], (state.model.dynamics.noise,))
+    model = imagination(state.model.dynamics, state.statistics)
+    jacobians = jax.vmap(jax.jacrev(lambda s, a: model(s, a, noise)[0], (0, 1)))(states, actions)
+    exact = sum(float(jnp.square(j).sum((1, 2)).mean()) for j in jacobians)
+    # One probe per state, six states: the same noise, because the same key draws it; the probes average out.
+    assert float(draw(jax.random.key(0))) == pytest.approx(exact, rel=0.6)
+    estimates = [float(draw(jax.random.key(k))) for k in range(300)]
+    noises = [
+        jax.random.normal(jax.random.split(jax.random.key(k), 3)[1], (state.model.dynamics.noise,)) for k in range(300)
+    ]
+    norms = jax.jit(
+        jax.vmap(
+            lambda e: sum(
+                jnp.square(j).sum((1, 2)).mean()
+                for j in jax.vmap(jax.jacrev(lambda s, a: model(s, a, e)[0], (0, 1)))(states, actions)
+            )
+        )
+    )(jnp.stack(noises))
+    assert np.mean(estimates) == pytest.approx(float(norms.mean()), rel=0.03)
+
+
+def transition(last=(False, False)):
+    values = {"pose": jnp.array([[0.3, -1.0], [2.0, 0.5]]), "speed": jnp.array([0.1, -0.4])}
+    return {"observation": values, "reward": jnp.zeros(2), "first": jnp.zeros(2, bool), "last": jnp.array(last)}
+
+
+def test_acting():
+    """Uniform to begin with, then the policy with noise, inside the bounds; bare in evaluation; 0 at an end."""
+    state = fresh()
+    act = jax.jit(lambda state, seen, key: AGENT.act(state, (), seen, key, "train")[0])
+    keys = jax.random.split(jax.random.key(0), 400)
+    later = replace(state, steps=jnp.int32(CONFIG.exploration.random_steps))
+    early, noisy = (jax.jit(jax.vmap(act, (None, None, 0)))(s, transition(), keys) for s in (state, later))
+    assert np.abs(early).max() <= 1 and early.std() == pytest.approx(1 / np.sqrt(3), rel=0.05)
+    plain, carry, extras = AGENT.act(state, (), transition(), keys[0], "evaluate")
+    assert carry == () and extras == {}
+    np.testing.assert_allclose(noisy.mean(0), plain, atol=0.03)
+    assert (noisy - noisy.mean(0)[None]).std() == pytest.approx(CONFIG.exploration.noise, rel=0.1)
+    loud = DSDPG(replace(CONFIG, exploration=replace(CONFIG.exploration, noise=50.0)), AGENT.spaces)
+    assert np.abs(loud.act(later, (), transition(), keys[0], "train")[0]).max() == 1
+    ended = AGENT.act(later, (), transition(last=(False, True)), keys[0], "train")[0]
+    assert ended[0].any() and not ended[1].any()
+
+
+def test_observing_counts_steps_and_leaves_first_rewards_out():
+    state = AGENT.init(jax.random.key(0))
+    seen = transition() | {"reward": jnp.array([0.0, 4.0]), "first": jnp.array([True, False])}
+    after = AGENT.observe(state, seen)
+    assert int(after.steps) == 2 and float(after.statistics.reward.count) == 1
+    np.testing.assert_allclose(after.statistics.reward.mean, 4)
+    np.testing.assert_allclose(after.statistics.state.mean, [1.15, -0.25, -0.15], rtol=1e-5)
+    assert all(new is old for new, old in zip(*map(jax.tree.leaves, (after.model, state.model)), strict=True))

@@ -1,0 +1,104 @@
+"""The target by autodiff against the formula by hand, and what is drawn, dropped and held constant."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sobolev.dsdpg.config import CriticConfig, NetworkConfig
+from sobolev.dsdpg.networks import Generator, TwinCritic
+from sobolev.dsdpg.target import backup, keep_smallest, kept_targets, target_samples
+from sobolev.nn import cast_floating
+from sobolev.study.linear_system import example
+
+SMALL = NetworkConfig(units=8, layers=1)
+CONFIG = CriticConfig(network=SMALL, noise=3, samples=5, drop=0.2, discount=0.9)
+
+
+def test_autodiff_gives_the_formula_of_the_paper():
+    """f(x) = r + γx for the return; ∂_a r + γ (∂_a s')ᵀ [∂_s x + (∂_s π)ᵀ x_a] for the gradient. On a linear system."""
+    with jax.enable_x64(True):
+        system = cast_floating(example(), jnp.float64)
+        critic = cast_floating(Generator.init(jax.random.key(0), 2, 1, 3, SMALL), jnp.float64)
+        for seed in range(5):
+            keys = jax.random.split(jax.random.key(seed), 5)
+            s, a, epsilon, xi, smoothing = [
+                jax.random.normal(k, (n,), jnp.float64) for k, n in zip(keys, (2, 1, 2, 3, 1), strict=True)
+            ]
+            found = backup(system.model, system.policy, critic, s, a, (epsilon, xi, 0.1 * smoothing), 0.9)
+            following = system.a @ s + system.b @ a + system.noise @ epsilon
+            later = system.policy_gain @ following + 0.1 * smoothing
+            x, (x_s, x_a) = jax.value_and_grad(critic, (0, 1))(following, later, xi)
+            by_hand = -(s @ system.state_cost @ s) - a @ system.action_cost @ a + 0.9 * x
+            gradient = -2 * system.action_cost @ a + 0.9 * system.b.T @ (x_s + system.policy_gain.T @ x_a)
+            np.testing.assert_allclose(found, jnp.concatenate([by_hand[None], gradient]), rtol=1e-12)
+
+
+def test_an_end_cuts_the_future_off_without_a_gradient_of_its_own():
+    critic = Generator.init(jax.random.key(0), 2, 1, 3, SMALL)
+
+    def model(ends):
+        """Ends with certainty or not at all, by a number that depends on the action."""
+        return lambda s, a, e: (s + a[0], a[0] * a[0], ends + 0.0 * a[0])
+
+    s, a, noises = jnp.ones(2), jnp.array([0.5]), (jnp.zeros(1), jnp.ones(3), jnp.zeros(1))
+    over = backup(model(1.0), lambda s: s[:1], critic, s, a, noises, 0.9)
+    np.testing.assert_allclose(over, [0.25, 1.0], rtol=1e-6)
+    soft = lambda s, a, e: (s, a[0], jax.nn.sigmoid(a[0]))  # noqa: E731
+    value = lambda s, a, xi: jnp.asarray(10.0)  # noqa: E731
+    found = backup(soft, lambda s: s[:1], value, s, a, noises, 0.9)
+    np.testing.assert_allclose(found, [0.5 + 9 * (1 - jax.nn.sigmoid(0.5)), 1.0], rtol=1e-6)
+
+
+def test_largest_returns_go_with_their_gradients():
+    samples = jnp.array([[3.0, 30.0], [1.0, 10.0], [2.0, 20.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(keep_smallest(samples, 3), [[0, 0], [1, 10], [2, 20]])
+    numbers = {0.0: 10, 0.1: 9, 0.29: 8, 0.5: 5, 0.99: 2}
+    assert {drop: kept_targets(replace(CONFIG, drop=drop)) for drop in numbers} == numbers
+
+
+def samples_of(config, key=0, critics=None):
+    critics = critics or TwinCritic.init(jax.random.key(0), 2, 1, 3, SMALL)
+    system = example()
+    where = (jnp.array([0.3, -0.5]), jnp.array([0.2]))
+    return target_samples(system.model, 2, system.policy, critics, *where, jax.random.key(key), config)
+
+
+def test_every_sample_has_its_own_draws_from_both_critics():
+    found = samples_of(replace(CONFIG, drop=0.0))
+    assert found.shape == (10, 2) and len(np.unique(np.asarray(found[:, 0]))) == 10
+    assert (jnp.diff(found[:, 0]) > 0).all()
+    np.testing.assert_array_equal(samples_of(CONFIG), found[:8])
+    assert not np.array_equal(samples_of(CONFIG, key=1), found[:8])
+    # One critic lifted far above the other: half of the samples are its own.
+    critics = TwinCritic.init(jax.random.key(0), 2, 1, 3, SMALL)
+    bias = critics.both.perceptron.output.bias + jnp.array([[0.0], [1000.0]])
+    lifted = jax.tree.map(lambda leaf: leaf, critics)
+    object.__setattr__(lifted.both.perceptron.output, "bias", bias)
+    high = samples_of(replace(CONFIG, drop=0.0), critics=lifted)[:, 0] > 500
+    assert int(high.sum()) == 5
+    assert int((samples_of(replace(CONFIG, drop=0.5), critics=lifted)[:, 0] > 500).sum()) == 0
+
+
+def test_targets_are_constants():
+    def total(critics):
+        return samples_of(CONFIG, critics=critics).sum()
+
+    slopes = jax.grad(total)(TwinCritic.init(jax.random.key(0), 2, 1, 3, SMALL))
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(slopes))
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.5])
+def test_smoothing_moves_the_next_action_by_no_more_than_its_clip(clip):
+    """With a critic that is the next action, the target's return is r + γ (K s' + smoothing)."""
+    config = replace(CONFIG, smoothing=10.0, smoothing_clip=clip, drop=0.0, discount=1.0, samples=50)
+    twins = TwinCritic.init(jax.random.key(0), 2, 1, 3, NetworkConfig(units=1, layers=0))
+    kernel = jnp.zeros_like(twins.both.perceptron.output.kernel).at[:, 2].set(1.0)
+    object.__setattr__(twins.both.perceptron.output, "kernel", kernel)
+    still = replace(example(), noise=jnp.zeros((2, 2)))
+    s, a = jnp.array([0.3, -0.5]), jnp.array([0.2])
+    found = target_samples(still.model, 2, still.policy, twins, s, a, jax.random.key(0), config)[:, 0]
+    middle = float(still.reward(s, a) + still.policy(still.a @ s + still.b @ a)[0])
+    np.testing.assert_allclose([found.min(), found.max()], [middle - clip, middle + clip], atol=1e-5)

@@ -1,0 +1,109 @@
+"""The operator on laws of quadratics against the target of the agent, and what the study finds of its factor."""
+
+import json
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sobolev.dsdpg.target import backup
+from sobolev.errors import UserError
+from sobolev.study import contraction as study
+from sobolev.study.dsdpg_figures import draw_contraction
+
+SMALL = study.ContractionConfig(products=(0.7, 1.5), pairs=3, systems=1, iterations=2)
+
+
+def test_the_operator_is_the_agents_target():
+    """Every function of the new law, at one place: reward and next state by `backup`, for each function and noise."""
+    with jax.enable_x64(True):
+        system = study.tight_system(1.2, 0.7)
+        law = study.operator(system, study.random_law(jax.random.key(0)))
+        x = jnp.array([0.3, -0.2, 0.5])
+        new = study.operator(system, law).at(x)
+        wanted = []
+        for c, g in zip(law.offset, law.slope, strict=True):
+            for sign in (1.0, -1.0):
+
+                def value(s, a, xi, c=c, g=g):
+                    x = jnp.concatenate([s, a])
+                    return c + g @ x + x @ law.curve @ x / 2
+
+                noises = (jnp.full(2, sign), jnp.zeros(1), jnp.zeros(1))
+                wanted.append(backup(system.model, system.policy, value, x[:2], x[2:], noises, 0.7))
+        np.testing.assert_allclose(new[:, jnp.array([0, 3])], jnp.stack(wanted), rtol=1e-10)
+        # The state gradient, which the target of the agent leaves out, by differences of the function.
+        step = jnp.array([1e-6, 0.0, 0.0])
+        numeric = (
+            study.operator(system, law).at(x + step)[:, 0] - study.operator(system, law).at(x - step)[:, 0]
+        ) / 2e-6
+        np.testing.assert_allclose(new[:, 1], numeric, rtol=1e-6, atol=1e-8)
+
+
+def test_systems_have_the_product_that_was_asked_for():
+    for product in (0.8, 1.5):
+        for system in (study.tight_system(product, 0.7), study.random_system(product, 0.7, np.random.default_rng(0))):
+            assert 0.7 * system.kappa == pytest.approx(product, rel=1e-5)
+            norm = np.linalg.norm(np.asarray(study.onward(system)), 2)
+            assert norm <= system.kappa * (1 + 1e-5)
+    assert np.linalg.norm(np.asarray(study.onward(study.tight_system(1.5, 0.7))), 2) == pytest.approx(
+        1.5 / 0.7, rel=1e-5
+    )
+    assert 0.7 * study.tight_system(0.5, 0.7).kappa == pytest.approx(0.7)
+
+
+def test_scaling_two_laws_scales_mmd_by_no_more():
+    """MMD²(cX, cY) ≤ c MMD²(X, Y) for c ≤ 1, the step from which the modulus √(γκ) follows; not so for a Gaussian."""
+    from functools import partial
+
+    from sobolev.dsdpg.mmd import mmd_squared, multiquadric
+
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        for h in (1.0, 10.0, 100.0):
+            for _ in range(20):
+                x, y = (jnp.asarray(rng.normal(rng.normal(), rng.uniform(0.1, 3), (8, 1))) for _ in range(2))
+                between = partial(mmd_squared, kernel=partial(multiquadric, bandwidth=h), unbiased=False)
+                for c in (0.1, 0.5, 0.9):
+                    assert float(between(c * x, c * y)) <= c * float(between(x, y)) * (1 + 1e-9)
+        gauss = partial(mmd_squared, kernel=lambda squared: jnp.exp(-squared), unbiased=False)
+        x, y = jnp.array([[0.0], [10.0]]), jnp.array([[4.0], [6.0]])
+        assert float(gauss(0.1 * x, 0.1 * y)) != pytest.approx(0.1 * float(gauss(x, y)), rel=0.1)
+
+
+@pytest.fixture(scope="module")
+def record():
+    return study.run(SMALL)
+
+
+def test_the_factor_keeps_the_bound_and_reaches_it(record):
+    for system in record["systems"]:
+        assert 0.1 < system["factor"] <= system["bound"] * (1 + 1e-6), system
+    tight = {round(s["asked"], 2): s for s in record["systems"] if s["kind"] == "tight"}
+    assert tight[0.7]["factor"] < 1 < tight[1.5]["factor"]
+    assert tight[1.5]["factor"] > 0.9 * tight[1.5]["bound"]
+    for iterate in record["iterates"]:
+        assert all(d <= b * (1 + 1e-6) for d, b in zip(iterate["distances"], iterate["bounds"], strict=True))
+
+
+def test_it_can_be_written_and_drawn(record):
+    assert json.loads(json.dumps(record)) == record
+    assert "within the bound on 4 of 4 systems" in study.lines(record)[0]
+    assert len(draw_contraction(record, "note").axes) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"discount": 1.0}, "--discount"),
+        ({"products": ()}, "--products"),
+        ({"pairs": 0}, "--pairs is 0"),
+        ({"iterations": 12}, "--iterations is 12"),
+        ({"bandwidth": 0.0}, "--bandwidth"),
+    ],
+)
+def test_mistakes(wrong, message):
+    with pytest.raises(UserError, match=message):
+        study.check(replace(SMALL, **wrong))

@@ -249,7 +249,7 @@ class DSDPG:
         return cast_floating(networks, jnp.dtype(self.config.precision))
 
 
-def summary(name: str, samples: Float[Array, "batch samples 1+action"]) -> Metrics:
+def summary(name: str, samples: Float[Array, "batch samples vector"]) -> Metrics:
     """Mean and spread of the returns among samples, and the root mean square length of their action gradients."""
     return {
         f"return/{name}": samples[..., 0].mean(),

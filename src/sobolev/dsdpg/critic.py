@@ -16,9 +16,9 @@ from sobolev.dsdpg.target import Model, target_samples
 class Compared(NamedTuple):
     """The samples that a critic loss compares."""
 
-    found: Float[Array, "2 batch samples 1+action"]
+    found: Float[Array, "2 batch samples vector"]
     """[Z; ∂Z/∂a] of both critics"""
-    wanted: Float[Array, "batch targets 1+action"]
+    wanted: Float[Array, "batch targets vector"]
     """[y; ∂y/∂a], a constant"""
     direction: Float[Array, "2 batch dimensions"]
     """θ of MSMMD, zeros without"""
@@ -62,7 +62,7 @@ def samples_at(
     states: Float[Array, "batch state"],
     actions: Float[Array, "batch action"],
     noise: Float[Array, "batch samples noise"],
-) -> Float[Array, "batch samples 1+action"]:
+) -> Float[Array, "batch samples vector"]:
     """Samples [Z; ∂Z/∂a] of one critic at every state, one for each of its noises."""
 
     def at(s: Array, a: Array, noises: Array) -> Array:

@@ -53,7 +53,7 @@ class Dynamics(eqx.Module):
     encoder: Perceptron
     decoder: Perceptron
     ending: Perceptron
-    spread: Float[Array, " 1+state"]
+    spread: Float[Array, " outcome"]
     """raw standard deviations of the decoder: Δs, then r"""
     config: DynamicsConfig = eqx.field(static=True)
 
@@ -81,7 +81,7 @@ class Dynamics(eqx.Module):
         return self._normal(self.prior(state, action))
 
     def posterior_at(
-        self, state: Float[Array, " state"], action: Float[Array, " action"], outcome: Float[Array, " 1+state"]
+        self, state: Float[Array, " state"], action: Float[Array, " action"], outcome: Float[Array, " outcome"]
     ) -> Normal:
         """q(z | s, a, Δs, r)."""
         return self._normal(self.encoder(state, action, outcome))
@@ -112,7 +112,7 @@ class Dynamics(eqx.Module):
         self,
         state: Float[Array, " state"],
         action: Float[Array, " action"],
-        outcome: Float[Array, " 1+state"],
+        outcome: Float[Array, " outcome"],
         following: Float[Array, " state"],
         terminal: Float[Array, ""],
         noise: Float[Array, " latent"],

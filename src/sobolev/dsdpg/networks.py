@@ -80,7 +80,7 @@ class TwinCritic(eqx.Module):
 
 def sobolev_sample(
     value: Value, state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, " noise"]
-) -> Float[Array, " 1+action"]:
+) -> Float[Array, " vector"]:
     """[Z(s, a, ξ); ∂Z/∂a], one sample of the vector whose law the critic models (paper 2)."""
     found, gradient = jax.value_and_grad(value, argnums=1)(state, action, noise)
     return jnp.concatenate([found[None], gradient])

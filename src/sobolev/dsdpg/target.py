@@ -27,7 +27,7 @@ def backup(
     action: Float[Array, " action"],
     noises: tuple[Float[Array, " noise"], Float[Array, " critic_noise"], Float[Array, " action"]],
     discount: float,
-) -> Float[Array, " 1+action"]:
+) -> Float[Array, " vector"]:
     """[y; ∂y/∂a] with y(a) = r̂ + γ (1 − d̂) Z(ŝ', π(ŝ') + smoothing, ξ'), for one draw of ε, ξ' and smoothing.
 
     By the chain rule ∂y/∂a = ∂r̂/∂a + γ (1 − d̂) (∂ŝ'/∂a)ᵀ [∂Z/∂s + (∂π/∂s)ᵀ ∂Z/∂a], the paper's f_action; d̂ is held
@@ -53,7 +53,7 @@ def target_samples(
     action: Float[Array, " action"],
     key: Key[Array, ""],
     config: CriticConfig,
-) -> Float[Array, "targets 1+action"]:
+) -> Float[Array, "targets vector"]:
     """Samples of [y; ∂y/∂a] at one state and action: `config.samples` of each target critic, without the largest ones.
 
     noise: the number of standard normal numbers that one draw of the model takes. Every sample has its own draws. The
@@ -65,7 +65,7 @@ def target_samples(
     smoothing = config.smoothing * jax.random.normal(keys[2], (*shape, action.size))
     smoothing = jnp.clip(smoothing, -config.smoothing_clip, config.smoothing_clip)
 
-    def of_critic(value: Value, *noises: Float[Array, "samples _"]) -> Float[Array, "samples 1+action"]:
+    def of_critic(value: Value, *noises: Float[Array, "samples _"]) -> Float[Array, "samples vector"]:
         return jax.vmap(lambda *n: backup(model, policy, value, state, action, n, config.discount))(*noises)
 
     pooled = critics.over(of_critic, epsilon, xi, smoothing)
@@ -78,7 +78,7 @@ def kept_targets(config: CriticConfig) -> int:
     return max(2, pooled - int(config.drop * pooled + 1e-9))
 
 
-def keep_smallest(samples: Float[Array, "pooled 1+action"], number: int) -> Float[Array, "kept 1+action"]:
+def keep_smallest(samples: Float[Array, "pooled vector"], number: int) -> Float[Array, "kept vector"]:
     """The samples of smallest return, their gradients with them, in rising order (TQC's cure of overestimation)."""
     order: Int[Array, " pooled"] = jnp.argsort(samples[:, 0])
     return samples[order[:number]]

@@ -68,7 +68,7 @@ class Statistics(eqx.Module):
 
     def outcome(
         self, state: Float[Array, " state"], following: Float[Array, " state"], reward: Float[Array, ""]
-    ) -> Float[Array, " 1+state"]:
+    ) -> Float[Array, " outcome"]:
         """Δs, then r, as the world model has them."""
         change = (following - state - self.change.mean) / self.change_std
         return jnp.concatenate([change, self.reward.apply(reward[None], self.min_std)])

@@ -59,7 +59,7 @@ class Law(NamedTuple):
     curve: Float[Array, "size size"]
     """H"""
 
-    def at(self, x: Float[Array, " size"]) -> Float[Array, "atoms 1+size"]:
+    def at(self, x: Float[Array, " size"]) -> Float[Array, "atoms vector"]:
         """[Z; ∂Z/∂s; ∂Z/∂a] of every function."""
         values = self.offset + self.slope @ x + x @ self.curve @ x / 2
         return jnp.concatenate([values[:, None], self.slope + (self.curve @ x)[None]], 1)

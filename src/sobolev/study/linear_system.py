@@ -53,8 +53,8 @@ class LinearSystem(eqx.Module):
 class Law(NamedTuple):
     """Mean and covariance of [return; ∂return/∂a]."""
 
-    mean: Float[Array, " 1+action"]
-    covariance: Float[Array, "1+action 1+action"]
+    mean: Float[Array, " vector"]
+    covariance: Float[Array, "vector vector"]
 
 
 def example(discount: float = 0.8) -> LinearSystem:
@@ -97,7 +97,7 @@ def exact_law(
     """
     size = action.size
 
-    def value(v: Float[Array, " action+noise"]) -> Float[Array, ""]:
+    def value(v: Float[Array, " variables"]) -> Float[Array, ""]:
         return rollout_return(system, state, v[:size], v[size:].reshape(steps, -1))
 
     at = jnp.concatenate([action, jnp.zeros(steps * system.noise.shape[1], action.dtype)])

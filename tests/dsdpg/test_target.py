@@ -49,7 +49,7 @@ def test_an_end_cuts_the_future_off_without_a_gradient_of_its_own():
     soft = lambda s, a, e: (s, a[0], jax.nn.sigmoid(a[0]))  # noqa: E731
     value = lambda s, a, xi: jnp.asarray(10.0)  # noqa: E731
     found = backup(soft, lambda s: s[:1], value, s, a, noises, 0.9)
-    np.testing.assert_allclose(found, [0.5 + 9 * (1 - jax.nn.sigmoid(0.5)), 1.0], rtol=1e-6)
+    np.testing.assert_allclose(found, [0.5 + 9 * (1 - float(jax.nn.sigmoid(0.5))), 1.0], rtol=1e-6)
 
 
 def test_largest_returns_go_with_their_gradients():

@@ -13,7 +13,7 @@ from sobolev.errors import UserError
 from sobolev.study import contraction as study
 from sobolev.study.dsdpg_figures import draw_contraction
 
-SMALL = study.ContractionConfig(products=(0.7, 1.5), pairs=3, systems=1, iterations=2)
+SMALL = study.ContractionConfig(products=(0.7, 1.5), pairs=2, systems=1, iterations=1)
 
 
 def test_the_operator_is_the_agents_target():

@@ -24,6 +24,9 @@ from sobolev.study.linear_system import LinearSystem
 STATES, ACTIONS = 2, 1
 PLACES, ATOMS = 6, 6
 """Pairs (s, a) where laws are compared, and functions in a law to begin with."""
+NEAR = 0.05
+"""Scale of these places and of the noise. Near 0, laws with different slopes differ little in the return, so that the
+bound, which is one on gradients, can be reached."""
 SEARCH = DiscrepancyConfig(steps=40, restarts=6, first_step=0.5, last_step=1e-3)
 """A search for the worst direction that is finer than in training."""
 
@@ -167,14 +170,14 @@ def random_system(product: float, discount: float, rng: np.random.Generator) -> 
 def _scaled(following: np.ndarray, gain: np.ndarray, product: float, discount: float) -> LinearSystem:
     """[A B] scaled so that γ ‖[A B]‖ √(1 + ‖K‖²) is `product`."""
     reach = np.linalg.norm(following, 2) * np.sqrt(1 + np.linalg.norm(gain, 2) ** 2)
-    following = jnp.asarray(following * product / (discount * reach))
+    stretched = jnp.asarray(following * product / (discount * reach))
     return LinearSystem(
-        a=following[:, :STATES],
-        b=following[:, STATES:],
-        noise=jnp.asarray([[0.1, 0.0], [0.0, 0.05]], following.dtype),
-        policy_gain=jnp.asarray(gain, following.dtype),
-        state_cost=jnp.eye(STATES, dtype=following.dtype),
-        action_cost=0.5 * jnp.eye(ACTIONS, dtype=following.dtype),
+        a=stretched[:, :STATES],
+        b=stretched[:, STATES:],
+        noise=NEAR * jnp.asarray([[1.0, 0.0], [0.0, 0.5]], stretched.dtype),
+        policy_gain=jnp.asarray(gain, stretched.dtype),
+        state_cost=jnp.eye(STATES, dtype=stretched.dtype),
+        action_cost=0.5 * jnp.eye(ACTIONS, dtype=stretched.dtype),
         discount=discount,
     )
 
@@ -198,7 +201,7 @@ def run(config: ContractionConfig) -> dict[str, Any]:
     """Factors per system, and distances between iterates on the tight systems."""
     rng = np.random.default_rng(config.seed)
     with jax.enable_x64(True):
-        places = 0.2 * jax.random.normal(jax.random.key(config.seed + 1), (PLACES, STATES + ACTIONS))
+        places = NEAR * jax.random.normal(jax.random.key(config.seed + 1), (PLACES, STATES + ACTIONS))
         measure = jax.jit(_factors, static_argnums=(2, 3))
         records = []
         for product in config.products:

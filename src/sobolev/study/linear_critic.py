@@ -133,7 +133,7 @@ def errors(found: Law, exact: Law) -> Errors:
     size = [float(np.sqrt(np.square(std).mean())) for std in theirs[2:4]]
     relative = [float(np.sqrt(np.square(a / b - 1).mean())) for a, b in zip(ours[2:4], theirs[2:4], strict=True)]
     correlation = float(np.sqrt(np.square(ours[4] - theirs[4]).mean()))
-    return Errors(off[0] / size[0], off[1] / size[1], *relative, correlation)
+    return Errors(off[0] / size[0], off[1] / size[1], relative[0], relative[1], correlation)
 
 
 def moments(mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, ...]:

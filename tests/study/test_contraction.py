@@ -12,6 +12,7 @@ from sobolev.dsdpg.target import backup
 from sobolev.errors import UserError
 from sobolev.study import contraction as study
 from sobolev.study.dsdpg_figures import draw_contraction
+from tests import tiny
 
 SMALL = study.ContractionConfig(products=(0.7, 1.5), pairs=2, systems=1, iterations=1)
 
@@ -75,7 +76,8 @@ def test_scaling_two_laws_scales_mmd_by_no_more():
 
 @pytest.fixture(scope="module")
 def record():
-    return study.run(SMALL)
+    with tiny.quickly():
+        return study.run(SMALL)
 
 
 def test_the_factor_keeps_the_bound_and_reaches_it(record):

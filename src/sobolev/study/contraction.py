@@ -202,20 +202,20 @@ def run(config: ContractionConfig) -> dict[str, Any]:
     rng = np.random.default_rng(config.seed)
     with jax.enable_x64(True):
         places = NEAR * jax.random.normal(jax.random.key(config.seed + 1), (PLACES, STATES + ACTIONS))
-        measure = jax.jit(_factors, static_argnums=(2, 3))
         records = []
         for product in config.products:
             named = [("tight", tight_system(product, config.discount))]
             named += [("random", random_system(product, config.discount, rng)) for _ in range(config.systems)]
             for kind, system in named:
                 keys = jax.random.split(jax.random.key(config.seed), config.pairs)
-                found = measure(system, (keys, places), config.bandwidth, False)
-                plain = measure(system, (keys, places), config.bandwidth, True)
+                found = _factors(system, (keys, places), config.bandwidth, False)
+                plain = _factors(system, (keys, places), config.bandwidth, True)
                 records.append(_record(kind, product, system, float(found), float(plain)))
         iterates = [_iterate(config, product, places) for product in _iterated(config.products)]
     return {"systems": records, "iterates": iterates}
 
 
+@partial(jax.jit, static_argnums=(2, 3))
 def _factors(system: LinearSystem, where: tuple[Array, Array], bandwidth: float, plain: bool) -> Float[Array, ""]:
     """The largest factor over pairs of random laws and the worst pair known."""
     keys, places = where
@@ -241,6 +241,10 @@ def _record(kind: str, product: float, system: LinearSystem, found: float, plain
     }
 
 
+_measure = jax.jit(distances, static_argnums=3)
+_apply = jax.jit(operator)
+
+
 def _iterated(products: Sequence[float]) -> list[float]:
     """The smallest γκ, the largest, and the one nearest to 1 from above."""
     above = [product for product in products if product > 1]
@@ -250,14 +254,13 @@ def _iterated(products: Sequence[float]) -> list[float]:
 def _iterate(config: ContractionConfig, product: float, places: Float[Array, "places size"]) -> dict[str, Any]:
     """Distances of two laws as the operator is applied again and again, and what the bound makes of the first one."""
     system, (first, second) = tight_system(product, config.discount), (random_law(jax.random.key(k)) for k in (1, 2))
-    measure, apply = jax.jit(distances, static_argnums=3), jax.jit(operator)
     all_places, start = [places], (first, second)
-    found = [float(measure(first, second, places, config.bandwidth).max())]
+    found = [float(_measure(first, second, places, config.bandwidth).max())]
     for _ in range(config.iterations):
         all_places.append(reached(system, all_places[-1]))
-        first, second = apply(system, first), apply(system, second)
-        found.append(float(measure(first, second, places, config.bandwidth).max()))
-    widest = float(measure(*start, jnp.concatenate(all_places), config.bandwidth).max())
+        first, second = _apply(system, first), _apply(system, second)
+        found.append(float(_measure(first, second, places, config.bandwidth).max()))
+    widest = float(_measure(*start, jnp.concatenate(all_places), config.bandwidth).max())
     bound = np.sqrt(system.discount * system.kappa)
     record = _record("tight", product, system, float("nan"), float("nan"))
     del record["factor"], record["plain_mmd_factor"]

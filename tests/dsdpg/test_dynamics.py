@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sobolev.dsdpg.config import AdamConfig, DynamicsConfig, NetworkConfig
-from sobolev.dsdpg.dynamics import Dynamics, Normal, log_density, normal_divergence
+from sobolev.dsdpg.dynamics import Dynamics, Normal, bounded, log_density, normal_divergence
 from sobolev.dsdpg.normalizer import Moments
 from sobolev.dsdpg.optimizer import adam, descend
 from sobolev.dsdpg.units import Pairs, Statistics, imagination
@@ -30,11 +30,15 @@ def test_densities_by_hand():
 
 
 def test_standard_deviations_keep_their_bounds():
+    np.testing.assert_allclose(bounded(jnp.array([-50.0, 0.0, 50.0]), 0.01, 1.0), [0.01, 0.1, 1.0], rtol=1e-4)
     model = Dynamics.init(jax.random.key(0), 2, 1, CONFIG)
-    np.testing.assert_allclose(model._std(jnp.zeros(2)), 1, rtol=1e-5)
-    np.testing.assert_allclose(model._std(jnp.array([-1e3, 1e3])), [CONFIG.min_std, CONFIG.max_std], rtol=1e-4)
-    with pytest.raises(UserError, match="min-std"):
-        DynamicsConfig(min_std=3.0)
+    s, a = jnp.ones(2), jnp.zeros(1)
+    np.testing.assert_allclose(model.prior_at(s, a).std, 1, rtol=0.2)
+    decoded = model.decode(s, a, jnp.zeros(3))
+    assert (decoded.std > 0.5 * CONFIG.decoder_std).all() and (decoded.std < CONFIG.decoder_std).all()
+    for wrong in ({"min_std": 3.0}, {"decoder_std": 0.001}):
+        with pytest.raises(UserError, match="min-std"):
+            DynamicsConfig(**wrong)
 
 
 def test_draws_are_smooth_in_state_and_action():
@@ -54,12 +58,13 @@ def test_draws_are_smooth_in_state_and_action():
         # The noise of z reaches the outcome, and so does the decoder's own.
         moved = [model.draw(x[:2], x[2:], noise.at[i].add(1.0)).reward for i in (0, 5)]
         base = model.draw(x[:2], x[2:], noise).reward
-        assert abs(float(moved[0] - base)) > 1e-6 and float(moved[1] - base) == pytest.approx(1.0)
+        own = float(model.decode(x[:2], x[2:], jnp.zeros(3, jnp.float64)).std[2])
+        assert abs(float(moved[0] - base)) > 1e-6 and float(moved[1] - base) == pytest.approx(own)
 
 
 def test_the_bound_is_below_the_evidence():
     """−(likelihood + divergence) on average, against log p(outcome) by many draws of z from the prior."""
-    model = Dynamics.init(jax.random.key(0), 2, 1, replace(CONFIG, latent=2))
+    model = Dynamics.init(jax.random.key(0), 2, 1, replace(CONFIG, latent=2, decoder_std=1.0))
     # A decoder that listens to z, with less noise of its own.
     model = jax.tree.map(lambda leaf: 2 * leaf, model)
     object.__setattr__(model, "spread", jnp.full(3, -1.0))

@@ -13,9 +13,16 @@ from hypothesis import strategies as st
 from sobolev.dsdpg import mmd
 from sobolev.dsdpg.config import DiscrepancyConfig
 from sobolev.errors import UserError
+from tests import tiny
 
 KERNELS = ("multiquadric", "energy", "mixture")
 CONFIG = DiscrepancyConfig()
+
+
+@pytest.fixture(autouse=True)
+def _quick():
+    with tiny.quickly():
+        yield
 
 
 @functools.partial(jax.jit, static_argnums=4)

@@ -12,9 +12,16 @@ from sobolev.dsdpg.networks import Generator, TwinCritic
 from sobolev.dsdpg.target import backup, keep_smallest, kept_targets, target_samples
 from sobolev.nn import cast_floating
 from sobolev.study.linear_system import example
+from tests import tiny
 
 SMALL = NetworkConfig(units=8, layers=1)
 CONFIG = CriticConfig(network=SMALL, noise=3, samples=5, drop=0.2, discount=0.9)
+
+
+@pytest.fixture(autouse=True)
+def _quick():
+    with tiny.quickly():
+        yield
 
 
 def test_autodiff_gives_the_formula_of_the_paper():

@@ -57,9 +57,11 @@ class DynamicsConfig:
     beta: float = 1.0
     """weight of the KL term in the evidence bound (ours)"""
     min_std: float = 0.01
-    """smallest standard deviation of prior, encoder and decoder; that of the decoder is learned (ours)"""
+    """smallest standard deviation of prior, encoder and decoder, in normalised units (ours)"""
     max_std: float = 2.0
-    """largest one"""
+    """largest one of prior and encoder (ours)"""
+    decoder_std: float = 0.1
+    """largest one of the decoder, which is learned for each output: what varies more has to pass through z (ours)"""
     memory: float = 1e6
     """number of replayed steps over which the statistics of state changes are averaged (ours)"""
     warmup: int = 500
@@ -71,10 +73,11 @@ class DynamicsConfig:
 
     def __post_init__(self) -> None:
         """Refuse bounds that leave no room, in one sentence."""
-        if not 0 < self.min_std < self.max_std:
-            raise UserError(
-                f"dynamics.min-std is {self.min_std}: it must be above 0 and below dynamics.max-std {self.max_std}"
-            )
+        for name, bound in (("max-std", self.max_std), ("decoder-std", self.decoder_std)):
+            if not 0 < self.min_std < bound:
+                raise UserError(
+                    f"dynamics.min-std is {self.min_std}: it must be above 0 and below dynamics.{name} {bound}"
+                )
 
 
 @dataclass(frozen=True)

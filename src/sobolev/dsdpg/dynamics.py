@@ -45,8 +45,8 @@ class ModelLosses(NamedTuple):
 class Dynamics(eqx.Module):
     """Prior p(z|s,a), encoder q(z|s,a,Δs,r), decoder g(Δs,r|s,a,z), and a head for the end of the episode.
 
-    The decoder's standard deviations are learned, one per output; they do not depend on state or action, so that all
-    noise that does has to pass through z.
+    The decoder's standard deviations are learned, one per output, up to a small bound: noise that is larger, or that
+    depends on state and action, has to pass through z.
     """
 
     prior: Perceptron
@@ -67,7 +67,7 @@ class Dynamics(eqx.Module):
             encoder=Perceptron.init(keys[1], state + action + outputs, units, layers, 2 * latent, 0.1),
             decoder=Perceptron.init(keys[2], state + action + latent, units, layers, outputs, 0.1),
             ending=Perceptron.init(keys[3], 2 * state + action, units, layers, 1, 0.1),
-            spread=jnp.zeros(outputs),
+            spread=jnp.full(outputs, 2.0),
             config=config,
         )
 
@@ -90,7 +90,8 @@ class Dynamics(eqx.Module):
         self, state: Float[Array, " state"], action: Float[Array, " action"], latent: Float[Array, " latent"]
     ) -> Normal:
         """g(Δs, r | s, a, z): Δs, then r."""
-        return Normal(self.decoder(state, action, latent), self._std(self.spread))
+        mean = self.decoder(state, action, latent)
+        return Normal(mean, bounded(self.spread, self.config.min_std, self.config.decoder_std))
 
     def draw(
         self, state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, " noise"]
@@ -127,15 +128,17 @@ class Dynamics(eqx.Module):
         return ModelLosses(-log_density(decoded, outcome), normal_divergence(posterior, prior), ended)
 
     def _normal(self, raw: Float[Array, " outputs"]) -> Normal:
-        return Normal(raw[: self.config.latent], self._std(raw[self.config.latent :]))
+        """Mean, and a standard deviation that begins near 1 (as long as the upper bound lets it)."""
+        size, high = self.config.latent, self.config.max_std
+        start = float(np.log(1 / self.config.min_std) / np.log(high / self.config.min_std))
+        shift = float(np.log(start / (1 - start))) if 0 < start < 1 else 4.0
+        return Normal(raw[:size], bounded(raw[size:] + shift, self.config.min_std, high))
 
-    def _std(self, raw: Float[Array, " size"]) -> Float[Array, " size"]:
-        """Between the bounds, evenly in the logarithm; 1 where `raw` is 0 (as long as 1 lies between them)."""
-        raw = raw.astype(at_least_float32(jnp.dtype(raw.dtype)))
-        low, high = float(np.log(self.config.min_std)), float(np.log(self.config.max_std))
-        share = min(max(-low / (high - low), 1e-3), 1 - 1e-3)
-        shift = float(np.log(share / (1 - share)))
-        return jnp.exp(low + (high - low) * jax.nn.sigmoid(raw + shift))
+
+def bounded(raw: Float[Array, " size"], low: float, high: float) -> Float[Array, " size"]:
+    """Standard deviations between two bounds, evenly in the logarithm where `raw` is small."""
+    raw = raw.astype(at_least_float32(jnp.dtype(raw.dtype)))
+    return jnp.exp(float(np.log(low)) + float(np.log(high / low)) * jax.nn.sigmoid(raw))
 
 
 def log_density(normal: Normal, value: Float[Array, " size"]) -> Float[Array, ""]:

@@ -116,9 +116,7 @@ def test_one_is_unbiased_and_the_other_is_not(name):
 
 
 # The energy kernel's maximum over directions lies on kinks, where an ascent does not come to rest.
-@pytest.mark.parametrize(
-    ("kind", "name"), [*(("mmd", name) for name in KERNELS), ("msmmd", "multiquadric"), ("sliced", "energy")]
-)
+@pytest.mark.parametrize(("kind", "name"), [("mmd", "mixture"), ("msmmd", "multiquadric"), ("sliced", "energy")])
 def test_gradients_against_finite_differences(kind, name):
     """That of MSMMD with its search: at the maximum, the direction's own derivative contributes nothing."""
     numpy = np.random.default_rng(3)
@@ -139,12 +137,11 @@ def test_gradients_against_finite_differences(kind, name):
     assert slope == pytest.approx(numeric, rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["multiquadric", "mixture"])
-def test_the_ascent_finds_what_a_grid_finds(name):
+def test_the_ascent_finds_what_a_grid_finds():
     """In two dimensions, for ten pairs of samples, with the default number of steps and restarts."""
     angles = jnp.linspace(0, jnp.pi, 2000)
     grid = jnp.stack([jnp.cos(angles), jnp.sin(angles)], -1)
-    config = replace(CONFIG, kernel=name, bandwidth=100.0, unbiased=False, direction="item")
+    config = replace(CONFIG, unbiased=False, direction="item")
     along = functools.partial(mmd.mmd_squared, kernel=mmd.kernel_of(config), unbiased=False)
     stretch = jnp.array([[1.0, 0.0], [0.6, 0.3]])
     x = jnp.stack([samples(seed, 10, 2) for seed in range(10)])

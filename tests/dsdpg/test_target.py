@@ -1,7 +1,9 @@
 """The target by autodiff against the formula by hand, and what is drawn, dropped and held constant."""
 
+import functools
 from dataclasses import replace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,15 +31,17 @@ def test_autodiff_gives_the_formula_of_the_paper():
     with jax.enable_x64(True):
         system = cast_floating(example(), jnp.float64)
         critic = cast_floating(Generator.init(jax.random.key(0), 2, 1, 3, SMALL), jnp.float64)
+        target = jax.jit(lambda s, a, noises: backup(system.model, system.policy, critic, s, a, noises, 0.9))
+        value = jax.jit(jax.value_and_grad(critic, (0, 1)))
         for seed in range(5):
             keys = jax.random.split(jax.random.key(seed), 5)
             s, a, epsilon, xi, smoothing = [
                 jax.random.normal(k, (n,), jnp.float64) for k, n in zip(keys, (2, 1, 2, 3, 1), strict=True)
             ]
-            found = backup(system.model, system.policy, critic, s, a, (epsilon, xi, 0.1 * smoothing), 0.9)
+            found = target(s, a, (epsilon, xi, 0.1 * smoothing))
             following = system.a @ s + system.b @ a + system.noise @ epsilon
             later = system.policy_gain @ following + 0.1 * smoothing
-            x, (x_s, x_a) = jax.value_and_grad(critic, (0, 1))(following, later, xi)
+            x, (x_s, x_a) = value(following, later, xi)
             by_hand = -(s @ system.state_cost @ s) - a @ system.action_cost @ a + 0.9 * x
             gradient = -2 * system.action_cost @ a + 0.9 * system.b.T @ (x_s + system.policy_gain.T @ x_a)
             np.testing.assert_allclose(found, jnp.concatenate([by_hand[None], gradient]), rtol=1e-12)
@@ -66,46 +70,40 @@ def test_largest_returns_go_with_their_gradients():
     assert {drop: kept_targets(replace(CONFIG, drop=drop)) for drop in numbers} == numbers
 
 
-def samples_of(config, key=0, critics=None):
-    critics = critics or TwinCritic.init(jax.random.key(0), 2, 1, 3, SMALL)
-    system = example()
+@functools.partial(jax.jit, static_argnums=2)
+def samples_of(critics, key, config):
     where = (jnp.array([0.3, -0.5]), jnp.array([0.2]))
-    return target_samples(system.model, 2, system.policy, critics, *where, jax.random.key(key), config)
+    return target_samples(example().model, 2, example().policy, critics, *where, key, config)
 
 
 def test_every_sample_has_its_own_draws_from_both_critics():
-    found = samples_of(replace(CONFIG, drop=0.0))
+    critics, key = TwinCritic.init(jax.random.key(0), 2, 1, 3, SMALL), jax.random.key(0)
+    everything = replace(CONFIG, drop=0.0)
+    found = samples_of(critics, key, everything)
     assert found.shape == (10, 2) and len(np.unique(np.asarray(found[:, 0]))) == 10
     assert (jnp.diff(found[:, 0]) > 0).all()
-    np.testing.assert_array_equal(samples_of(CONFIG), found[:8])
-    assert not np.array_equal(samples_of(CONFIG, key=1), found[:8])
+    np.testing.assert_array_equal(samples_of(critics, key, CONFIG), found[:8])
+    assert not np.array_equal(samples_of(critics, jax.random.key(1), everything), found)
     # One critic lifted far above the other: half of the samples are its own.
-    critics = TwinCritic.init(jax.random.key(0), 2, 1, 3, SMALL)
     bias = critics.both.perceptron.output.bias + jnp.array([[0.0], [1000.0]])
-    lifted = jax.tree.map(lambda leaf: leaf, critics)
-    object.__setattr__(lifted.both.perceptron.output, "bias", bias)
-    high = samples_of(replace(CONFIG, drop=0.0), critics=lifted)[:, 0] > 500
-    assert int(high.sum()) == 5
-    assert int((samples_of(replace(CONFIG, drop=0.5), critics=lifted)[:, 0] > 500).sum()) == 0
+    lifted = eqx.tree_at(lambda critics: critics.both.perceptron.output.bias, critics, bias)
+    assert int((samples_of(lifted, key, everything)[:, 0] > 500).sum()) == 5
 
 
 def test_targets_are_constants():
-    def total(critics):
-        return samples_of(CONFIG, critics=critics).sum()
-
-    slopes = jax.grad(total)(TwinCritic.init(jax.random.key(0), 2, 1, 3, SMALL))
+    critics = TwinCritic.init(jax.random.key(0), 2, 1, 3, SMALL)
+    slopes = jax.grad(lambda critics: samples_of(critics, jax.random.key(0), CONFIG).sum())(critics)
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(slopes))
 
 
-@pytest.mark.parametrize("clip", [0.0, 0.5])
-def test_smoothing_moves_the_next_action_by_no_more_than_its_clip(clip):
+def test_smoothing_moves_the_next_action_by_no_more_than_its_clip():
     """With a critic that is the next action, the target's return is r + γ (K s' + smoothing)."""
-    config = replace(CONFIG, smoothing=10.0, smoothing_clip=clip, drop=0.0, discount=1.0, samples=50)
+    config = replace(CONFIG, smoothing=10.0, smoothing_clip=0.5, drop=0.0, discount=1.0, samples=50)
     twins = TwinCritic.init(jax.random.key(0), 2, 1, 3, NetworkConfig(units=1, layers=0))
     kernel = jnp.zeros_like(twins.both.perceptron.output.kernel).at[:, 2].set(1.0)
-    object.__setattr__(twins.both.perceptron.output, "kernel", kernel)
+    twins = eqx.tree_at(lambda critics: critics.both.perceptron.output.kernel, twins, kernel)
     still = replace(example(), noise=jnp.zeros((2, 2)))
     s, a = jnp.array([0.3, -0.5]), jnp.array([0.2])
-    found = target_samples(still.model, 2, still.policy, twins, s, a, jax.random.key(0), config)[:, 0]
-    middle = float(still.reward(s, a) + still.policy(still.a @ s + still.b @ a)[0])
-    np.testing.assert_allclose([found.min(), found.max()], [middle - clip, middle + clip], atol=1e-5)
+    sample = jax.jit(lambda key: target_samples(still.model, 2, still.policy, twins, s, a, key, config))
+    found, middle = sample(jax.random.key(0))[:, 0], still.reward(s, a) + still.policy(still.a @ s + still.b @ a)[0]
+    np.testing.assert_allclose([found.min(), found.max()], [middle - 0.5, middle + 0.5], atol=1e-5)

@@ -21,25 +21,25 @@ def test_the_operator_is_the_agents_target():
     """Every function of the new law, at one place: reward and next state by `backup`, for each function and noise."""
     with jax.enable_x64(True):
         system = study.tight_system(1.2, 0.7)
-        law = study.operator(system, study.random_law(jax.random.key(0)))
+        apply, at = jax.jit(study.operator), jax.jit(study.Law.at)
+        law = apply(system, study.random_law(jax.random.key(0)))
         x = jnp.array([0.3, -0.2, 0.5])
-        new = study.operator(system, law).at(x)
-        wanted = []
-        for c, g in zip(law.offset, law.slope, strict=True):
-            for sign in (1.0, -1.0):
+        new = at(apply(system, law), x)
 
-                def value(s, a, xi, c=c, g=g):
-                    x = jnp.concatenate([s, a])
-                    return c + g @ x + x @ law.curve @ x / 2
+        @jax.jit
+        def wanted(c, g, sign):
+            def value(s, a, xi):
+                x = jnp.concatenate([s, a])
+                return c + g @ x + x @ law.curve @ x / 2
 
-                noises = (jnp.full(2, sign), jnp.zeros(1), jnp.zeros(1))
-                wanted.append(backup(system.model, system.policy, value, x[:2], x[2:], noises, 0.7))
-        np.testing.assert_allclose(new[:, jnp.array([0, 3])], jnp.stack(wanted), rtol=1e-10)
+            noises = (jnp.full(2, sign), jnp.zeros(1), jnp.zeros(1))
+            return backup(system.model, system.policy, value, x[:2], x[2:], noises, 0.7)
+
+        each = [wanted(c, g, sign) for c, g in zip(law.offset, law.slope, strict=True) for sign in (1.0, -1.0)]
+        np.testing.assert_allclose(new[:, jnp.array([0, 3])], jnp.stack(each), rtol=1e-10)
         # The state gradient, which the target of the agent leaves out, by differences of the function.
         step = jnp.array([1e-6, 0.0, 0.0])
-        numeric = (
-            study.operator(system, law).at(x + step)[:, 0] - study.operator(system, law).at(x - step)[:, 0]
-        ) / 2e-6
+        numeric = (at(apply(system, law), x + step)[:, 0] - at(apply(system, law), x - step)[:, 0]) / 2e-6
         np.testing.assert_allclose(new[:, 1], numeric, rtol=1e-6, atol=1e-8)
 
 

@@ -36,9 +36,9 @@ def test_standard_deviations_keep_their_bounds():
     np.testing.assert_allclose(model.prior_at(s, a).std, 1, rtol=0.2)
     decoded = model.decode(s, a, jnp.zeros(3))
     assert (decoded.std > 0.5 * CONFIG.decoder_std).all() and (decoded.std < CONFIG.decoder_std).all()
-    for wrong in ({"min_std": 3.0}, {"decoder_std": 0.001}):
+    for low, high in ((3.0, 0.1), (0.01, 0.001)):
         with pytest.raises(UserError, match="min-std"):
-            DynamicsConfig(**wrong)
+            DynamicsConfig(min_std=low, decoder_std=high)
 
 
 def test_draws_are_smooth_in_state_and_action():

@@ -13,7 +13,7 @@ import jax
 PARTS = {
     "imagination (rollout)": ("dreamer/behavior.py:imagine",),
     "observe scan": ("dreamer/rssm.py:RSSM.observe", "nn/recurrence.py:"),
-    "penalty": ("sobolev/smoothness/", "dreamer/agent.py:Dreamer.penalty"),
+    "penalty": ("dreamer/agent.py:Dreamer.penalty",),
     "optimizer": ("dreamer/optimizer.py:", "/optax/"),
     "replay": ("sobolev/replay/",),
     "world model's heads": ("dreamer/world_model.py:", "dreamer/encoder.py:", "dreamer/decoder.py:"),

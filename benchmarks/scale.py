@@ -53,17 +53,19 @@ def draw(curves: dict[str, tuple[list[float], list[float], float]], path: Path) 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(curves), figsize=(12, 3.2), sharey=True, layout="constrained")
-    for panel, (axis, (x, y, slope)) in zip(panels, curves.items(), strict=True):
+    figure, panels = pyplot.subplots(
+        1, len(curves), figsize=(3 * len(curves), 3.2), sharey=True, layout="constrained", squeeze=False
+    )
+    for panel, (axis, (x, y, slope)) in zip(panels[0], curves.items(), strict=True):
         line = np.exp(np.mean(np.log(y)) + slope * (np.log(x) - np.mean(np.log(x))))
         panel.loglog(x, line, color="0.7", linewidth=1)
         panel.loglog(x, y, "o", color="C0")
-        panel.set_xticks(x, [f"{value / 1e6:.0f}M" if axis == "size" else f"{value:g}" for value in x])
+        panel.set_xticks(x, [f"{value / 1e6:.2g}M" if axis == "size" else f"{value:g}" for value in x])
         panel.minorticks_off()
         panel.set_xlabel(LABELS[axis])
         panel.set_title(f"exponent {slope:.2f}", fontsize=10)
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("seconds per update")
+    panels[0, 0].set_ylabel("seconds per update")
     figure.savefig(path, dpi=150)
 
 

@@ -2,45 +2,48 @@
 
 from pathlib import Path
 
-from sobolev.study.figures import draw_curves, label
-from sobolev.study.scores import Score, curve, published_dreamerv3, read
+from sobolev.study import published
+from sobolev.study.comparison import Comparison, compare, task_curve
+from sobolev.study.figures import PUBLISHED, Line, colors, counted, curves, draw
+from sobolev.study.runs import Task, find, load
+from sobolev.study.scores import binned, mean_curve
 
 ROOT = Path(__file__).parents[1]
-SHOWN = {"cartpole-swingup": "laptop", "walker-stand": "laptop", "finger-spin": "demo"}
-"""Tasks, and the preset that they were run with."""
-NOTE = "ours: preset {}, 1m parameters, train ratio 128; mean and standard deviation over seeds"
-
-
-def runs(task: str, file: str) -> list[list[Score]]:
-    """Scores of a task's runs, GPLD first."""
-    folders = [ROOT / "scores" / f"{task}-{method}-{SHOWN[task]}" for method in ("gpld", "dreamer")]
-    return [read(folder / file) for folder in folders if folder.exists()]
 
 
 def main() -> None:
     """Draw evaluation returns per task, and training returns beside the published ones."""
-    published = published_dreamerv3()
-    for task, preset in SHOWN.items():
-        note = NOTE.format(preset)
-        found = runs(task, "scores.json")
-        draw_curves({task: {label(s): curve(s) for s in found}}, ROOT / "docs" / f"{task}.png", note=note)
-        name = "dmc_" + task.replace("-", "_")
-        panel = {f"{label(s)}, training episodes": binned(s) for s in runs(task, "train_scores.json")}
-        theirs = [score for score in published if score["task"] == name]
-        panel["published DreamerV3 (5 seeds, train ratio 512)"] = curve(theirs)
-        draw_curves({task: panel}, ROOT / "docs" / f"{task}-published.png", note=note)
+    comparison = compare([run for folder in find([ROOT / "scores"]) for run in load(folder)])
+    for task in comparison.tasks():
+        evaluations(comparison, task)
+        if task.name in published.curves(task.observations):
+            training(comparison, task)
 
 
-def binned(scores: list[Score], width: int = 5000):
-    """Training episodes averaged over bins of env steps, as a curve over seeds."""
-    averaged: list[Score] = []
-    for score in scores:
-        bins: dict[float, list[float]] = {}
-        for x, y in zip(score["xs"], score["ys"], strict=True):
-            bins.setdefault(-(-x // width) * width, []).append(y)
-        xs = sorted(bins)
-        averaged.append({**score, "xs": xs, "ys": [sum(bins[x]) / len(bins[x]) for x in xs]})
-    return curve(averaged)
+def lines(comparison: Comparison, task: Task) -> dict[str, Line]:
+    """A line for every method on a task, with its number of seeds."""
+    own = colors(comparison.labels)
+    found = comparison.on(task, comparison.labels)
+    return {label: Line(counted(label, len(comparison.cells[task, label].scores)), own[label]) for label in found}
+
+
+def evaluations(comparison: Comparison, task: Task) -> None:
+    """docs/TASK.png: evaluation returns, mean and standard deviation over seeds."""
+    named = lines(comparison, task)
+    panel = curves(task.name, {line: task_curve(comparison, task, label) for label, line in named.items()})
+    draw([panel], list(named.values())).save(ROOT / "docs" / f"{task.name}.png")
+
+
+def training(comparison: Comparison, task: Task) -> None:
+    """docs/TASK-published.png: returns of training episodes, beside what DreamerV3's authors published."""
+    named = lines(comparison, task)
+    found = {line: list(comparison.cells[task, label].episodes.values()) for label, line in named.items()}
+    drawn = {line: mean_curve(binned(episodes)) for line, episodes in found.items() if episodes}
+    theirs = published.curves(task.observations)[task.name]
+    grey = Line(counted("published DreamerV3", len(theirs)), PUBLISHED, dashed=True)
+    end = float(max(curve.steps[-1] for curve in drawn.values()))
+    panel = curves(task.name, {**drawn, grey: mean_curve(theirs)}, end=end, y="return of training episodes")
+    draw([panel], [*drawn, grey]).save(ROOT / "docs" / f"{task.name}-published.png")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ COMMANDS: dict[str, str] = {
     "status": "how the runs of a sweep are",
     "study": "an experiment by one command: figure, numbers and what they say",
     "sensitivity": "how far the latent tables of runs' agents move when their inputs do",
+    "report": "tables, figures and one page from run folders, over tasks, methods and seeds",
     "doctor": "check this machine: jax, physics, rendering, memory, disk",
 }
 """Every command with what it does, in the order in which `sobolev --help` lists them."""

@@ -67,7 +67,7 @@ def parse(default: T, arguments: Sequence[str], *, prog: str, description: str, 
         arguments = ["--help"]
     else:
         several = positional is not None and isinstance(getattr(default, positional), tuple)
-        arguments = checked(arguments, flags(default, positional), positional, several)
+        arguments = checked(arguments, flags(default, positional), positional, several, prog)
     if arguments == ["--help"]:
         return tyro.cli(type(default), prog=prog, description=description, args=arguments, default=default)
     complaint = io.StringIO()
@@ -79,7 +79,7 @@ def parse(default: T, arguments: Sequence[str], *, prog: str, description: str, 
 
 
 def checked(
-    arguments: Sequence[str], known: dict[str, Flag], positional: str | None, several: bool = False
+    arguments: Sequence[str], known: dict[str, Flag], positional: str | None, several: bool = False, prog: str = ""
 ) -> list[str]:
     """The arguments as tyro takes them, the positional one first. Raises UserError for the first mistake."""
     free: list[str] = []
@@ -98,7 +98,8 @@ def checked(
     if positional is None and free:
         raise UserError(f"what is '{free[0]}' for? Flags begin with --")
     if positional is not None and not free:
-        raise UserError(f"a {positional.removesuffix('s')} is missing, as in {_EXAMPLES[positional]}")
+        example = _EXAMPLES[positional].format(prog=prog)
+        raise UserError(f"a {positional.removesuffix('s')} is missing, as in {example}")
     if len(free) > 1 and not several:
         raise UserError(f"what is '{free[1]}' for? One {positional} is given, '{free[0]}', and flags begin with --")
     return [*free, *result]
@@ -133,7 +134,7 @@ def _unknown(name: str, known: dict[str, Flag]) -> UserError:
 _EXAMPLES = {
     "task": "sobolev train walker-walk",
     "run": "sobolev evaluate runs/walker-walk/gpld-1m-0123abcd",
-    "runs": "sobolev sensitivity runs/walker-walk/*",
+    "runs": "{prog} runs/walker-walk/*",
     "suite": "sobolev sweep dmc-proprio-locomotion",
     "sweep": "sobolev status runs/dmc-proprio-locomotion",
 }

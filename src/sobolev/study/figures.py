@@ -1,59 +1,221 @@
-"""Learning curves as pictures."""
+"""Learning curves and their like as pictures: panels of one size in a grid, each of which can stand alone."""
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
-from sobolev.study.scores import Curve, Score, curve, read
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from sobolev.study.files import write_bytes
+from sobolev.study.scores import Curve, mean_curve, read, series, task_name
 
 COLORS = {"gpld": "#1f6fb4", "dreamer": "#d1662a"}
-"""Ours have a colour each; what others published is grey."""
+"""The methods of paper 1 have a colour each."""
+OTHERS = ("#3a8f4d", "#8a4fa3", "#b8860b", "#c0396b", "#2aa3a3", "#6b6b2e", "#7a5c46", "#4b5a9e", "#98b43c", "#d98cb3")
+"""Colours of labels that have none of their own."""
+PUBLISHED = "#777777"
+"""What others published is grey and dashed."""
+CELL = (3.1, 2.35)
+"""Width and height of a panel with all that belongs to it, in inches."""
+MARGINS = (0.56, 0.14, 0.44, 0.3)
+"""Left, right, bottom and top of the axes inside their panel, in inches."""
+LEGEND = 0.26
+"""Height of a row of the legend, in inches."""
+DPI = 200
 
 
-def draw_curves(panels: Mapping[str, Mapping[str, Curve]], path: Path, title: str = "", note: str = "") -> None:
-    """Draws one panel per task, with mean and standard deviation of each labelled curve, into a PNG, PDF or SVG file.
+class Line(NamedTuple):
+    """An entry of a legend."""
 
-    The x-axis of a panel ends where the curves of our own methods end; a label that begins with "published" is drawn
-    grey and dashed.
-    """
-    from matplotlib.figure import Figure
+    label: str
+    color: str
+    dashed: bool = False
 
-    figure = Figure(figsize=(max(5.2, 4.4 * len(panels)), 3.9), dpi=150, layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for ax, (task, curves) in zip(axes, panels.items(), strict=True):
-        own = [c for label, c in curves.items() if not label.startswith("published")]
-        end = max(c.steps[-1] for c in own)
-        for label, c in curves.items():
-            theirs = label.startswith("published")
-            color = "#777777" if theirs else next((COLORS[m] for m in COLORS if label.startswith(m)), None)
-            inside = c.steps <= end
-            (line,) = ax.plot(
-                c.steps[inside] / 1000, c.mean[inside], color=color, linestyle="--" if theirs else "-", label=label
-            )
-            low, high = (c.mean - c.std)[inside], (c.mean + c.std)[inside]
-            ax.fill_between(c.steps[inside] / 1000, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-        ax.set_title(task, fontsize=10)
-        ax.set_xlabel("env steps (thousands)")
-        ax.set_xlim(0, end / 1000)
-        ax.set_ylim(bottom=0)
-        ax.grid(alpha=0.25)
+
+class Panel(NamedTuple):
+    """What a panel shows, in words, and what draws it."""
+
+    title: str
+    draw: Callable[[Axes], None]
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Panels drawn as one figure: the whole, and each of them cut out of it."""
+
+    figure: Figure
+    panels: tuple[Panel, ...]
+    legend: tuple[Line, ...]
+    pixels: np.ndarray
+    boxes: tuple[tuple[int, int, int, int], ...]
+    """left, top, right and bottom of every panel, in pixels"""
+
+    def png(self, panel: int | None = None) -> bytes:
+        """The whole as a PNG file, or one panel of it."""
+        from PIL import Image
+
+        image = Image.fromarray(self.pixels).convert("RGB")
+        if panel is not None:
+            image = image.crop(self.boxes[panel])
+        # 256 colours are all that such pictures need; the file is a third of the size
+        image = image.quantize(256, dither=Image.Dither.NONE)
+        target = io.BytesIO()
+        image.save(target, format="png")
+        return target.getvalue()
+
+    @property
+    def wide(self) -> bool:
+        """Whether a panel is wider than those of `draw`."""
+        return self.size[0] > CELL[0] * DPI
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of every panel, in pixels."""
+        left, top, right, bottom = self.boxes[0]
+        return right - left, bottom - top
+
+    def pdf(self) -> bytes:
+        """The whole as a PDF file; no date inside: the same figure is the same file."""
+        target = io.BytesIO()
+        self.figure.savefig(target, format="pdf", metadata={"CreationDate": None})
+        return target.getvalue()
+
+    def save(self, path: Path) -> None:
+        """Writes the whole to a file whose name ends in .png or .pdf."""
+        write_bytes(path, self.pdf() if path.suffix == ".pdf" else self.png())
+
+
+def colors(labels: Sequence[str]) -> dict[str, str]:
+    """A colour for every label: its method's own, where it has one, and another for each that has not."""
+    free = iter(OTHERS * (len(labels) // len(OTHERS) + 1))
+    return {label: COLORS[label] if label in COLORS else next(free) for label in labels}
+
+
+def draw(panels: Sequence[Panel], legend: Sequence[Line] = (), columns: int = 4) -> Picture:
+    """Panels in a grid, row after row, under a legend. Raises ValueError for none."""
+    if not panels:
+        raise ValueError("no panels to draw")
+    columns = min(columns, len(panels))
+    rows, width = -(-len(panels) // columns), CELL[0] * columns
+    ruled = _legend_rows(legend, width)
+    top = 0.1 * bool(ruled) + LEGEND * len(ruled)
+    height = CELL[1] * rows + top
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    canvas = FigureCanvasAgg(figure)
+    boxes = []
+    for index, panel in enumerate(panels):
+        x, y = index % columns * CELL[0], height - top - (index // columns + 1) * CELL[1]
+        left, right, bottom, above = MARGINS
+        inside = (x + left, y + bottom, CELL[0] - left - right, CELL[1] - bottom - above)
+        ax = figure.add_axes(tuple(np.array(inside) / (width, height, width, height)))
+        ax.tick_params(labelsize=7, length=2.5)
+        ax.set_title(panel.title, fontsize=8.5)
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(fontsize=8, frameon=False, loc="upper left")
-    axes[0].set_ylabel("return")
-    if title:
-        figure.suptitle(title, fontsize=11)
-    if note:
-        figure.supxlabel(note, fontsize=7, color="#555555")
-    figure.savefig(path)
+        panel.draw(ax)
+        corners = (x, height - y - CELL[1], x + CELL[0], height - y)
+        boxes.append(tuple(round(corner * DPI) for corner in corners))
+    _write_legend(figure, ruled, height)
+    canvas.draw()
+    return Picture(figure, tuple(panels), tuple(legend), np.asarray(canvas.buffer_rgba()).copy(), tuple(boxes))
+
+
+def whole(figure: Figure, about: str) -> Picture:
+    """A figure drawn elsewhere, as one panel."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba()).copy()
+    panel = Panel("", lambda ax: None, about)
+    return Picture(figure, (panel,), (), pixels, ((0, 0, pixels.shape[1], pixels.shape[0]),))
+
+
+def _legend_rows(legend: Sequence[Line], width: float) -> list[list[tuple[float, Line]]]:
+    """The entries in rows no wider than the figure, each with its place from the left, in inches."""
+    rows: list[list[tuple[float, Line]]] = []
+    x = width
+    for line in legend:
+        length = 0.55 + 0.068 * len(line.label)
+        if not rows or x + length > width:
+            rows.append([])
+            x = 0.15
+        rows[-1].append((x, line))
+        x += length
+    return rows
+
+
+def _write_legend(figure: Figure, rows: Sequence[Sequence[tuple[float, Line]]], height: float) -> None:
+    width = figure.get_figwidth()
+    for number, row in enumerate(rows):
+        y = 1 - (LEGEND * (number + 0.5) + 0.05) / height
+        for x, line in row:
+            stroke = Line2D([x / width, (x + 0.25) / width], [y, y], color=line.color, linestyle=_dashes(line))
+            figure.add_artist(stroke)
+            figure.text((x + 0.32) / width, y, line.label, fontsize=8, va="center")
+
+
+def _dashes(line: Line) -> Literal["--", "-"]:
+    return "--" if line.dashed else "-"
+
+
+def curves(
+    title: str, found: Mapping[Line, Curve], end: float | None = None, y: str = "return", about: str = ""
+) -> Panel:
+    """A panel of curves with their bands, over env steps up to `end`."""
+    ends = [curve.steps[-1] for curve in found.values() if curve.steps.size]
+    limit = max(ends, default=1.0) if end is None else end
+
+    def paint(ax: Axes) -> None:
+        for line, curve in found.items():
+            inside = curve.steps <= limit
+            steps = curve.steps[inside]
+            width, front = (1.1, 2) if line.dashed else (1.5, 3)
+            ax.fill_between(steps, curve.low[inside], curve.high[inside], color=line.color, alpha=0.15, linewidth=0)
+            ax.plot(steps, curve.mean[inside], color=line.color, linestyle=_dashes(line), linewidth=width, zorder=front)
+            if len(steps) == 1:
+                ax.plot(steps, curve.mean[inside], "o", color=line.color, markersize=3)
+        ax.set_xlim(0, limit)
+        low = min((curve.mean[curve.steps <= limit].min(initial=0.0) for curve in found.values()), default=0.0)
+        high = max((curve.mean[curve.steps <= limit].max(initial=0.0) for curve in found.values()), default=1.0)
+        if low > -0.03 * high:  # returns that cannot be negative, or hardly are
+            ax.set_ylim(bottom=0)
+        over_steps(ax)
+        ax.set_ylabel(y, fontsize=7.5)
+        ax.grid(alpha=0.25, linewidth=0.6)
+
+    names = ", ".join(line.label for line in found)
+    return Panel(title, paint, about or f"{title}: {y} over env steps of {names}")
+
+
+def over_steps(ax: Axes) -> None:
+    """Labels an axis of env steps: 0, 200k, 1M."""
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_steps(value)))
+    ax.set_xlabel("env steps", fontsize=7.5)
+
+
+def short_steps(steps: float) -> str:
+    """Env steps in few letters: 500k, 1.5M."""
+    if steps >= 1e6:
+        return f"{steps / 1e6:g}M"
+    return f"{steps / 1e3:g}k" if steps >= 1e3 else f"{steps:g}"
 
 
 def draw_run(run: Path, path: Path) -> None:
     """A run's evaluation returns over its seeds, from its scores.json. Raises UserError where there are none."""
     scores = read(run / "scores.json")
-    panels = {scores[0]["task"]: {label(scores): curve(scores)}}
-    draw_curves(panels, path)
+    method, task = scores[0]["method"], task_name(scores[0]["task"])
+    curve = mean_curve([series(score) for score in scores])
+    line = Line(counted(method, len(scores)), colors([method])[method])
+    draw([curves(task, {line: curve})], [line]).save(path)
 
 
-def label(scores: Sequence[Score]) -> str:
-    """The label of several seeds of one method."""
-    seeds = len({score["seed"] for score in scores})
-    return f"{scores[0]['method']} ({seeds} seed{'s' if seeds > 1 else ''})"
+def counted(label: str, seeds: int) -> str:
+    """A label with its number of seeds."""
+    return f"{label} ({seeds} seed{'s' if seeds > 1 else ''})"

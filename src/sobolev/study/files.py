@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def made(folder: Path) -> Path:
-    """The folder, made where it is missing. Raises UserError where it cannot be."""
+def made(folder: Path, flag: str = "--out") -> Path:
+    """The folder, made where it is missing. Raises UserError, naming the flag that chose it, where it cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"the folder {folder} cannot be made: {error.strerror}; choose another --out") from error
+        raise UserError(f"the folder {folder} cannot be made: {error.strerror}; choose another {flag}") from error
     return folder
 
 
@@ -27,3 +27,10 @@ def save(figure: "Figure", path: Path) -> list[Path]:
         figure.savefig(beside, format=kind, metadata=metadata)
         paths.append(beside.replace(target))
     return paths
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file beside its target and renames it into place."""
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_bytes(content)
+    beside.replace(path)

@@ -86,6 +86,14 @@ def probability_of_improvement(ours: Scores, theirs: Scores) -> Found:
     return tasks * (wins * ours.weights[..., :, None] * theirs.weights[..., None, :]).sum((-3, -2, -1))
 
 
+NAMED: dict[str, Statistic] = {
+    "interquartile mean": interquartile_mean,
+    "mean": mean,
+    "optimality gap": optimality_gap,
+}
+"""Those of one method, as a report names them."""
+
+
 def profile(scores: Scores, thresholds: Sequence[float]) -> Float[np.ndarray, "*resamples thresholds"]:
     """The performance profile: the share of runs that score above each threshold."""
     return np.stack([mean(Scores((scores.values > t).astype(float), scores.weights)) for t in thresholds], -1)
@@ -125,3 +133,16 @@ def interval(
 def bounds(resamples: Float[np.ndarray, "resamples *rest"]) -> Float[np.ndarray, "2 *rest"]:
     """Ends of the 95% percentile interval of what `distribution` gives."""
     return np.quantile(resamples, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], axis=0)
+
+
+def mean_over_tasks(
+    returns: Sequence[Float[np.ndarray, "seeds points"]], resamples: int = 1000, seed: int = 0
+) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    """The mean over tasks of the mean over seeds along a curve, with both ends of its 95% interval at each point.
+
+    The interval is that of `distribution`, over seeds; here a resample is the number of times that each seed is drawn.
+    """
+    rng, mean = np.random.default_rng(seed), np.mean([task.mean(0) for task in returns], axis=0)
+    drawn = [rng.multinomial(len(task), np.full(len(task), 1 / len(task)), resamples) / len(task) for task in returns]
+    low, high = bounds(np.concatenate(drawn, 1) @ np.concatenate(list(returns)) / len(returns))
+    return mean, low, high

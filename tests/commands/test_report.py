@@ -1,0 +1,43 @@
+"""`sobolev report` as it is typed."""
+
+from pathlib import Path
+
+import pytest
+
+from sobolev.__main__ import run as sobolev
+from sobolev.errors import UserError
+from tests.study import made_up
+
+
+def test_a_page_from_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.chdir(tmp_path)
+    for method in ("dreamer", "gpld"):
+        made_up.run(Path("runs") / method, method=method, end=30_000)
+    arguments = ["report", "runs/dreamer", "runs/gpld", "--output", "page", "--at", "20000", "--collect", "scores"]
+    assert sobolev(arguments) == 0
+    said = capsys.readouterr().out
+    assert "page: page/index.html" in said and "collected: scores/walker-walk-dreamer-paper" in said
+    page = Path("page/index.html").read_text()
+    assert "sobolev report runs/dreamer runs/gpld --output page" in page and "Returns at 20,000 env steps" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "a run is missing, as in sobolev report runs/"),
+        (["nowhere"], "nowhere does not exist"),
+        (["runs", "--at", "0"], "--at is 0, but must be at least 1"),
+        (["runs", "--baseline", "deramer"], "did you mean dreamer"),
+        (["runs", "--publish"], "did you mean --published"),
+        (["runs", "--output", "file"], "holds other things|cannot be made"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made_up.run(Path("runs") / "a", method="dreamer", end=10_000)
+    Path("file").write_text("")
+    with pytest.raises(UserError, match=message):
+        sobolev(["report", *arguments])
+    assert not Path("report").exists()

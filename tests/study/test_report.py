@@ -11,7 +11,7 @@ import pytest
 
 from sobolev.errors import UserError
 from sobolev.study import published
-from sobolev.study.report import NEEDED, check_output, report
+from sobolev.study.report import NEEDED, check_output, report, unfinished
 from tests.study import browser, made_up
 
 TASKS = [*published.table_3()["gpld"], "quadruped-run", "quadruped-walk"]
@@ -143,6 +143,20 @@ def test_the_page_needs_nothing_but_its_videos(small: Made, large: Made) -> None
     assert any(link.endswith("episode.mp4") for link in links) and "http" not in page
     assert "sobolev report &lt;runs&gt;" in page  # what was typed is text, not markup
     assert (large.output / "index.html").stat().st_size < 4_000_000
+
+
+def test_runs_of_a_sweep_that_are_not_done_are_told(tmp_path: Path) -> None:
+    run = {"run": "a", "task": "walker-walk", "state": "done", "error": None}
+    runs = [run | {"label": "dreamer"}, run | {"label": "gpld", "state": "failed", "error": "no room"}]
+    made_up.write(tmp_path, "sweep-mine.json", {"runs": [*runs, run | {"label": "gpld rho=1", "state": "waiting"}]})
+    (note,) = unfinished([tmp_path])
+    assert note.startswith("Of 3 runs in ") and "sweep-mine.json, 2 are not done: " in note
+    assert note.endswith("gpld on walker-walk is failed: no room; gpld rho=1 on walker-walk is waiting.")
+    made_up.write(tmp_path, "sweep-mine.json", {"runs": [runs[0]]})
+    assert unfinished([tmp_path]) == []
+    made_up.write(tmp_path, "sweep-mine.json", [])
+    with pytest.raises(UserError, match="cannot be read as a sweep"):
+        unfinished([tmp_path])
 
 
 def test_a_file_that_is_not_of_sensitivity_is_told(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def report(
     folders = find(places)
     check_output(output)
     comparison = compare([run for folder in folders for run in load(folder)], baseline, at)
+    comparison.notes[:0] = unfinished(places)
     content = assemble(comparison, sensitivity_files(places), output, with_published, command)
     return write(content, output)
 
@@ -152,6 +153,22 @@ def sensitivity_figure(path: Path) -> Illustration:
     caption = f"How far the latent tables move when their inputs do, and exact Jacobian norms: {told['command']}"
     number = "" if path.parent.name == "sensitivity" else f"-{path.parent.name}"
     return Illustration(f"figure-9{number}", "Figure 9. Local sensitivity", caption, whole(figure, caption))
+
+
+def unfinished(places: Sequence[Path]) -> list[str]:
+    """A note for every sweep in these places of which runs are not done, with the errors of those that failed."""
+    notes = []
+    for path in dict.fromkeys(path for place in places for path in sorted(place.glob("sweep-*.json"))):
+        try:
+            runs = json.loads(path.read_text())["runs"]
+            left = [run for run in runs if run["state"] != "done"]
+            told = [f"{run['label']} on {run['task']} is {run['state']}" for run in left]
+            told = [f"{text}: {run['error']}" if run["error"] else text for run, text in zip(left, told, strict=True)]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} cannot be read as a sweep: {error!r}") from error
+        if left:
+            notes.append(f"Of {counts(len(runs), 'run')} in {path}, {len(left)} are not done: {'; '.join(told)}.")
+    return notes
 
 
 NEEDED = {

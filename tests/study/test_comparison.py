@@ -142,6 +142,12 @@ def test_scores_outside_deepmind_control_need_a_baseline() -> None:
     assert list(comparison.families) == ["proprio", "other"]
 
 
+def test_runs_of_another_protocol_are_told() -> None:
+    changed = [made(penalty__rho=1.0), made("hopper-hop", batch_size=8), made("finger-spin", "dreamer")]
+    (note,) = [note for note in compare(changed).notes if note.startswith("Not the protocol of paper 1")]
+    assert note.endswith(": batch_size on hopper-hop.")
+
+
 def test_an_unknown_baseline_is_told() -> None:
     with pytest.raises(UserError, match="did you mean gpld"):
         compare(both().runs, baseline="gpdl")

@@ -25,7 +25,7 @@ def test_episodes_that_end_together_become_one_point() -> None:
 
 
 def test_bins_hold_what_ends_in_them_and_stand_at_their_end() -> None:
-    (found,) = binned([made([1, 10, 11, 20, 35], [1, 3, 5, 7, 9])], width=10)
+    (found,) = binned([made([1, 10, 11, 20, 35], [1, 3, 5, 7, 9])], width=10.0)
     assert found.steps.tolist() == [10, 20, 40] and found.returns.tolist() == [2, 6, 9]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sobolev.errors import UserError
 from sobolev.study.files import made
-from sobolev.study.labels import usual_settings
+from sobolev.study.labels import OPEN, usual_settings
 from sobolev.study.runs import Run, load
 from sobolev.training.config import TrainConfig
 from sobolev.training.run import digest, read_config, write_text
@@ -81,7 +81,7 @@ def facts(config: TrainConfig, run: Run) -> dict[str, Any]:
 def protocol(config: TrainConfig, run: Run) -> str:
     """How a run was trained and evaluated, in a sentence, with every setting that differs from its preset's."""
     usual = usual_settings(run)
-    changed = [path for path, value in run.settings.items() if value != usual.get(path) and path not in _RESOLVED]
+    changed = [path for path, value in run.settings.items() if value != usual.get(path) and path not in OPEN]
     told = [text.format(run.settings[path]) for path, text in PROTOCOL.items() if run.settings.get(path) is not None]
     told += [f"{path} {run.settings[path]}" for path in changed if path not in PROTOCOL]
     head = "preset paper" if config.preset == "paper" else f"preset {config.preset}, not the paper's protocol"
@@ -91,7 +91,3 @@ def protocol(config: TrainConfig, run: Run) -> str:
     text += f"{config.evaluation.episodes} episodes"
     numbers = {final.episodes for final in run.finals.values()}
     return text + (f", and {max(numbers)} after training" if numbers else "")
-
-
-_RESOLVED = ("env.repeat", "precision")
-"""Settings that a preset leaves open."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from sobolev.errors import UserError, nearest
 from sobolev.study import statistics
-from sobolev.study.labels import labelled
+from sobolev.study.labels import OPEN, labelled, usual_settings
 from sobolev.study.runs import Final, Run, Task, last_step
 from sobolev.study.scores import Curve, Series, aligned, mean_curve, same_grid, until
 
@@ -91,7 +91,7 @@ class Comparison:
         return {task: self.reached[task, label].mean for task in tasks if (task, label) in self.reached}
 
 
-def compare(runs: Sequence[Run], baseline: str = "dreamer", at: float | None = None) -> Comparison:
+def compare(runs: Sequence[Run], baseline: str = "dreamer", at: int | None = None) -> Comparison:
     """Brings runs together. `at` is an env step for the scores instead of the last that all labels of a task reach.
 
     What was missing, unequal or cut is in the notes. Raises UserError where there is no evaluation at all, or two runs
@@ -116,7 +116,13 @@ def compare(runs: Sequence[Run], baseline: str = "dreamer", at: float | None = N
     ends = {task: _end(task, cells, at, notes) for task, _ in cells}
     reached = {key: _reached(cell, ends[key[0]]) for key, cell in cells.items()}
     comparison = Comparison(tuple(runs), labels, baseline, cells, ends, reached, notes)
-    notes += [*_on_seeds(comparison), *_on_sources(comparison), *_on_tasks(comparison), *_on_grids(comparison)]
+    notes += [
+        *_on_seeds(comparison),
+        *_on_sources(comparison),
+        *_on_tasks(comparison),
+        *_on_grids(comparison),
+        *off_protocol(runs),
+    ]
     return comparison
 
 
@@ -139,14 +145,14 @@ def _cell(label: str, task: Task, runs: Sequence[Run], notes: list[str]) -> Cell
     return Cell(tuple(runs), dict(sorted(scores.items())), dict(sorted(episodes.items())), finals)
 
 
-def _end(task: Task, cells: Mapping[tuple[Task, str], Cell], at: float | None, notes: list[str]) -> float:
+def _end(task: Task, cells: Mapping[tuple[Task, str], Cell], at: int | None, notes: list[str]) -> float:
     """The last env step that every seed on the task reaches, or `at` where that is earlier."""
     lasts = {label: last_step(cell.scores) for (other, label), cell in cells.items() if other == task}
     end, longest = min(lasts.values()), max(lasts.values())
     if at is not None:
         if end < at:
             notes.append(f"{task} has no scores at {at:,.0f} env steps: compared at {end:,.0f}.")
-        return min(end, at)
+        return min(end, float(at))
     if longest > 1.05 * end:
         short = ", ".join(label for label, last in lasts.items() if last <= 1.05 * end)
         notes.append(f"{task} is compared at {end:,.0f} env steps, where {short} ends; others go to {longest:,.0f}.")
@@ -208,6 +214,25 @@ def _on_grids(comparison: Comparison) -> list[str]:
             uneven.append(str(task))
     text = "Evaluations at different env steps are joined by straight lines, so that means are over the same steps"
     return [f"{text}: {_listed(uneven)}."] if uneven else []
+
+
+def off_protocol(runs: Sequence[Run]) -> list[str]:
+    """A note on runs whose settings are not those of paper 1, its ablations of the penalty apart."""
+    others: dict[str, list[str]] = {}
+    for run in runs:
+        preset = run.config.get("preset", "paper")
+        usual = usual_settings(run)
+        changed = [path for path, value in run.settings.items() if usual and value != usual.get(path)]
+        changed = [path for path in changed if path not in OPEN and not path.startswith("penalty.")]
+        told = [f"preset {preset}"] * (preset != "paper") + changed
+        if told and run.config:
+            others.setdefault(", ".join(told), []).append(str(run.task))
+    listed = [f"{told} on {_listed(sorted(set(tasks)))}" for told, tasks in others.items()]
+    return (
+        [f"Not the protocol of paper 1, whose numbers compare only with its own: {'; '.join(listed)}."]
+        if listed
+        else []
+    )
 
 
 def _listed(names: Sequence[str], most: int = 6) -> str:

@@ -11,6 +11,8 @@ from sobolev.training.serial import encode
 
 BY_TASK = ("env.repeat",)
 """Settings that depend on the task by default, and say nothing of a method."""
+OPEN = (*BY_TASK, "precision")
+"""Settings that a preset leaves open, to the task and the device."""
 
 
 def labelled(runs: Sequence[Run]) -> tuple[dict[str, list[Run]], list[str]]:

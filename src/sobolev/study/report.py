@@ -65,7 +65,7 @@ def report(
     *,
     with_published: bool = False,
     baseline: str = "dreamer",
-    at: float | None = None,
+    at: int | None = None,
     command: str = "sobolev report",
 ) -> list[Path]:
     """Reads runs and writes a report of them into a folder; returns its files, the page first.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sobolev.study import published, statistics
-from sobolev.study.comparison import FAMILIES, Comparison, normalised, normalised_gain, scales
+from sobolev.study.comparison import FAMILIES, Comparison, normalised, normalised_gain, off_protocol, scales
 from sobolev.study.published import LOCOMOTION
 from sobolev.study.runs import Run, Task
 from sobolev.study.tables import Link, Table, Text, counts, listed, percent, spread
@@ -89,7 +89,10 @@ def _score_caption(comparison: Comparison, tasks: Sequence[Task], with_spread: b
     told += f", {_range(whole)} episodes per seed after training." if whole and None not in episodes else "."
     if gains:
         told += f" Normalised aggregate: each task by the score of {comparison.baseline}, then averaged over tasks."
-    return told + (f" Paper: {published.TABLE_3}." if theirs else "")
+    if theirs:
+        runs = [run for task in tasks for label in comparison.on(task) for run in comparison.cells[task, label].runs]
+        told = " ".join([told, f"Paper: {published.TABLE_3}.", *off_protocol(runs)])
+    return told
 
 
 def _range(numbers: set[int]) -> str:
@@ -235,7 +238,7 @@ def runs_table(comparison: Comparison, output: Path) -> Table:
     for name in ("video", "machine", "commit"):
         index = columns.index(name)
         values = {row[index] for row in rows} - {""}
-        if len(values) < 2:
+        if len(values) < (1 if name == "video" else 2):
             caption += f" The {name} of all that say is {values.pop()}." if values else ""
             del columns[index]
             rows = [[cell for place, cell in enumerate(row) if place != index] for row in rows]

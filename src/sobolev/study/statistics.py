@@ -136,7 +136,7 @@ def bounds(resamples: Float[np.ndarray, "resamples *rest"]) -> Float[np.ndarray,
 
 
 def mean_over_tasks(
-    returns: Sequence[Float[np.ndarray, "seeds points"]], resamples: int = 1000, seed: int = 0
+    returns: Sequence[Float[np.ndarray, "_ points"]], resamples: int = 1000, seed: int = 0
 ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
     """The mean over tasks of the mean over seeds along a curve, with both ends of its 95% interval at each point.
 

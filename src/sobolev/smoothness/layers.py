@@ -26,9 +26,10 @@ def _norm_silu_jvp(epsilon: float, primals: tuple, tangents: tuple) -> tuple:
     z = unit * scale
     gate = jax.nn.sigmoid(z)
     slope = gate * (1 + z * (1 - gate))
-    # A product, which for K cotangents per state is one of a matrix and a vector: XLA adds up slowly along a last axis.
-    share = jnp.dot(unit, dy, precision="highest") / y.size
-    return z * gate, slope * scale * root * (dy - unit * share) + slope * unit * dscale
+    # Products of matrices, forward and transposed, for K cotangents per state: XLA adds up slowly along a last axis.
+    share = jnp.matmul(unit[None], dy, precision="highest") / y.size
+    along = jnp.matmul(unit[:, None], share, precision="highest")
+    return z * gate, slope * scale * root * (dy - along) + slope * unit * dscale
 
 
 def _inverse_root(y: Float[Array, " units"], epsilon: float) -> Float[Array, ""]:

@@ -24,9 +24,10 @@ def mean_of_sums(
 ) -> tuple[Float[Array, ""], Float[Array, " energies"]]:
     """The means of `sums(states, probes)` over states and energies, and over states alone.
 
-    `sums` takes any number of states and adds up what it finds for each, nothing where the probes are zero. The means
-    can be differentiated, in all modes and to any order, by `states` and by what `sums` closes over; probes are
-    constants. The first mean's gradient comes out of the pass that gives its value; the second one's costs another.
+    `sums` takes any number of states, with probes [part, rows, …], and adds up the energies that it finds for each.
+    They are quadratic forms of the probes: energy i of those of row i, or the only energy of all of them. The means can
+    be differentiated, in all modes and to any order, by `states` and by what `sums` closes over; probes are constants.
+    The first mean's gradient comes out of the pass that gives its value; the second one's costs another.
     """
     probes = jax.lax.stop_gradient(probes)
     number, size = states.shape[0], _part_size(states.shape[0])
@@ -68,18 +69,22 @@ def _mean_jvp(sums: Sums, number: int, primals: tuple, tangents: tuple) -> tuple
 
 
 def _with_gradient(sums: Sums, number: int, states: Array, probes: Array, captured: list[Array]) -> Any:
-    """Both means, and the gradient of the first with respect to (states, captured)."""
+    """Both means, and the gradient of the first with respect to (states, captured).
 
-    def total(states: Array, captured: list[Array], probes: Array) -> tuple[Array, Array]:
-        rows = sums(states, probes, *captured)
-        return rows.sum(), rows
+    A quadratic form is half of the product of its argument and its gradient: so the energies come out of the gradient
+    with respect to the probes, an array of [part, rows, classes], and those of [part, rows, hidden] are not added up.
+    """
+    shape = jax.eval_shape(sums, states[0], probes[0], *captured)
+
+    def total(states: Array, captured: list[Array], probes: Array) -> Array:
+        return sums(states, probes, *captured).sum()
 
     def add(carry: Any, part: tuple) -> tuple[Any, Array]:
         states, probes = part
-        (_, rows), (dstates, dcaptured) = jax.value_and_grad(total, (0, 1), has_aux=True)(states, captured, probes)
-        return jax.tree.map(jnp.add, carry, (rows, dcaptured)), dstates
+        dstates, dcaptured, dprobes = jax.grad(total, (0, 1, 2))(states, captured, probes)
+        products = jnp.sum(probes * dprobes, 0).reshape(*shape.shape, -1)
+        return jax.tree.map(jnp.add, carry, (products.sum(-1) / 2, dcaptured)), dstates
 
-    shape = jax.eval_shape(sums, states[0], probes[0], *captured)
     nothing = jnp.zeros(shape.shape, shape.dtype), jax.tree.map(jnp.zeros_like, captured)
     (rows, dcaptured), dstates = jax.lax.scan(add, nothing, (states, probes))
     scale = 1 / (number * rows.size)

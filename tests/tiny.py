@@ -21,6 +21,7 @@ from sobolev.dreamer.config import ModelConfig
 from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.replay import Replay
 from sobolev.training import evaluation, loop
+from sobolev.training.agent import Agent
 from sobolev.training.config import TrainConfig, configure, resolved
 from sobolev.training.program import Program
 from sobolev.training.schedule import Plan
@@ -104,7 +105,7 @@ def flags() -> list[str]:
 
 
 @functools.cache
-def program(agent: Dreamer, seeds: tuple[int, ...]) -> Program:
+def program(agent: Agent, seeds: tuple[int, ...]) -> Program:
     """The program of these agents, one for all tests: it holds nothing but what is compiled."""
     return Program(agent, seeds)
 
@@ -143,7 +144,7 @@ def quickly() -> Iterator[None]:
 def share_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets runs and evaluations of equal agents use the same compiled program."""
     for module in (loop, evaluation):
-        monkeypatch.setattr(module, "Program", lambda agent, seeds: program(agent, tuple(seeds)))
+        monkeypatch.setattr(module, "program_of", program)
 
 
 def large_replay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from sobolev import __main__ as command_line
 from sobolev.commands import COMMANDS, arguments, evaluate, train
 from sobolev.errors import UserError
-from sobolev.training.config import TrainConfig, configure, defaults, resolved
+from sobolev.training.config import METHODS, TrainConfig, configure, defaults, resolved
 from sobolev.training.run import opened
 from sobolev.training.serial import settings
 
@@ -64,15 +64,19 @@ def test_worker_processes_load_no_jax() -> None:
     assert run.stdout.strip() == "[]"
 
 
-def test_help_of_train_names_every_setting(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_help_of_train_names_every_setting(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     with pytest.raises(SystemExit) as leaving:
-        train.main(["--help", "--preset", "laptop"])
+        train.main(["--help", "--preset", "laptop", "--method", method])
     shown = capsys.readouterr().out
     assert leaving.value.code == 0
-    for path in settings(defaults("walker-walk")):
+    default = defaults("walker-walk", method, preset="laptop")
+    for path in settings(default):
         assert path == "task" or arguments.spelled(path) in shown
-    assert "(default: 60000)" in shown and "usage: sobolev train [-h] [OPTIONS] TASK" in shown
+    assert f"(default: {default.steps})" in shown and "usage: sobolev train [-h] [OPTIONS] TASK" in shown
 
 
 @pytest.mark.parametrize(

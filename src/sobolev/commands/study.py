@@ -5,6 +5,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
+from sobolev.commands import study_point_mass
 from sobolev.commands.arguments import parse
 from sobolev.errors import UserError, nearest
 
@@ -13,6 +14,7 @@ STUDIES = {
     "world-model": "whether the penalty lets a world model do with less data",
     "contraction": "by how much DSDPG's operator shrinks MSMMD on linear systems, beside its bound",
     "linear": "whether DSDPG's critics learn the law of return and gradient where it is known",
+    "point-mass": "what critics have to know where returns have many modes: dsdpg, mage, td3 and ablations on a toy",
 }
 """Every study with what it asks."""
 
@@ -53,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     if arguments[0] not in STUDIES:
         raise nearest("study", arguments[0], STUDIES)
     run = {"tabular": tabular, "world-model": world_model, "contraction": contraction, "linear": linear}
+    run["point-mass"] = study_point_mass.main
     return run[arguments[0]](arguments[1:])
 
 

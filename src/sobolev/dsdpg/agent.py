@@ -1,9 +1,8 @@
 """The DSDPG agent: pure functions over one pytree of state, and each loss on one page."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
@@ -13,65 +12,19 @@ from sobolev import replay as memory
 from sobolev.dsdpg.config import DSDPGConfig
 from sobolev.dsdpg.critic import actor_loss, critic_loss
 from sobolev.dsdpg.dynamics import Dynamics
-from sobolev.dsdpg.networks import Actor, TwinCritic, joined, vector_size
+from sobolev.dsdpg.learner import Learner, Metrics, Model, Optimizers, Report, State, Targets
+from sobolev.dsdpg.networks import Actor, TwinCritic, vector_size
 from sobolev.dsdpg.optimizer import adam, chosen, descend, follow
 from sobolev.dsdpg.units import Pairs, Statistics, imagination, pairs_of
-from sobolev.envs.specs import Spaces
-from sobolev.nn import cast_floating
-from sobolev.replay import Replay, Windows
+from sobolev.replay import Replay
 from sobolev.smoothness import jacobian_penalty, sample_states
-
-Metrics = dict[str, Float[Array, ""]]
-
-
-class Model(eqx.Module):
-    """Everything that learns."""
-
-    actor: Actor
-    critics: TwinCritic
-    dynamics: Dynamics
-
-
-class Optimizers(eqx.Module):
-    """What the optimizer of each of the three remembers."""
-
-    actor: optax.OptState
-    critics: optax.OptState
-    dynamics: optax.OptState
-
-
-class Targets(eqx.Module):
-    """Slowly following copies."""
-
-    actor: Actor
-    critics: TwinCritic
-
-
-class State(eqx.Module):
-    """Everything about an agent that changes, but for its replay."""
-
-    model: Model
-    targets: Targets
-    optimizers: Optimizers
-    statistics: Statistics
-    steps: Int[Array, ""]
-    """agent steps seen"""
-
-
-class Report(eqx.Module):
-    """What one update tells: scalars, whether it was finite (if not, it changed nothing), and its batch."""
-
-    metrics: dict[str, Float[Array, "*seeds"]]
-    finite: Bool[Array, "*seeds"]
-    batch: Windows
 
 
 @dataclass(frozen=True)
-class DSDPG:
+class DSDPG(Learner):
     """Distributional Sobolev deterministic policy gradient (paper 2)."""
 
     config: DSDPGConfig
-    spaces: Spaces
 
     def init(self, key: Key[Array, ""]) -> State:
         """A fresh agent; target networks start as copies."""
@@ -80,12 +33,7 @@ class DSDPG:
         actor = Actor.init(keys[0], state, action, config.actor.network)
         critics = TwinCritic.init(keys[1], state, action, config.critic.noise, config.critic.network)
         dynamics = Dynamics.init(keys[2], state, action, config.dynamics)
-        model = Model(actor, critics, dynamics)
-        parts = zip(self.rules, (actor, critics, dynamics), strict=True)
-        optimizers = Optimizers(*[rule.init(cast(Any, part)) for rule, part in parts])
-        targets = Targets(*jax.tree.map(jnp.copy, (actor, critics)))
-        statistics = Statistics.init(state, config.normalizer.min_std)
-        return State(model, targets, optimizers, statistics, jnp.zeros((), jnp.int32))
+        return self.begin(Model(actor, critics, dynamics), self.rules)
 
     @property
     def rules(self) -> tuple[Any, Any, Any]:
@@ -96,39 +44,6 @@ class DSDPG:
             adam(rates, rates.critic),
             adam(rates, rates.dynamics, rates.dynamics_clip),
         )
-
-    def initial_carry(self, batch: int) -> tuple[()]:
-        """The policy remembers nothing."""
-        del batch
-        return ()
-
-    def extras(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Replay holds nothing beside the steps."""
-        return {}
-
-    def act(
-        self, state: State, carry: tuple[()], transition: Any, key: Key[Array, ""], mode: Literal["train", "evaluate"]
-    ) -> tuple[Float[Array, "batch action"], tuple[()], dict[str, Array]]:
-        """Actions for a batch of environments: the policy's; in training with noise, and uniform ones to begin with.
-
-        `transition` has observation, first and last of the present step. After a last step the action is zero.
-        """
-        states = jax.vmap(state.statistics.normalised)(joined(self.spaces, transition["observation"]))
-        action = jax.vmap(state.model.actor)(states)
-        if mode == "train":
-            exploration, (noise_key, random_key) = self.config.exploration, jax.random.split(key)
-            noisy = action + exploration.noise * jax.random.normal(noise_key, action.shape)
-            uniform = jax.random.uniform(random_key, action.shape, minval=-1.0, maxval=1.0)
-            action = jnp.where(state.steps < exploration.random_steps, uniform, jnp.clip(noisy, -1.0, 1.0))
-        return jnp.where(transition["last"][:, None], 0.0, action), carry, {}
-
-    def observe(self, state: State, transitions: dict[str, Any]) -> State:
-        """Counts one step of a batch of environments and takes it into the statistics of states and rewards."""
-        seen, old = joined(self.spaces, transitions["observation"]), state.statistics
-        states = old.state.update(seen, jnp.ones(seen.shape[0], bool))
-        rewards = old.reward.update(transitions["reward"][:, None], ~transitions["first"])
-        statistics = replace(old, state=states, reward=rewards)
-        return replace(state, statistics=statistics, steps=state.steps + seen.shape[0])
 
     def learn(
         self, state: State, replay: Replay, key: Key[Array, ""], number: Int[Array, ""]
@@ -243,10 +158,6 @@ class DSDPG:
         noise, model = jax.random.normal(keys[1], (dynamics.noise,)), imagination(dynamics, units)
         inputs = jnp.concatenate([states, actions], -1)[sampled]
         return jacobian_penalty(lambda x: model(x[:size], x[size:], noise)[0][None], inputs, keys[2]).value
-
-    def cast(self, networks: Any) -> Any:
-        """Networks in the dtype that products are computed in."""
-        return cast_floating(networks, jnp.dtype(self.config.precision))
 
 
 def summary(name: str, samples: Float[Array, "batch samples vector"]) -> Metrics:

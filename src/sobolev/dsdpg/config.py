@@ -9,7 +9,7 @@ from typing import Literal
 
 from sobolev.errors import UserError
 
-DiscrepancyKind = Literal["msmmd", "mmd", "sliced"]
+DiscrepancyKind = Literal["msmmd", "mmd", "sliced", "quantile"]
 KernelKind = Literal["multiquadric", "energy", "mixture"]
 
 
@@ -30,6 +30,8 @@ class CriticConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     noise: int = 8
     """dimensions of ξ ~ N(0, I), which joins state and action at the input (ours)"""
+    draws: Literal["noise", "quantile"] = "noise"
+    """what ξ is: normal noise, or features cos(π k τ), k = 1 … noise, of a quantile τ ~ U(0, 1) (IQN)"""
     samples: int = 10
     """samples of each critic, and of each target critic, per state (paper 2)"""
     drop: float = 0.1
@@ -85,7 +87,8 @@ class DiscrepancyConfig:
     """How far the critic's samples are from the target's."""
 
     kind: DiscrepancyKind = "msmmd"
-    """msmmd: largest MMD over projections on a unit vector; sliced: mean over random ones; mmd: without projection"""
+    """msmmd: largest MMD over projections on a unit vector; sliced: mean over random ones; mmd: without projection;
+    quantile: the loss of quantile regression, on returns alone and for --critic.draws quantile"""
     kernel: KernelKind = "multiquadric"
     """multiquadric: -sqrt(1 + h^2 d^2); energy: -d; mixture: sum over s = 1 to 10 of exp(-d^2 / s) (MMDQN's)"""
     bandwidth: float = 100.0
@@ -201,3 +204,10 @@ def without_gradients(config: DSDPGConfig) -> DSDPGConfig:
         critic=replace(config.critic, gradient=False, actions="replay"),
         discrepancy=replace(config.discrepancy, kind="mmd"),
     )
+
+
+def with_quantiles(config: DSDPGConfig) -> DSDPGConfig:
+    """The IQN critic of paper 2's baselines (arXiv 1806.06923): `without_gradients`, and quantiles for the noise."""
+    plain = without_gradients(config)
+    critic = replace(plain.critic, draws="quantile")
+    return replace(plain, critic=critic, discrepancy=replace(plain.discrepancy, kind="quantile"))

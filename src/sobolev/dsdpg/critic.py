@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Key
 
 from sobolev.dsdpg.config import DSDPGConfig
 from sobolev.dsdpg.mmd import discrepancy
-from sobolev.dsdpg.networks import Policy, TwinCritic, Value, sobolev_sample
+from sobolev.dsdpg.networks import Policy, TwinCritic, Value, drawn, quantile_of, sobolev_sample
 from sobolev.dsdpg.target import Model, target_samples
 
 
@@ -48,13 +49,25 @@ def critic_loss(
     wanted = jax.vmap(lambda s, a, k: sample(s, a, k))(states, actions, jax.random.split(keys[0], batch))
 
     # Critics: their own samples [Z; ∂Z/∂a], and how far these are from the target's.
-    xi = jax.random.normal(keys[1], (2, batch, critic.samples, critic.noise))
+    xi = drawn(keys[1], (2, batch, critic.samples), critic)
     found = critics.over(lambda one, xi: samples_at(one, states, actions, xi), xi)
+    if config.discrepancy.kind == "quantile":
+        losses = jax.vmap(jax.vmap(quantile_loss), (0, None, 0))(found[..., 0], wanted[..., 0], quantile_of(xi))
+        return jnp.sum(weight[None] * losses), Compared(found, wanted, jnp.zeros((2, batch, 1)))
     compared = slice(None) if critic.gradient else slice(1)
     far = jax.vmap(lambda x, k: discrepancy(x, wanted[..., compared], weight, k, config.discrepancy))(
         found[..., compared], jax.random.split(keys[2], 2)
     )
     return jnp.sum(weight[None] * far.value), Compared(found, wanted, far.direction)
+
+
+def quantile_loss(
+    found: Float[Array, " samples"], wanted: Float[Array, " targets"], quantiles: Float[Array, " samples"]
+) -> Float[Array, ""]:
+    """Huber quantile regression (IQN, equation 3), Σ_i mean_j |τ_i − 1{u < 0}| Huber(u) with u = y_j − z_i."""
+    error = wanted[None] - found[:, None]
+    tilt = jnp.abs(quantiles[:, None] - (error < 0).astype(jnp.float32))
+    return jnp.sum(jnp.mean(tilt * optax.losses.huber_loss(error), 1))
 
 
 def samples_at(
@@ -80,7 +93,7 @@ def actor_loss(
     config: DSDPGConfig,
 ) -> Float[Array, ""]:
     """Minus the sample mean of Z(s, π(s), ξ) over ξ, both critics, and states by weight (paper 2)."""
-    xi = jax.random.normal(key, (2, states.shape[0], config.critic.samples, config.critic.noise))
+    xi = drawn(key, (2, states.shape[0], config.critic.samples), config.critic)
 
     def mean(critic: Value, xi: Float[Array, "batch samples noise"]) -> Float[Array, " batch"]:
         along = jax.vmap(lambda s, a, noises: jax.vmap(lambda n: critic(s, a, n))(noises))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from sobolev.dsdpg.config import NetworkConfig
+from sobolev.dsdpg.config import CriticConfig, NetworkConfig
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
 from sobolev.nn import Perceptron
@@ -76,6 +76,19 @@ class TwinCritic(eqx.Module):
     ) -> Float[Array, "2"]:
         """One sample of each at the same state and action."""
         return self.over(lambda critic, xi: critic(state, action, xi), noise)
+
+
+def drawn(key: Key[Array, ""], shape: tuple[int, ...], config: CriticConfig) -> Float[Array, "*shape noise"]:
+    """ξ for so many samples: standard normal, or the features cos(π k τ), k = 1 … noise, of quantiles τ ~ U(0, 1)."""
+    if config.draws == "noise":
+        return jax.random.normal(key, (*shape, config.noise))
+    steps = jnp.arange(1, config.noise + 1, dtype=jnp.float32)
+    return jnp.cos(jnp.pi * jax.random.uniform(key, (*shape, 1)) * steps.reshape(*[1] * len(shape), -1))
+
+
+def quantile_of(xi: Float[Array, "*shape noise"]) -> Float[Array, "*shape"]:
+    """τ of such features."""
+    return jnp.arccos(jnp.clip(xi[..., 0], -1.0, 1.0)) / jnp.pi
 
 
 def sobolev_sample(

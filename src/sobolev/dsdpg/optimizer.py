@@ -5,15 +5,32 @@ from typing import Any, TypeVar, cast
 import jax
 import optax
 
+from sobolev.dsdpg.baselines import RatesConfig
 from sobolev.dsdpg.config import AdamConfig
 
 Tree = TypeVar("Tree")
 
 
-def adam(config: AdamConfig, rate: float, clip: float | None = None) -> optax.GradientTransformation:
+def adam(config: AdamConfig | RatesConfig, rate: float, clip: float | None = None) -> optax.GradientTransformation:
     """Adam with that learning rate, after the gradient's norm is cut to `clip`."""
     rule = optax.adam(rate, config.beta1, config.beta2, config.eps)
-    chain = rule if clip is None else optax.chain(optax.clip_by_global_norm(clip), rule)
+    return _relaxed(rule if clip is None else optax.chain(optax.clip_by_global_norm(clip), rule))
+
+
+def rectified_adam(config: RatesConfig, rate: float, clip: float, decay: float = 0.0) -> optax.GradientTransformation:
+    """RAdam with that learning rate, on gradients whose entries are cut to ±`clip`, with decoupled weight decay."""
+    return _relaxed(
+        optax.chain(
+            optax.clip(clip),
+            optax.scale_by_radam(config.beta1, config.beta2, config.eps),
+            optax.add_decayed_weights(decay),
+            optax.scale(-rate),
+        )
+    )
+
+
+def _relaxed(chain: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same rule where dtype promotion is strict."""
 
     def update(updates, state, params=None):
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from sobolev.dsdpg.config import CriticConfig
-from sobolev.dsdpg.networks import Policy, TwinCritic, Value
+from sobolev.dsdpg.networks import Policy, TwinCritic, Value, drawn
 
 Model = Callable[
     [Float[Array, " state"], Float[Array, " action"], Float[Array, " noise"]],
@@ -61,7 +61,7 @@ def target_samples(
     """
     shape, keys = (2, config.samples), jax.random.split(key, 3)
     epsilon = jax.random.normal(keys[0], (*shape, noise))
-    xi = jax.random.normal(keys[1], (*shape, config.noise))
+    xi = drawn(keys[1], shape, config)
     smoothing = config.smoothing * jax.random.normal(keys[2], (*shape, action.size))
     smoothing = jnp.clip(smoothing, -config.smoothing_clip, config.smoothing_clip)
 

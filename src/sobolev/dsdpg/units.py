@@ -1,12 +1,14 @@
 """Normalised units: the running statistics that they come from, and the world model as the critics see it."""
 
+from typing import Protocol, runtime_checkable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr
 from jaxtyping import Array, Bool, Float
 
-from sobolev.dsdpg.dynamics import Dynamics
+from sobolev.dsdpg.dynamics import Imagined
 from sobolev.dsdpg.networks import joined
 from sobolev.dsdpg.normalizer import Moments
 from sobolev.dsdpg.target import Model
@@ -87,7 +89,29 @@ class Statistics(eqx.Module):
         return self.change.std(0.01 * self.state.std(self.min_std))
 
 
-def imagination(dynamics: Dynamics, statistics: Statistics) -> Model:
+@runtime_checkable
+class OneStep(Protocol):
+    """A world model in normalised units: `Dynamics`, or a member of MAGE's ensemble."""
+
+    @property
+    def noise(self) -> int:
+        """Standard normal numbers that one draw takes; the last of them is for the end of the episode."""
+        ...
+
+    def draw(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, " noise"]
+    ) -> Imagined:
+        """(Δs, r) for given noise."""
+        ...
+
+    def ending_logit(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], following: Float[Array, " state"]
+    ) -> Float[Array, ""]:
+        """Logit of the probability that the episode ends in the state that follows."""
+        ...
+
+
+def imagination(dynamics: OneStep, statistics: Statistics) -> Model:
     """(s, a, ε) → (s', r, d): normalised states, rewards in the environment's units, d drawn as 0 or 1.
 
     The chance of an end is drawn, not averaged over: two futures are two returns, not one in between.

@@ -68,11 +68,12 @@ class TrainConfig:
     """One run: an experiment with one or several seeds trained in one program."""
 
     task: Annotated[Positional[str], arg(metavar="TASK", help_behavior_hint="")]
-    """walker-walk (DeepMind Control) or gym:Ant-v5 (Gymnasium)"""
+    """walker-walk (DeepMind Control), gym:Ant-v5 (Gymnasium) or toy:point-mass"""
     method: Annotated[str, arg(metavar="{" + ",".join(METHODS) + "}")] = "gpld"
-    """gpld, or dreamer for the same agent without the penalty"""
-    size: Annotated[str, arg(metavar="{1m,…,400m}")] = "12m"
-    """parameters: 1m, 12m, 25m, 50m, 100m, 200m or 400m; --model.… sets single widths"""
+    """gpld: DreamerV3 with the gradient penalty, dreamer: without; dsdpg: critics of the law of return and its action
+    gradient, mage: of their means, mmd and iqn: of the return's law alone, td3: of its mean, without a model"""
+    size: Annotated[str, arg(metavar="NAME")] = "12m"
+    """gpld and dreamer: 1m, 12m, 25m, 50m, 100m, 200m or 400m parameters; others: small, medium or full networks"""
     preset: Annotated[str, arg(metavar="{paper,laptop,demo}")] = "paper"
     """where the defaults come from: the paper's protocol, or shorter ones (an hour, minutes) that are not it"""
     steps: Annotated[int, arg(metavar="N")] = 1_000_000

@@ -16,7 +16,7 @@ from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.config import TrainConfig
 from sobolev.training.methods import agent_of
 from sobolev.training.metrics import field_name
-from sobolev.training.program import Program
+from sobolev.training.program import Program, program_of
 from sobolev.training.run import read_config
 from sobolev.training.trees import unflatten
 
@@ -60,7 +60,7 @@ def evaluate(run: Path, episodes: int, video: Path | None = None) -> list[dict[s
     with Workers(worker_count(config.env, len(config.seeds) * episodes)) as workers:
         task, noise = (config.task, config.env.repeat, config.seeds), config.env.noise
         envs = VectorEnv(workers, *task, episodes, AFTERWARDS, noise=noise)
-        program = Program(agent_of(config, envs.spaces), config.seeds)
+        program = program_of(agent_of(config, envs.spaces), config.seeds)
         state, meta = load_state(run, program)
         frames: list[np.ndarray] = []
         watch = (lambda: frames.append(envs.render(0, 0, *FRAME_SIZE))) if video else (lambda: None)
@@ -156,7 +156,7 @@ def load_policy(run: str | Path, seed: int | None = None) -> Policy:
     environment = make(config.task, config.env.repeat, noise=config.env.noise)
     spaces = environment.spaces
     environment.close()
-    everyone, alone = (Program(agent_of(config, spaces), seeds) for seeds in (config.seeds, (seed,)))
+    everyone, alone = (program_of(agent_of(config, spaces), seeds) for seeds in (config.seeds, (seed,)))
     state, _ = load_state(run, everyone)
     index = config.seeds.index(seed)
     own = jax.tree.map(lambda leaf: jax.device_put(leaf[index : index + 1], jax.devices()[0]), state)

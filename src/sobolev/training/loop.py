@@ -20,7 +20,7 @@ from sobolev.training.config import TrainConfig
 from sobolev.training.evaluation import DURING_TRAINING, play
 from sobolev.training.methods import agent_of
 from sobolev.training.metrics import RunLog
-from sobolev.training.program import Program
+from sobolev.training.program import Program, program_of
 from sobolev.training.progress import Progress
 from sobolev.training.schedule import Plan
 from sobolev.training.signals import Interruption
@@ -44,7 +44,7 @@ def train(config: TrainConfig, run: Path) -> int:
         print(announce.complete(run, plan.env_steps(loaded.iteration)), flush=True)
         return 0
     with Interruption() as interruption, _environments(config) as (envs, evaluation):
-        program = Program(agent_of(config, envs.spaces), config.seeds)
+        program = program_of(agent_of(config, envs.spaces), config.seeds)
         played, learns = config.evaluation.episodes if evaluation else 0, plan.updates_due(plan.total) > 0
         program.compile_ahead(config.env.number, plan.capacity, played, learns)
         if loaded:
@@ -205,5 +205,5 @@ class Training:
             write_arrays(file, {name: array[index] for name, array in flatten(kept).items()})
             raise UserError(
                 f"seed {self.config.seeds[index]} met a non-finite loss or gradient by update {update}: the batch is "
-                f"in {file}, the last checkpoint is kept; a smaller --optimizer.learning-rate is the usual cure"
+                f"in {file}, the last checkpoint is kept; a smaller learning rate is the usual cure"
             )

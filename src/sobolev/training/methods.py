@@ -8,7 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sobolev.dreamer.config import SIZES, BehaviorConfig, DreamerConfig, OptimizerConfig, without_penalty
+from sobolev.dsdpg.baselines import MAGEConfig, TD3Config
+from sobolev.dsdpg.config import DSDPGConfig, with_quantiles, without_gradients
 from sobolev.envs.specs import Spaces
+from sobolev.training import deterministic
 
 if TYPE_CHECKING:
     from sobolev.training.agent import Agent
@@ -94,8 +97,60 @@ GPLD = Method(
 )
 """paper: the protocol of paper 1, Table 2. laptop and demo: smaller batch, horizon and budget, not the paper's."""
 
-METHODS: dict[str, Method] = {"gpld": GPLD, "dreamer": replace(GPLD, adapt=without_penalty)}
-"""gpld: DreamerV3 with the gradient penalty; dreamer: the same without it."""
+
+def _deterministic_pace(config: Any) -> Pace:
+    # a transition is a window of one step; the random steps come first, as MAGE has it
+    return Pace(1, max(1, config.exploration.random_steps), config.updates_per_step, 1)
+
+
+def _dsdpg_agent(config: DSDPGConfig, spaces: Spaces) -> "Agent":
+    from sobolev.dsdpg.agent import DSDPG
+
+    return DSDPG(config, spaces)
+
+
+def _mage_agent(config: MAGEConfig, spaces: Spaces) -> "Agent":
+    from sobolev.dsdpg.mage import MAGE
+
+    return MAGE(config, spaces)
+
+
+def _td3_agent(config: TD3Config, spaces: Spaces) -> "Agent":
+    from sobolev.dsdpg.td3 import TD3
+
+    return TD3(config, spaces)
+
+
+def _deterministic(paper: Any, laptop: Any, make: Callable[[Any, Spaces], "Agent"]) -> Method:
+    """A method with a deterministic policy, on the base networks that the others have too."""
+    small, full = deterministic.SIZES["small"], deterministic.SIZES["full"]
+    return Method(
+        config=type(paper),
+        sizes=deterministic.SIZES,
+        presets={
+            "paper": Preset(full(paper), "full", deterministic.PROTOCOL),
+            "laptop": Preset(small(laptop), "small", deterministic.SHORT),
+            "demo": Preset(small(laptop), "small", deterministic.DEMO),
+        },
+        pace=_deterministic_pace,
+        make=make,
+    )
+
+
+DSDPG = _deterministic(DSDPGConfig(), deterministic.LAPTOP_DSDPG, _dsdpg_agent)
+
+METHODS: dict[str, Method] = {
+    "gpld": GPLD,
+    "dreamer": replace(GPLD, adapt=without_penalty),
+    "dsdpg": DSDPG,
+    "mage": _deterministic(MAGEConfig(), deterministic.LAPTOP_MAGE, _mage_agent),
+    "td3": _deterministic(TD3Config(), deterministic.LAPTOP_TD3, _td3_agent),
+    "mmd": replace(DSDPG, adapt=without_gradients),
+    "iqn": replace(DSDPG, adapt=with_quantiles),
+}
+"""gpld: DreamerV3 with the gradient penalty; dreamer: the same without it; dsdpg: critics of the law of the return and
+its action gradient; mage: of their means; td3: without a model; mmd and iqn: critics of the law of the return alone,
+by maximum mean discrepancy and by quantiles, with dsdpg's model and networks."""
 
 PRESETS = ("paper", "laptop", "demo")
 """Every method has these: the paper's protocol, or shorter ones (an hour, minutes) that are not it."""

@@ -6,7 +6,7 @@ nothing random has to be carried along. Replay's counters are the same for all s
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import equinox as eqx
@@ -217,6 +217,12 @@ class Program:
             return _map_axes(lambda leaf: leaf[None], results, out_axes)
 
         return spread(alone, self.mesh, in_axes, out_axes)
+
+
+@lru_cache(maxsize=8)
+def program_of(agent: Agent, seeds: tuple[int, ...]) -> Program:
+    """The program of these agents. Equal ones are one in this process: it holds nothing but what is compiled."""
+    return Program(agent, seeds)
 
 
 def _map_axes(change: Callable, trees: tuple, axes: Any) -> tuple:

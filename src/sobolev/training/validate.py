@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from sobolev.dreamer.config import BehaviorConfig, DreamerConfig, ModelConfig, without_penalty
 from sobolev.envs import check_task
 from sobolev.errors import UserError, nearest
+from sobolev.training import deterministic
 from sobolev.training.methods import pace_of
 from sobolev.training.serial import settings
 
@@ -42,7 +43,7 @@ RANGES: dict[str, str] = {
     path: interval
     for interval, paths in (_POSITIVE, _FROM_ONE, _FROM_ZERO, _FRACTIONS, _SHARES, *_OTHERS)
     for path in paths.split()
-}
+} | deterministic.RANGES
 """The interval in which each numeric setting must lie."""
 
 
@@ -62,6 +63,8 @@ def validate(config: "TrainConfig") -> None:
         _check_model(config.agent.model)
         _check_penalty(config.method, config.agent)
         _check_behavior(config.agent.behavior)
+    else:
+        deterministic.check(config.method, config.agent)
     _check_replay(config)
 
 

@@ -45,7 +45,7 @@ CONFIG = study.LinearConfig(updates=1200, batch=32, samples=8, units=32, rate=4e
 @functools.cache
 def found(name):
     """Errors of a critic that is trained for a few seconds."""
-    agent, action_noise = study.settings(CONFIG)[name]
+    _, agent, action_noise = study.kinds(CONFIG)[name]
     agent = replace(agent, discrepancy=replace(agent.discrepancy, steps=5, restarts=1, search=16))
     train = jax.jit(functools.partial(study.fit, example(), agent, CONFIG.updates, action_noise=action_noise))
     states = study.SPREAD * jax.random.normal(jax.random.key(10_000), (32, 2))
@@ -57,7 +57,7 @@ def found(name):
 
 def test_a_critic_learns_the_law_of_return_and_gradient():
     """Means to a fifth of a standard deviation, deviations to a fifth of themselves, correlation to 0.2."""
-    errors = found("MSMMD")
+    errors = found("msmmd")
     assert errors.mean_return < 0.2 and errors.mean_gradient < 0.2, errors
     assert errors.std_return < 0.2 and errors.std_gradient < 0.2, errors
     assert errors.correlation < 0.2, errors
@@ -75,6 +75,8 @@ def test_errors_of_the_exact_law_are_none():
     ("wrong", "message"),
     [
         ({"seeds": ()}, "--seeds"),
+        ({"critics": ()}, "--critics is empty"),
+        ({"critics": ("mdd",)}, "did you mean mmd"),
         ({"updates": 0}, "--updates is 0"),
         ({"samples": 1}, "at least 2"),
         ({"rate": 0.0}, "--rate"),

@@ -17,7 +17,7 @@ from sobolev.dsdpg.config import AdamConfig, CriticConfig, DSDPGConfig, NetworkC
 from sobolev.dsdpg.critic import critic_loss, samples_at
 from sobolev.dsdpg.networks import TwinCritic
 from sobolev.dsdpg.optimizer import adam, follow
-from sobolev.errors import UserError
+from sobolev.errors import UserError, nearest
 from sobolev.study.linear_system import Law, LinearSystem, exact_law, example
 
 SPREAD = 0.6
@@ -34,6 +34,9 @@ class LinearConfig:
     """folder for the figure (PNG and PDF) and the numbers (JSON)"""
     seeds: tuple[int, ...] = (0, 1, 2)
     """each draws networks and training samples of its own"""
+    critics: tuple[str, ...] = ("msmmd", "item", "sliced", "mmd", "biased", "return")
+    """msmmd: DSDPG; item: with a direction for every state; sliced: uniform slicing; mmd: no slicing; biased: MSMMD's
+    V-statistic; return: MMD of the return alone"""
     updates: int = 6000
     """updates of the critics"""
     batch: int = 128
@@ -61,8 +64,17 @@ class Errors(NamedTuple):
     """of the correlation between return and gradient"""
 
 
-def settings(config: LinearConfig) -> dict[str, tuple[DSDPGConfig, float]]:
-    """The critics that are compared, and the noise on the policy's actions where they are trained.
+class Kind(NamedTuple):
+    """A critic of the study."""
+
+    title: str
+    agent: DSDPGConfig
+    action_noise: float = 0.0
+    """on the policy's actions, where it is trained"""
+
+
+def kinds(config: LinearConfig) -> dict[str, Kind]:
+    """The critics that can be compared.
 
     No samples are dropped, which would bias the law on purpose. The critic without gradients needs noise to see what
     actions do.
@@ -75,12 +87,12 @@ def settings(config: LinearConfig) -> dict[str, tuple[DSDPGConfig, float]]:
         return replace(base, discrepancy=replace(base.discrepancy, **changes))
 
     return {
-        "MSMMD": (base, 0.0),
-        "MSMMD, a direction per state": (using(direction="item"), 0.0),
-        "uniform slicing": (using(kind="sliced"), 0.0),
-        "MMD": (using(kind="mmd"), 0.0),
-        "MSMMD, V-statistic": (using(unbiased=False), 0.0),
-        "MMD of the return alone": (without_gradients(base), 0.3),
+        "msmmd": Kind("MSMMD", base),
+        "item": Kind("MSMMD, a direction per state", using(direction="item")),
+        "sliced": Kind("uniform slicing", using(kind="sliced")),
+        "mmd": Kind("MMD", using(kind="mmd")),
+        "biased": Kind("MSMMD, V-statistic", using(unbiased=False)),
+        "return": Kind("MMD of the return alone", without_gradients(base), 0.3),
     }
 
 
@@ -157,6 +169,11 @@ def check(config: LinearConfig) -> None:
     for flag, value, least in (("updates", config.updates, 1), ("batch", config.batch, 1), ("units", config.units, 1)):
         if value < least:
             raise UserError(f"--{flag} is {value}, but must be at least {least}")
+    if not config.critics:
+        raise UserError("--critics is empty: give one at least, as in --critics msmmd mmd")
+    for name in config.critics:
+        if name not in kinds(config):
+            raise nearest("critic", name, kinds(config))
     if config.samples < 2:
         raise UserError(f"--samples is {config.samples}, but a discrepancy needs at least 2")
     if not config.rate > 0:
@@ -168,17 +185,17 @@ def run(config: LinearConfig) -> list[dict[str, Any]]:
     system, records = example(), []
     states = SPREAD * jax.random.normal(jax.random.key(10_000), (COMPARED, 2))
     exact = exact_laws(system, states)
-    for name, (agent, action_noise) in settings(config).items():
+    for title, agent, action_noise in [kinds(config)[name] for name in config.critics]:
         train = jax.jit(partial(fit, system, agent, config.updates, action_noise=action_noise))
         begun, found = time.monotonic(), []
         for seed in config.seeds:
             critics = train(jax.random.key(seed))
             law = jax.jit(laws, static_argnums=1)(critics, agent.critic.noise, states, system, jax.random.key(1))
             found.append((law, errors(law, exact)))
-            print(f"{name}, seed {seed}: {sentence([found[-1][1]])}", flush=True)
+            print(f"{title}, seed {seed}: {sentence([found[-1][1]])}", flush=True)
         records.append(
             {
-                "name": name,
+                "name": title,
                 "seconds": time.monotonic() - begun,
                 "errors": [error._asdict() for _, error in found],
                 "mean": np.asarray(found[0][0].mean).tolist(),

@@ -31,17 +31,12 @@ def _draw_factors(ax: Axes, systems: Sequence[dict[str, Any]]) -> None:
     ax.plot(products, np.sqrt(products), color="black", linewidth=1.2, label="bound √(γκ)")
     ax.axhline(1, color=GREY, linewidth=0.8, linestyle="--")
     ax.axvline(1, color=GREY, linewidth=0.8, linestyle="--")
-    kinds = (
-        ("random", "MSMMD, random systems", "o", ORANGE, 4),
-        ("tight", "MSMMD, system with a tight bound", "o", BLUE, 6),
-    )
-    for kind, label, marker, color, size in kinds:
+    for kind, title, color, size in (("random", "random systems", ORANGE, 5), ("tight", "tight system", BLUE, 7)):
         some = [s for s in systems if s["kind"] == kind]
         xs = [s["product"] for s in some]
-        ax.plot(xs, [s["factor"] for s in some], marker, color=color, markersize=size, label=label)
-    tight = [s for s in systems if s["kind"] == "tight"]
-    plain = [s["plain_mmd_factor"] for s in tight]
-    ax.plot([s["product"] for s in tight], plain, "x", color=BLUE, markersize=6, label="plain MMD, the same system")
+        ax.plot(xs, [s["factor"] for s in some], "o", color=color, markersize=size - 1, label=f"MSMMD, {title}")
+        plain = [s["plain_mmd_factor"] for s in some]
+        ax.plot(xs, plain, "x", color=color, markersize=size, markeredgewidth=0.9, label=f"plain MMD, {title}")
     ax.set_xlabel("γκ")
     ax.set_ylabel("largest factor of one application")
     ax.set_title("One application of the operator", fontsize=10)

@@ -37,7 +37,7 @@ class LinearConfig:
     critics: tuple[str, ...] = ("msmmd", "item", "sliced", "mmd", "biased", "return")
     """msmmd: DSDPG; item: with a direction for every state; sliced: uniform slicing; mmd: no slicing; biased: MSMMD's
     V-statistic; return: MMD of the return alone"""
-    updates: int = 6000
+    updates: int = 4000
     """updates of the critics"""
     batch: int = 128
     """states per update"""

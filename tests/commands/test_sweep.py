@@ -201,7 +201,6 @@ def test_the_length_of_a_run_is_the_sum_of_its_parts():
 
 def test_a_measurement_times_what_it_says(monkeypatch):
     """Real environments, and a program in which only counting is real."""
-    made: list[Counting] = []
 
     class Counting:
         updates_at_once = False
@@ -229,6 +228,7 @@ def test_a_measurement_times_what_it_says(monkeypatch):
             time.sleep(0.02)
             return state, replay, SimpleNamespace(finite=0)
 
+    made: list[Counting] = []
     monkeypatch.setattr(estimate, "Program", Counting)
     config = tiny.config(seeds=(0, 1))
     cost = estimate.measure(config)

@@ -156,7 +156,7 @@ def test_a_job_array_is_preempted_goes_on_and_tells_its_failures(cluster, tmp_pa
     def entry(label: str) -> Entry:
         return next(each for each in ours.read().values() if each.label == label)
 
-    jobs = [entry(label).job for label in STEPS]
+    jobs = [entry(label).job or "" for label in STEPS]
     array = str(jobs[0]).split("_")[0]
     assert jobs == [f"{array}_{number}" for number in range(3)]
 

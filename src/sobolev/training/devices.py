@@ -16,7 +16,7 @@ def shards(seeds: int, devices: int) -> int:
     return next(count for count in range(min(seeds, devices), 0, -1) if seeds % count == 0)
 
 
-def seed_mesh(seeds: int, devices: Sequence[jax.Device] | None = None) -> Mesh | None:
+def seed_mesh(seeds: int, devices: Sequence[Any] | None = None) -> Mesh | None:
     """The devices over which seeds are spread; None where it is one. `devices` None: those present."""
     devices = jax.devices() if devices is None else devices
     count = shards(seeds, len(devices))

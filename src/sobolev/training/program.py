@@ -29,7 +29,7 @@ PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3, "inspect": 5}
 class Program:
     """What a run computes on its devices, over which seeds are spread. Leaves of state and carry are [seeds, …]."""
 
-    def __init__(self, agent: Agent, seeds: Sequence[int], devices: Sequence[jax.Device] | None = None):
+    def __init__(self, agent: Agent, seeds: Sequence[int], devices: Sequence[Any] | None = None):
         """`devices` None: all that are present; as many are used as divide the seeds evenly."""
         self.agent, self.seeds = agent, tuple(seeds)
         self.mesh = seed_mesh(len(self.seeds), devices)

@@ -97,7 +97,7 @@ def test_a_non_finite_update_stops_the_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Training, "iterate", poisoned)
     config = dataclasses.replace(tiny.config(seeds=(2,)), run=tmp_path / "run")
-    with pytest.raises(UserError, match="seed 2.*learning-rate"):
+    with pytest.raises(UserError, match="seed 2.*learning rate"):
         start(config)
     (file,) = (tmp_path / "run" / "failure").iterdir()
     assert file.name == "seed-2-update-32.safetensors"

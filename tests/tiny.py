@@ -19,7 +19,6 @@ from gymnasium.spaces import Box, Dict
 from sobolev.dreamer.agent import Dreamer
 from sobolev.dreamer.config import ModelConfig
 from sobolev.envs.specs import ArraySpec, Spaces
-from sobolev.replay import Replay
 from sobolev.training import evaluation, loop
 from sobolev.training.agent import Agent
 from sobolev.training.config import TrainConfig, configure, resolved
@@ -49,9 +48,14 @@ SETTINGS: dict[str, Any] = {
     "evaluation.every": 60,
     "evaluation.episodes": ENVIRONMENTS,
     "log.every": 40,
+    "log.dreams": 0,
     "log.tensorboard": False,
 }
 """80 iterations, the first 24 without updates, then two updates each; evaluations at 0, 60 and 120 env steps."""
+
+DOT = "gym:tests.tiny:Dot-v0"
+PIXELS: dict[str, Any] = {"observations": "pixels", "env.image_size": 16, "model.depth": 1}
+"""What makes a run of `DOT` one from images of 16×16."""
 
 CAPACITY = 100_000
 """Steps per environment of a replay that is large beside everything else in a tiny program."""
@@ -88,8 +92,18 @@ class Spring(gymnasium.Env):
         return np.full((16, 16, 3), 20 * self.time, np.uint8)
 
 
-if "Spring-v0" not in gymnasium.registry:
-    gymnasium.register("Spring-v0", "tests.tiny:Spring", disable_env_checker=True)
+class Dot(Spring):
+    """The spring, drawn: a white bar on grey at the place of the mass."""
+
+    def render(self) -> np.ndarray:
+        frame, place = np.full((16, 16, 3), 60, np.uint8), int(np.clip(8 + 8 * self.state[0], 0, 14))
+        frame[4:12, place : place + 2] = 255
+        return frame
+
+
+for _name in ("Spring", "Dot"):
+    if f"{_name}-v0" not in gymnasium.registry:
+        gymnasium.register(f"{_name}-v0", f"tests.tiny:{_name}", disable_env_checker=True)
 
 
 def config(task: str = TASK, method: str = "gpld", **settings: Any) -> TrainConfig:
@@ -147,12 +161,12 @@ def share_programs(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "program_of", program)
 
 
-def large_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+def large_replay(monkeypatch: pytest.MonkeyPatch, capacity: int = CAPACITY) -> None:
     """Gives runs the replay of `CAPACITY`, whose programs other tests compile too, in place of one cut to their length.
 
-    What is sampled does not depend on it."""
+    What is sampled does not depend on it, unless it is smaller."""
     of = Plan.of
-    monkeypatch.setattr(Plan, "of", staticmethod(lambda config: dataclasses.replace(of(config), capacity=CAPACITY)))
+    monkeypatch.setattr(Plan, "of", staticmethod(lambda config: dataclasses.replace(of(config), capacity=capacity)))
 
 
 Values = Callable[[np.random.Generator, tuple[int, ...]], dict[str, Any]]
@@ -173,7 +187,7 @@ def random_steps(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, 
     }
 
 
-def filled(program: Program, seed_numbers: Sequence[int], count: int = 400, steps: Values = random_steps) -> Replay:
+def filled(program: Program, seed_numbers: Sequence[int], count: int = 400, steps: Values = random_steps) -> Any:
     """A replay of `CAPACITY` with `count` steps; the data of a seed depends on its number alone."""
     replay = program.initial_replay(ENVIRONMENTS, CAPACITY)
     parts = [steps(np.random.default_rng(seed), (ENVIRONMENTS, count)) for seed in seed_numbers]

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from sobolev.dreamer.rssm import RSSM, LatentTable
-from sobolev.nn import MLP, BlockLinear, Head, Hidden, Linear, Norm
+from sobolev.nn import MLP, BlockLinear, Convolution, ConvolutionStage, Head, Hidden, Linear, Norm
 
 FOLDER = Path(os.environ.get("REFERENCE_VECTORS", Path(__file__).parent / "data" / "reference_vectors"))
 UNIMIX = 0.01
@@ -40,6 +40,14 @@ def norm(params: dict, name: str) -> Norm:
 def hidden(params: dict, name: str) -> Hidden:
     """A layer `name` with its norm `name`norm, as in encoder and recurrent model."""
     return Hidden(linear(params, name), norm(params, f"{name}norm"))
+
+
+def convolution(params: dict, name: str) -> Convolution:
+    return Convolution(params[f"{name}/kernel"], params[f"{name}/bias"])
+
+
+def stage(params: dict, name: str) -> ConvolutionStage:
+    return ConvolutionStage(convolution(params, name), norm(params, f"{name}norm"))
 
 
 def mlp(params: dict, name: str = "mlp") -> MLP:

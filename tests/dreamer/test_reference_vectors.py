@@ -8,11 +8,25 @@ from sobolev.dreamer.behavior import Actor, ReturnScale, imagination_losses, rep
 from sobolev.dreamer.config import BehaviorConfig, OptimizerConfig
 from sobolev.dreamer.decoder import Decoder, reconstruction_loss
 from sobolev.dreamer.encoder import Encoder
+from sobolev.dreamer.images import SHRINK, ImageDecoder, ImageEncoder
 from sobolev.dreamer.optimizer import build_optimizer, descend
 from sobolev.dreamer.rssm import flatten_blocks
 from sobolev.dreamer.world_model import balanced_kl
 from sobolev.nn import MLP, BoundedNormal, TwoHot, bernoulli_loss, entropy, kl_divergence, over
-from tests.vectors import assert_close, group, head, hidden, linear, load, mlp, rssm
+from tests.vectors import (
+    assert_close,
+    block_linear,
+    convolution,
+    group,
+    head,
+    hidden,
+    linear,
+    load,
+    mlp,
+    norm,
+    rssm,
+    stage,
+)
 
 
 def swap(x):
@@ -39,6 +53,37 @@ def test_decoder_and_its_loss():
     for name, _ in shapes:
         assert_close(prediction[name], arrays[f"outputs/pred/{name}"])
         assert_close(loss[name], arrays[f"outputs/loss/{name}"])
+
+
+def test_image_encoder():
+    arrays = load("encoder_pixel")
+    params, inputs = group(arrays, "params/enc2"), group(arrays, "inputs")
+    count = sum(key.endswith("/kernel") for key in params)
+    image = ImageEncoder(tuple(stage(params, f"cnn{i}") for i in range(count)))
+    encoder = Encoder(None, image, tuple(inputs))
+    assert_close(over(encoder, 2)(inputs), arrays["outputs/tokens"])
+
+
+def test_image_decoder_and_its_loss():
+    arrays = load("decoder_pixel")
+    params, inputs = group(arrays, "params/dec2"), group(arrays, "inputs")
+    target, small = inputs["target"], inputs["target"].shape[2] // SHRINK
+    numbers = sorted((key[4] for key in params if key.startswith("conv") and key.endswith("/kernel")), reverse=True)
+    image = ImageDecoder(
+        deter=block_linear(params, "sp0"),
+        stoch=hidden(params, "sp1"),
+        stoch_output=linear(params, "sp2"),
+        norm=norm(params, "spnorm"),
+        stages=tuple(stage(params, f"conv{i}") for i in numbers),
+        output=convolution(params, "imgout"),
+        height=small,
+        width=small,
+    )
+    decoder = Decoder(None, {}, (), image, (("image", target.shape[-1]),))
+    stoch = inputs["stoch"].reshape(*inputs["stoch"].shape[:2], -1)
+    prediction = over(decoder, 2)(inputs["deter"], stoch)
+    assert_close(prediction["image"], arrays["outputs/pred"])
+    assert_close(over(reconstruction_loss, 2)(prediction, {"image": target})["image"], arrays["outputs/loss"])
 
 
 def test_recurrence_posterior_prior_and_kl():

@@ -108,11 +108,15 @@ def checked(
 def _take(flag: Flag, waiting: list[str]) -> list[str]:
     """Take the values of a flag off the waiting tokens; numbers end where a word follows, so the task may come last.
 
-    A flag of several words takes all up to the next flag: after it the task cannot come."""
+    A flag of several words takes all up to the next flag, so that the task cannot come after it, unless the words are
+    known: then it takes those.
+    """
     wanted = {"none": 0, "one": 1, "many": len(waiting)}[flag.values]
+    choices = get_args(get_args(flag.kind)[0]) if flag.values == "many" else ()
     taken: list[str] = []
     while waiting and len(taken) < wanted and not _is_flag(waiting[0]):
-        if taken and flag.values == "many" and not (_takes_words(flag) or _is_number(waiting[0])):
+        more = _takes_words(flag) or _is_number(waiting[0]) or waiting[0] in choices
+        if taken and flag.values == "many" and not more:
             break
         taken.append(waiting.pop(0))
     return taken

@@ -162,7 +162,7 @@ def check_rendering() -> Line:
         if drawn.returncode == 0:
             return Line("rendering", f"{backend} draws without a screen")
     tried = f"MUJOCO_GL={wanted} does not draw" if wanted else "no back end draws"
-    return Line("rendering", tried, "note", f"training works, --video does not; {ADVICE}")
+    return Line("rendering", tried, "note", f"training works, but not from images, and --video does not; {ADVICE}")
 
 
 def check_video() -> Line:
@@ -174,22 +174,15 @@ def check_video() -> Line:
 
 def check_memory() -> Line:
     """Free memory; the paper's replay of a million env steps takes about 2 GB at size 12m."""
-    free = _available_memory()
+    from sobolev.training.room import host_memory
+
+    free = host_memory()
     if free is None:
         return Line("memory", "unknown", "note", "the system does not tell")
     found = f"{free / 2**30:.1f} GiB free, {os.cpu_count()} cores"
     if free < 2 * 2**30:
         return Line("memory", found, "note", "little; use --size 1m and a small --replay.capacity")
     return Line("memory", found)
-
-
-def _available_memory() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return found[0] if found else None
 
 
 def check_disk() -> Line:

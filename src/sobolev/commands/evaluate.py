@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from sobolev.commands.arguments import parse
 from sobolev.errors import UserError
 from sobolev.training import jaxconfig
+from sobolev.training.films import FILMS, PLOTS
 from sobolev.training.run import read_config, write_text
 
 DESCRIPTION = """Play episodes with the agent of RUN's newest checkpoint, every seed on its own.
@@ -28,6 +29,8 @@ class EvaluateConfig:
     """episodes per seed"""
     video: Annotated[Path | None, arg(metavar="FILE")] = None
     """also render an episode of the first seed to this file, as in out.mp4"""
+    dream: Annotated[Path | None, arg(metavar="FILE")] = None
+    """also show what the first seed's world model foresees: images as dream.mp4, vectors as dream.png"""
     json: bool = False
     """print JSON instead of the table"""
 
@@ -40,12 +43,13 @@ def main(arguments: Sequence[str]) -> int:
     jaxconfig.configure(read_config(config.run).compilation_cache)
     from sobolev.training import evaluation
 
-    results = evaluation.evaluate(config.run, config.episodes, config.video)
+    results = evaluation.evaluate(config.run, config.episodes, config.video, config.dream)
     path = config.run / "evaluation.json"
     write_text(path, json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2) if config.json else "\n".join([*table(results), "", f"as JSON: {path}"]))
-    if config.video is not None and not config.json:
-        print(f"video: {config.video}")
+    for what, file in (("video", config.video), ("dream", config.dream)):
+        if file is not None and not config.json:
+            print(f"{what}: {file}")
     return 0
 
 
@@ -53,13 +57,13 @@ def _check(config: EvaluateConfig) -> None:
     if config.episodes < 1:
         raise UserError(f"--episodes is {config.episodes}, but must be at least 1")
     read_config(config.run)
-    video = config.video
-    if video is None:
-        return
-    if video.suffix.lower() not in (".mp4", ".gif"):
-        raise UserError(f"--video {video} must end in .mp4 or .gif")
-    if not video.parent.is_dir():
-        raise UserError(f"--video {video}: the folder {video.parent} does not exist")
+    for flag, file, endings in (("video", config.video, FILMS), ("dream", config.dream, (*FILMS, *PLOTS))):
+        if file is None:
+            continue
+        if file.suffix.lower() not in endings:
+            raise UserError(f"--{flag} {file} must end in {', '.join(endings[:-1])} or {endings[-1]}")
+        if not file.parent.is_dir():
+            raise UserError(f"--{flag} {file}: the folder {file.parent} does not exist")
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> list[str]:

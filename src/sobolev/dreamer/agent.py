@@ -20,12 +20,13 @@ from sobolev.dreamer.behavior import (
     replay_value_loss,
 )
 from sobolev.dreamer.config import DreamerConfig
+from sobolev.dreamer.dream import open_loop
 from sobolev.dreamer.optimizer import build_optimizer, descend, follow
 from sobolev.dreamer.rssm import Latents
 from sobolev.dreamer.world_model import RECONSTRUCTION, WorldModel, world_model_losses
 from sobolev.envs.specs import Spaces
 from sobolev.nn import Head, TwoHot, cast_floating, entropy, over
-from sobolev.replay import Replay, Windows
+from sobolev.replay import AnyReplay, Windows
 from sobolev.smoothness import coefficient, sampled_penalty
 
 Metrics = dict[str, Float[Array, ""]]
@@ -136,8 +137,8 @@ class Dreamer:
         return state
 
     def learn(
-        self, state: State, replay: Replay, key: Key[Array, ""], number: Int[Array, ""]
-    ) -> tuple[State, Replay, Report]:
+        self, state: State, replay: AnyReplay, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State, AnyReplay, Report]:
         """One update on a sampled batch, whose refreshed latents go back to replay.
 
         An update with a non-finite loss or gradient leaves state and latents as they were. The update's number is not
@@ -157,6 +158,15 @@ class Dreamer:
         replay = memory.write_back(replay, windows, compact(latents), finite)
         metrics = metrics | {"gradient_norm": norm, "update_norm": change}
         return state, replay, Report(metrics, finite, windows)
+
+    def choose(self, ring: memory.Ring, key: Key[Array, ""]) -> memory.Choice:
+        """The windows that `learn` with this key samples of such a replay."""
+        sample_key, _ = jax.random.split(key)
+        return memory.choose(ring, sample_key, self.config.batch_size, self.config.batch_length)
+
+    def dream(self, state: State, steps: dict[str, Any], context: int, key: Key[Array, ""]) -> dict[str, Array]:
+        """Predictions of a recorded stream, of which the first `context` steps are observed: see `open_loop`."""
+        return open_loop(state.model.world, self.dtype, steps, context, key)
 
     def loss(
         self, model: Model, state: State, windows: Windows, key: Key[Array, ""]

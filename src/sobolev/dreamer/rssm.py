@@ -238,6 +238,36 @@ class RSSM(eqx.Module):
         deters, stochs, probs = outputs
         return Latents(deters, stochs, probs, jnp.argmax(stochs.reshape(probs.shape), -1))
 
+    def predict(
+        self,
+        deter: Float[Array, "batch deter"],
+        stoch: Float[Array, "batch stoch"],
+        actions: Float[Array, "time batch action"],
+        first: Bool[Array, "time batch"],
+        key: Key[Array, ""],
+    ) -> tuple[Float[Array, "time batch deter"], Float[Array, "time batch stoch"]]:
+        """Latents along recorded actions as the prior alone draws them, from the latents of the step before them.
+
+        `actions[t]` is the action taken before step t. A first step forgets state and action.
+        """
+        cell = jax.vmap(self.cell(), (1, 0, 0), 1)
+        embedded = over(self.embed_action, 2)(jnp.where(first[..., None], 0.0, actions))
+        keep = 1.0 - first.astype(deter.dtype)
+        uniform = jax.random.uniform(key, (*first.shape, self.prior.rows))
+
+        def draw(deter, uniform):
+            sample, _ = sample_one_hot(self.prior(deter), uniform)
+            return sample.reshape(-1).astype(deter.dtype)
+
+        def advance(carry, inputs):
+            (blocks, stoch), (action, keep, uniform) = carry, inputs
+            blocks = cell(blocks * keep[None, :, None], stoch * keep[:, None], action)
+            deter = flatten_blocks(blocks)
+            stoch = jax.vmap(draw)(deter, uniform)
+            return (blocks, stoch), (deter, stoch)
+
+        return jax.lax.scan(advance, (self.to_blocks(deter), stoch), (embedded, keep, uniform))[1]
+
     def to_blocks(self, deter: Float[Array, "batch deter"]) -> Float[Array, "G batch block"]:
         """Recurrent states, block axis first."""
         return deter.reshape(deter.shape[0], self.gates.kernel.shape[0], -1).transpose(1, 0, 2)

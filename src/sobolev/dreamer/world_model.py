@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Key
 
 from sobolev.dreamer.config import LossConfig, ModelConfig
 from sobolev.dreamer.decoder import Decoder, reconstruction_loss
-from sobolev.dreamer.encoder import Encoder
+from sobolev.dreamer.encoder import Encoder, token_count
 from sobolev.dreamer.rssm import RSSM, Latents
 from sobolev.envs.specs import Spaces
 from sobolev.nn import Head, TwoHot, bernoulli_loss, kl_divergence, over
@@ -32,7 +32,7 @@ class WorldModel(eqx.Module):
         features = config.deter + config.rows * config.classes
         return WorldModel(
             encoder=Encoder.init(keys[0], spaces, config),
-            rssm=RSSM.init(keys[1], spaces.action, config.units, config),
+            rssm=RSSM.init(keys[1], spaces.action, token_count(spaces, config), config),
             decoder=Decoder.init(keys[2], spaces, config),
             reward=Head.init(keys[3], features, config.units, config.reward_layers, config.bins, 0.0),
             cont=Head.init(keys[4], features, config.units, config.continue_layers, 1),
@@ -44,8 +44,8 @@ def world_model_losses(
 ) -> dict[str, Float[Array, "time batch"]]:
     """Prediction and KL losses of posterior latents [time, batch, …] for the steps that they belong to.
 
-    Reconstruction in symlog space, two-hot reward, continue target (1 − terminal) · discount, and both directions of
-    the balanced KL, each not below `free_nats` (paper 1, Section 4, with DreamerV3's balance).
+    Reconstruction (of vectors in symlog space), two-hot reward, continue target (1 − terminal) · discount, and both
+    directions of the balanced KL, each not below `free_nats` (paper 1, Section 4, with DreamerV3's balance).
     """
     deter, stoch = latents.deter, latents.stoch
     reconstruction = over(reconstruction_loss, 2)(over(model.decoder, 2)(deter, stoch), steps["observation"])

@@ -8,6 +8,7 @@ from sobolev.envs.config import EnvConfig, check_config, worker_count
 from sobolev.envs.noise import Noise
 from sobolev.envs.specs import ArraySpec, Environment, Spaces, Step
 from sobolev.envs.vector import Records, Transition, VectorEnv
+from sobolev.envs.view import View
 from sobolev.envs.workers import WorkerError, Workers
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Step",
     "Transition",
     "VectorEnv",
+    "View",
     "WorkerError",
     "Workers",
     "check_config",

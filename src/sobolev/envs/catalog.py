@@ -4,6 +4,7 @@ from sobolev.envs import dmc, toy
 from sobolev.envs import gymnasium as gym
 from sobolev.envs.noise import Kicks, Noise, disturbed
 from sobolev.envs.specs import Environment
+from sobolev.envs.view import View, seen
 from sobolev.errors import UserError, nearest
 
 _GYM, _TOY = "gym:", "toy:"
@@ -29,8 +30,10 @@ def default_repeat(task: str) -> int:
     return 1 if task.startswith((_GYM, _TOY)) else 2
 
 
-def make(task: str, repeat: int | None = None, *, noise: Noise | None = None) -> Environment:
-    """One environment in this process; repeat None takes the family's default, noise None is none.
+def make(task: str, repeat: int | None = None, *, view: View | None = None, noise: Noise | None = None) -> Environment:
+    """One environment in this process; repeat None takes the family's default, view None its own observations, and
+    noise None is none. Noise on observations is not on images.
+
 
     Raises UserError for an unknown task, a repeat below 1, spaces that sobolev cannot use, and noise on velocities of
     an environment that has none.
@@ -47,4 +50,4 @@ def make(task: str, repeat: int | None = None, *, noise: Noise | None = None) ->
         environment = toy.PointMass(task.removeprefix(_TOY), repeat, kicks)
     else:
         environment = dmc.DeepMindControl(task, repeat, kicks)
-    return disturbed(environment, noise.observation)
+    return seen(disturbed(environment, noise.observation), view or View())

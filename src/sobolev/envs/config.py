@@ -15,6 +15,8 @@ class EnvConfig:
     """environments per seed, at least 1"""
     repeat: int | None = None
     """control steps per action; None: 2 for DeepMind Control, 1 for others"""
+    image_size: int = 64
+    """height and width of drawn images (--observations pixels or both), a multiple of 16"""
     observation_noise: float = 0.0
     """half-width w of the factor U[1 − w, 1 + w] on every number observed, in training and evaluation"""
     dynamics_noise: float = 0.0

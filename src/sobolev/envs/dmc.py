@@ -56,6 +56,8 @@ class DeepMindControl:
         self._env: Any = suite.load(self._domain, name, task_kwargs={"random": 0})
         limits = self._env.action_spec()
         self._scale = ActionScale(task, limits.minimum, limits.maximum)
+        self._cameras: dict[tuple[int, int], Any] = {}
+        self._drawn_with: Any = None
         entries = {key: ArraySpec(tuple(spec.shape), "float32") for key, spec in self._env.observation_spec().items()}
         self.spaces: Spaces = build_spaces(entries, int(np.prod(limits.shape)))
 
@@ -92,7 +94,7 @@ class DeepMindControl:
                 size.offheight, size.offwidth = max(height, size.offheight), max(width, size.offwidth)
                 if physics._contexts is not None:  # the frame buffer was made for the smaller size
                     physics._free_rendering_contexts()
-            return physics.render(height=height, width=width, camera_id=_CAMERAS.get(self._domain, 0))
+            return self._camera(height, width).render().copy()  # the camera's next frame goes where this one lies
 
     def close(self) -> None:
         """See `Environment.close`."""
@@ -105,6 +107,19 @@ class DeepMindControl:
             physics.data.qvel[:] += self._kicks.draw(physics.data.qvel.size)
             physics.forward()
         return self._env.step(action)
+
+    def _camera(self, height: int, width: int) -> Any:
+        """dm_control's camera of that size. Making one takes longer than drawing a small image, so they are kept, for
+        as long as the renderer that they belong to."""
+        from dm_control.mujoco import Camera
+
+        contexts = self._env.physics.contexts
+        if self._drawn_with is not contexts:
+            self._cameras, self._drawn_with = {}, contexts
+        if (height, width) not in self._cameras:
+            number = _CAMERAS.get(self._domain, 0)
+            self._cameras[height, width] = Camera(self._env.physics, height, width, number)
+        return self._cameras[height, width]
 
     def _observation(self, time_step: Any) -> dict[str, np.ndarray]:
         raw = time_step.observation

@@ -17,6 +17,7 @@ from sobolev.envs.catalog import make
 from sobolev.envs.memory import Arrays, map_file, view
 from sobolev.envs.noise import Noise
 from sobolev.envs.specs import Environment, Spaces, Step
+from sobolev.envs.view import View
 from sobolev.errors import UserError
 
 
@@ -121,6 +122,7 @@ class Server:
         group: int,
         task: str,
         repeat: int | None,
+        view: View,
         noise: Noise | None,
         kind: int,
         streams: list[Stream],
@@ -129,7 +131,7 @@ class Server:
         """Make the environments of a group."""
         if entry is not None:
             gym.register(entry)
-        self.groups[group] = Group(task, kind, streams, [make(task, repeat, noise=noise) for _ in streams])
+        self.groups[group] = Group(task, kind, streams, [make(task, repeat, view=view, noise=noise) for _ in streams])
         return self.groups[group].environments[0].spaces
 
     def attach(self, group: int, buffer: Any, streams: int) -> None:

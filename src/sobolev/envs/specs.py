@@ -16,6 +16,11 @@ class ArraySpec:
     shape: tuple[int, ...]
     dtype: str
 
+    @property
+    def is_image(self) -> bool:
+        """Whether it is bytes laid out [height, width, channels]."""
+        return self.dtype == "uint8" and len(self.shape) == 3
+
 
 @dataclass(frozen=True)
 class Spaces:

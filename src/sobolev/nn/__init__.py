@@ -1,6 +1,8 @@
 """Layers and distributions; nothing here knows what reinforcement learning is."""
 
 from sobolev.nn.batching import over as over
+from sobolev.nn.convolution import Convolution as Convolution
+from sobolev.nn.convolution import ConvolutionStage as ConvolutionStage
 from sobolev.nn.distributions import BoundedNormal as BoundedNormal
 from sobolev.nn.distributions import TwoHot as TwoHot
 from sobolev.nn.distributions import bernoulli_loss as bernoulli_loss

@@ -1,11 +1,17 @@
-"""Sequence replay: device-resident rings of steps and latents, uniform windows and the online queue."""
+"""Sequence replay: rings of steps and latents, on the device or the host, uniform windows and the online queue."""
 
 from sobolev.replay.config import ReplayConfig
+from sobolev.replay.host import HostReplay, append, create_host, look_ahead, returned, streamed, take
 from sobolev.replay.ring import read_ring, write_ring
 from sobolev.replay.sequence import (
+    AnyReplay,
+    Choice,
     Replay,
+    Ring,
+    Streamed,
     Windows,
     add,
+    choose,
     create,
     grow,
     replay_axes,
@@ -15,16 +21,28 @@ from sobolev.replay.sequence import (
 )
 
 __all__ = [
+    "AnyReplay",
+    "Choice",
+    "HostReplay",
     "Replay",
     "ReplayConfig",
+    "Ring",
+    "Streamed",
     "Windows",
     "add",
+    "append",
+    "choose",
     "create",
+    "create_host",
     "grow",
+    "look_ahead",
     "read_ring",
     "replay_axes",
+    "returned",
     "sample",
     "stored_windows",
+    "streamed",
+    "take",
     "write_back",
     "write_ring",
 ]

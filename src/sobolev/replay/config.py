@@ -10,8 +10,9 @@ class ReplayConfig:
 
     capacity: int = 5_000_000
     """agent steps stored over all environments of one seed, at least one window per environment"""
-    memory: Literal["device"] = "device"
-    """device: buffers live beside the model, and no batch visits the host"""
+    memory: Literal["device", "host"] = "device"
+    """device: buffers live beside the model, and no batch visits the host; host: what was observed and done lies in
+    host memory, and the next batch is gathered while an update runs. Does not change what is sampled"""
 
     def steps_per_environment(self, environments: int, planned: int) -> int:
         """Length of one environment's ring: its share of the capacity, or the planned agent steps if these are fewer.

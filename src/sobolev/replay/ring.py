@@ -20,7 +20,7 @@ def read_ring(buffers: PyTree, start: int, stop: int, axis: int = 1) -> PyTree:
 
     def read(leaf):
         pieces = [
-            np.asarray(lax.dynamic_slice_in_dim(leaf, position, size, axis))
+            np.asarray(_slice(leaf, position, size, axis))
             for position, _, size in _pieces(start, stop, leaf.shape[axis])
         ]
         return np.concatenate([np.moveaxis(piece, axis, 0) for piece in pieces]) if pieces else _empty(leaf, axis)
@@ -31,11 +31,14 @@ def read_ring(buffers: PyTree, start: int, stop: int, axis: int = 1) -> PyTree:
 def write_ring(buffers: PyTree, values: PyTree, start: int, axis: int = 1) -> PyTree:
     """The buffers with values [n, environments, ...] at steps [start, start + n); the inverse of `read_ring`.
 
-    Raises ValueError where there are more values than the ring holds."""
+    NumPy buffers are written in place.     Raises ValueError where there are more values than the ring holds."""
 
     def write(leaf, value):
         for position, offset, size in _pieces(start, start + len(value), leaf.shape[axis]):
             piece = np.moveaxis(value[offset : offset + size], 0, axis)
+            if isinstance(leaf, np.ndarray):
+                _slice(leaf, position, size, axis)[...] = piece
+                continue
             leaf = lax.dynamic_update_slice_in_dim(leaf, piece, position, axis)
         return leaf
 
@@ -52,6 +55,12 @@ def _pieces(start: int, stop: int, capacity: int) -> Iterator[tuple[int, int, in
         size = min(stop - step, capacity - position)
         yield position, step - start, size
         step += size
+
+
+def _slice(leaf, position: int, size: int, axis: int):
+    if isinstance(leaf, np.ndarray):  # a view; lax would first copy the whole buffer
+        return leaf[(slice(None),) * axis + (slice(position, position + size),)]
+    return lax.dynamic_slice_in_dim(leaf, position, size, axis)
 
 
 def _empty(leaf, axis: int) -> np.ndarray:

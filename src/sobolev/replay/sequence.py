@@ -9,7 +9,8 @@ With a leading seed axis (`create(..., seeds=3)`) every function is used under
 seeds and stay scalars, because XLA copies the whole buffer where an update's position differs between seeds.
 """
 
-from typing import Any
+import dataclasses
+from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -28,6 +29,41 @@ class Replay(eqx.Module):
     """steps added so far to each environment"""
     taken: Int[Array, ""]
     """windows taken (or lost) from the online queue so far"""
+
+
+class Streamed(eqx.Module):
+    """The device's part of a replay whose steps are in host memory (`HostReplay`); buffers and counters as in `Replay`.
+
+    `sample` takes the steps of its windows from `batch`, which must be of those that `choose` with the same key chose.
+    """
+
+    batch: dict[str, Any]
+    """steps of the windows to be sampled next, leaves [batch, length + 1, ...]; {} where none are"""
+    latents: PyTree
+    count: Int[Array, ""]
+    taken: Int[Array, ""]
+
+
+AnyReplay = TypeVar("AnyReplay", Replay, Streamed)
+
+
+class Ring(NamedTuple):
+    """What decides, with a random key, which windows are sampled: the counters of `Replay`, and its shape."""
+
+    count: Int[Array, ""]
+    taken: Int[Array, ""]
+    environments: int
+    capacity: int
+
+
+class Choice(NamedTuple):
+    """Windows that were chosen: integers [batch] of JAX or NumPy, or what stands for these, as axes for `vmap` do."""
+
+    environment: Any
+    start: Any
+    """number of each window's first step, the context step"""
+    taken: Any
+    """`Replay.taken` after them"""
 
 
 class Windows(eqx.Module):
@@ -59,9 +95,9 @@ def create(
     return Replay(steps, latents, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
-def replay_axes(replay: Replay) -> Any:
+def replay_axes(replay: Replay | Streamed) -> Any:
     """The `in_axes` and `out_axes` of a replay with a leading seed axis: 0 for all buffers, None for the counters."""
-    buffers = len(jax.tree.leaves((replay.steps, replay.latents)))
+    buffers = jax.tree.structure(replay).num_leaves - 2
     return jax.tree.unflatten(jax.tree.structure(replay), [0] * buffers + [None, None])
 
 
@@ -70,20 +106,41 @@ def stored_windows(count: int, capacity: int, environments: int, length: int) ->
     return environments * max(min(count, capacity) - length, 0)
 
 
-def add(replay: Replay, step: dict[str, Any], latents: PyTree) -> Replay:
-    """Append one step [environments, ...] of every environment, in place of the oldest once the ring is full."""
+def add(replay: AnyReplay, step: dict[str, Any], latents: PyTree) -> AnyReplay:
+    """Append one step [environments, ...] of every environment, in place of the oldest once the ring is full.
+
+    Of a `Streamed` replay only the latents are here; `append` puts the step where its like are."""
     position = replay.count % _shape(replay)[1]
 
     def write(ring, value):
         return jax.lax.dynamic_update_slice_in_dim(ring, value[:, None], position, axis=1)
 
-    steps, latents = jax.tree.map(write, (replay.steps, replay.latents), (step, latents))
-    return Replay(steps, latents, replay.count + 1, replay.taken)
+    count, latents = replay.count + 1, jax.tree.map(write, replay.latents, latents)
+    if isinstance(replay, Streamed):
+        return dataclasses.replace(replay, latents=latents, count=count)
+    return dataclasses.replace(replay, steps=jax.tree.map(write, replay.steps, step), latents=latents, count=count)
+
+
+def choose(ring: Ring, key: PRNGKeyArray, batch: int, length: int, *, online: bool = True) -> Choice:
+    """The windows that `sample` with the same arguments gives. Nothing of what is stored decides about them."""
+    count, taken, environments, capacity = ring
+    if length + 1 > capacity:
+        raise ValueError(f"a window of {length + 1} steps does not fit a ring of {capacity}")
+    oldest = jnp.maximum(count - capacity, 0)
+    after, queued, environment, start = _online_windows(taken, count, environments, oldest, batch, length + 1)
+    if online:
+        taken = after
+    else:
+        queued = jnp.zeros_like(queued)
+    starts = jnp.maximum(count - oldest - length, 1)
+    draw = jax.random.randint(key, (batch,), 0, environments * starts)
+    environment = jnp.where(queued, environment, draw // starts)
+    return Choice(environment, jnp.where(queued, start, oldest + draw % starts), taken)
 
 
 def sample(
-    replay: Replay, key: PRNGKeyArray, batch: int, length: int, *, online: bool = True
-) -> tuple[Windows, Replay]:
+    replay: AnyReplay, key: PRNGKeyArray, batch: int, length: int, *, online: bool = True
+) -> tuple[Windows, AnyReplay]:
     """Draw `batch` windows of `length` + 1 steps: first from the online queue, the others uniformly over all windows.
 
     With `online` false all are drawn uniformly, and the queue stays as it is.
@@ -95,24 +152,19 @@ def sample(
     A window never crosses the write head. What is drawn does not depend on the capacity before the ring wraps.
     There must be a window to draw: see `stored_windows`. Raises ValueError where the ring is shorter than a window."""
     environments, capacity = _shape(replay)
-    if length + 1 > capacity:
-        raise ValueError(f"a window of {length + 1} steps does not fit a ring of {capacity}")
-    oldest = jnp.maximum(replay.count - capacity, 0)
-    taken, queued, environment, start = _online_windows(replay, oldest, batch, length + 1)
-    if not online:
-        taken, queued = replay.taken, jnp.zeros_like(queued)
-    starts = jnp.maximum(replay.count - oldest - length, 1)
-    draw = jax.random.randint(key, (batch,), 0, environments * starts)
-    environment = jnp.where(queued, environment, draw // starts)
-    start = jnp.where(queued, start, oldest + draw % starts)
+    ring = Ring(replay.count, replay.taken, environments, capacity)
+    environment, start, taken = choose(ring, key, batch, length, online=online)
     position = (start[:, None] + jnp.arange(length + 1)[None]) % capacity
-    steps = jax.tree.map(lambda ring: _gather(ring, environment[:, None], position), replay.steps)
+    if isinstance(replay, Streamed):
+        steps = replay.batch
+    else:
+        steps = jax.tree.map(lambda ring: _gather(ring, environment[:, None], position), replay.steps)
     latents = jax.tree.map(lambda ring: _gather(ring, environment, position[:, 0]), replay.latents)
     windows = Windows(_close_episodes(steps), latents, environment, start)
-    return windows, Replay(replay.steps, replay.latents, replay.count, taken)
+    return windows, dataclasses.replace(replay, taken=taken)
 
 
-def write_back(replay: Replay, windows: Windows, latents: PyTree, where: Bool[Array, ""] | bool = True) -> Replay:
+def write_back(replay: AnyReplay, windows: Windows, latents: PyTree, where: Bool[Array, ""] | bool = True) -> AnyReplay:
     """Store refreshed latents [batch, length, ...] of the steps after each window's context step.
 
     Where windows overlap, the later one in the batch is kept. Steps that were overwritten since they were sampled are
@@ -123,7 +175,7 @@ def write_back(replay: Replay, windows: Windows, latents: PyTree, where: Bool[Ar
         at = ring.at[windows.environment[:, None], position]
         return at.set(value, mode="drop", unique_indices=True, wrap_negative_indices=False)
 
-    return Replay(replay.steps, jax.tree.map(write, replay.latents, latents), replay.count, replay.taken)
+    return dataclasses.replace(replay, latents=jax.tree.map(write, replay.latents, latents))
 
 
 def grow(replay: Replay, capacity_per_environment: int) -> Replay:
@@ -144,16 +196,17 @@ def grow(replay: Replay, capacity_per_environment: int) -> Replay:
     return Replay(steps, latents, replay.count, replay.taken)
 
 
-def _shape(replay: Replay) -> tuple[int, int]:
+def _shape(replay: Replay | Streamed) -> tuple[int, int]:
     """(environments, capacity)"""
-    return replay.steps["first"].shape[:2]
+    buffer = jax.tree.leaves(replay.latents)[0] if isinstance(replay, Streamed) else replay.steps["first"]
+    return buffer.shape[:2]
 
 
 def _gather(ring, environment, position):
     return ring.at[environment, position].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-def _positions(replay: Replay, windows: Windows, length: int, where) -> Int[Array, "batch length"]:
+def _positions(replay: Replay | Streamed, windows: Windows, length: int, where) -> Int[Array, "batch length"]:
     """Where each refreshed step goes in its environment's ring; out of bounds where it is not to be written.
 
     All are different within an environment (each dropped one has its own), so the order of writing does not matter and
@@ -177,12 +230,11 @@ def _after(values: PyTree) -> Bool[Array, ""]:
     return ~jnp.any(jnp.stack(highest) < -3e38)
 
 
-def _online_windows(replay: Replay, oldest, batch: int, size: int):
+def _online_windows(taken, count, environments: int, oldest, batch: int, size: int):
     """(taken after this batch, mask of the entries that come from the queue, their environments, their starts)"""
-    environments, _ = _shape(replay)
     lost = environments * ((oldest + size - 1) // size)
-    taken = jnp.maximum(replay.taken, lost)
-    number = jnp.clip(environments * (replay.count // size) - taken, 0, batch)
+    taken = jnp.maximum(taken, lost)
+    number = jnp.clip(environments * (count // size) - taken, 0, batch)
     item = taken + jnp.arange(batch)
     return taken + number, jnp.arange(batch) < number, item % environments, item // environments * size
 

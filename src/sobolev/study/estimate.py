@@ -16,7 +16,7 @@ from sobolev.envs import VectorEnv, Workers, make, worker_count
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
 from sobolev.study.follow import saved_steps
-from sobolev.training import announce, record
+from sobolev.training import record, room
 from sobolev.training.config import TrainConfig
 from sobolev.training.methods import METHODS, agent_of
 from sobolev.training.program import Program
@@ -98,12 +98,9 @@ def measure(config: TrainConfig) -> Cost:
 def disk(config: TrainConfig, spaces: Spaces) -> int:
     """Bytes of a run's checkpoints at their largest, and of the kept copies of its networks."""
     plan, program = Plan.of(config), Program(agent_of(config, spaces), config.seeds)
-    state = program.state_shapes()
-    carry = jax.eval_shape(lambda: program.initial_carry(plan.environments))
-    replay = jax.eval_shape(lambda: program.initial_replay(plan.environments, plan.capacity))
     every = config.checkpoint.snapshots
-    copies = config.steps // every * announce.size(state.model) if every else 0
-    return announce.checkpoint_size(replay, (state, carry)) + copies
+    copies = config.steps // every * room.size(program.state_shapes().model) if every else 0
+    return room.Needs.of(program, plan).disk + copies
 
 
 class Estimate(NamedTuple):

@@ -20,7 +20,8 @@ from sobolev.smoothness import sensitivity as local
 from sobolev.smoothness.sensitivity import MAGNITUDES
 from sobolev.training.agent import State
 from sobolev.training.config import TrainConfig
-from sobolev.training.evaluation import AFTERWARDS, load_state
+from sobolev.training.environments import AFTERWARDS, environments
+from sobolev.training.evaluation import load_state
 from sobolev.training.methods import agent_of
 from sobolev.training.program import Program
 from sobolev.training.run import identity, read_config
@@ -100,8 +101,7 @@ def measure_runs(
 def _of_run(run: Path, config: TrainConfig, episodes: int, states: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Env steps and a record per seed, for every kept copy of the networks and the newest checkpoint."""
     with Workers(worker_count(config.env, len(config.seeds) * episodes)) as workers:
-        task, noise = (config.task, config.env.repeat, config.seeds), config.env.noise
-        envs = VectorEnv(workers, *task, episodes, AFTERWARDS, noise=noise)
+        envs = environments(workers, config, episodes, AFTERWARDS)
         program = Program(agent_of(config, envs.spaces), config.seeds)
         newest, meta = load_state(run, program)
         for env_steps, path in kept_weights(run).items():

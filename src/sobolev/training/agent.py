@@ -90,6 +90,8 @@ class Agent(Protocol):
         """One update: samples what it needs from replay, and may write latents back.
 
         `number` counts updates from 0, the same for all seeds: a `cond` on it stays one where seeds are vmapped.
+        An agent that also has `choose(ring, key)`, the windows that `learn` with this key samples, may have its replay
+        in host memory: these are then gathered there, and `replay` is a `Streamed` one.
         """
         ...
 

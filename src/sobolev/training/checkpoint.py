@@ -11,9 +11,9 @@ newer checkpoint, so whatever interrupts a save, the one before stays loadable. 
 a time (two slots and the one being written).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from sobolev.errors import UserError
 from sobolev.training.storage import (
     TEMPORARY,
     Damaged,
+    checked,
+    load_arrays,
     need_room,
     read_arrays,
     read_record,
@@ -87,11 +89,11 @@ class Checkpoints:
         """The step at which the growing data of the next save begins: after those saved, but not before `keep_from`."""
         return max(self._current["growing_to"] if self._current else 0, keep_from)
 
-    def load(self, growing: bool = True) -> Loaded | None:
+    def load(self, growing: Literal["read", "check", "leave"] = "read") -> Loaded | None:
         """The newest checkpoint that is whole, or None where there is none at all. Changes nothing on the disk.
 
-        growing: whether to read the growing data too (evaluation does without). Where the newest checkpoint is damaged
-        the one before is loaded and `notes` says so. Raises UserError where both are damaged."""
+        growing: whether to read the growing data too, or only to check it (for `pieces`), or neither. Where the newest
+        checkpoint is damaged the one before is loaded and `notes` says so. Raises UserError where both are damaged."""
         manifests, notes = self._manifests()
         for manifest in sorted(manifests, key=lambda manifest: -manifest["serial"]):
             try:
@@ -106,6 +108,12 @@ class Checkpoints:
         if notes:
             raise UserError(f"no checkpoint in {self.folder} is whole ({'; '.join(notes)}): start again with --fresh")
         return None
+
+    def pieces(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """The growing data of the checkpoint that was loaded or saved last, a piece at a time, since it may be larger
+        than memory holds twice: (number of the piece's first step, arrays)."""
+        for segment in self._current["segments"] if self._current else ():
+            yield segment["from"], load_arrays(self.folder / segment["file"]["name"])
 
     def exists(self) -> bool:
         """Whether the folder has a checkpoint, damaged or not."""
@@ -138,10 +146,11 @@ class Checkpoints:
         write_record(self._slot(manifest["slot"]), manifest)
         return manifest
 
-    def _read(self, manifest: dict[str, Any], growing: bool) -> Loaded:
+    def _read(self, manifest: dict[str, Any], growing: str) -> Loaded:
         state = read_arrays(self.folder, manifest["state"])
         segments = manifest["segments"]
-        parts = [read_arrays(self.folder, segment["file"]) for segment in segments] if growing else []
+        paths = [checked(self.folder, segment["file"]) for segment in segments if growing != "leave"]
+        parts = [load_arrays(path) for path in paths if growing == "read"]
         whole = {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
         start = segments[0]["from"] if segments else manifest["growing_to"]
         return Loaded(manifest["iteration"], state, whole, start, manifest["growing_to"], manifest["meta"], [])

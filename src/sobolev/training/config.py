@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from sobolev.dreamer.config import DreamerConfig
-from sobolev.envs import default_repeat
+from sobolev.envs import View, default_repeat
 from sobolev.envs.config import EnvConfig
 from sobolev.errors import nearest
 from sobolev.replay.config import ReplayConfig
@@ -24,6 +24,9 @@ from sobolev.training.serial import Schema, assign, decode, encode
 from sobolev.training.validate import validate
 
 __all__ = ["METHODS", "PRESETS", "TrainConfig", "configure", "defaults", "from_json", "resolved", "to_json"]
+
+Part = Literal["encoder", "decoder", "rssm", "reward", "cont", "actor", "critic"]
+"""Networks of a Dreamer agent, each with its own start."""
 
 if TYPE_CHECKING:
     AgentConfig = Any  # which of them it is, only the method tells
@@ -57,6 +60,8 @@ class LogConfig:
 
     every: int = 1000
     """env steps between two lines of metrics"""
+    dreams: int = 20_000
+    """env steps between two looks at what the world model foresees (RUN/dreams), taken at evaluations; 0 for none"""
     tensorboard: bool = True
     """write TensorBoard event files beside metrics.jsonl"""
     wandb: str | None = None
@@ -69,6 +74,8 @@ class TrainConfig:
 
     task: Annotated[Positional[str], arg(metavar="TASK", help_behavior_hint="")]
     """walker-walk (DeepMind Control), gym:Ant-v5 (Gymnasium) or toy:point-mass"""
+    observations: Literal["proprio", "pixels", "both"] = "proprio"
+    """what the agent sees: the environment's own observations, images alone, or both"""
     method: Annotated[str, arg(metavar="{" + ",".join(METHODS) + "}")] = "gpld"
     """gpld: DreamerV3 with the gradient penalty, dreamer: without; dsdpg: critics of the law of return and its action
     gradient, mage: of their means, mmd and iqn: of the return's law alone, td3: of its mean, without a model"""
@@ -80,6 +87,10 @@ class TrainConfig:
     """env steps per seed (agent steps times action repeat)"""
     seeds: Annotated[tuple[int, ...], arg(metavar="S …")] = (0,)
     """seeds trained side by side in one program"""
+    warm_start: Annotated[Path | None, arg(metavar="RUN")] = None
+    """run whose newest checkpoint gives some networks a trained start; all of it is trained on, all else begins anew"""
+    warm_start_parts: Annotated[tuple[Part, ...], arg(metavar="PART …")] = ("encoder", "decoder")
+    """which networks those are: encoder, decoder, rssm, reward, cont, actor, critic"""
     run: Annotated[Path | None, arg(metavar="DIR")] = None
     """run folder; none: runs/TASK/METHOD-SIZE-HASH"""
     fresh: bool = False
@@ -93,6 +104,11 @@ class TrainConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
+
+    @property
+    def view(self) -> View:
+        """What the agent sees, as the environments take it."""
+        return View(self.observations, self.env.image_size)
 
 
 def defaults(task: str, method: str = "gpld", size: str | None = None, preset: str = "paper") -> TrainConfig:
@@ -156,7 +172,16 @@ def _precision(backend: str | None) -> str:
     return "float32" if backend == "cpu" else "bfloat16"
 
 
-ADDED: dict[str, Any] = {"checkpoint.snapshots": 0, "env.observation_noise": 0.0, "env.dynamics_noise": 0.0}
+ADDED: dict[str, Any] = {
+    "checkpoint.snapshots": 0,
+    "env.observation_noise": 0.0,
+    "env.dynamics_noise": 0.0,
+    "observations": "proprio",
+    "env.image_size": 64,
+    "log.dreams": 0,
+    "warm_start": None,
+    "warm_start_parts": ["encoder", "decoder"],
+}
 """Settings that the files of earlier versions lack, by path in the JSON tree, with what those versions did.
 
 One that has this value does not count in the name of a run's folder, so that older runs keep theirs.

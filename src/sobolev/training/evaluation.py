@@ -1,6 +1,5 @@
 """Playing episodes with a run's agents: during training, from a checkpoint, and one observation at a time."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,31 +7,37 @@ from typing import Any
 import jax
 import numpy as np
 
-from sobolev.envs import Environment, VectorEnv, Workers, make, worker_count
+from sobolev.envs import Environment, VectorEnv, Workers, worker_count
 from sobolev.envs.specs import check_finite
 from sobolev.errors import UserError
+from sobolev.training import dreams
 from sobolev.training.agent import State
 from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.config import TrainConfig
+from sobolev.training.dreams import Recording
+from sobolev.training.environments import AFTERWARDS, environment, environments, spaces
+from sobolev.training.films import write_video
 from sobolev.training.methods import agent_of
 from sobolev.training.metrics import field_name
 from sobolev.training.program import Program, program_of
 from sobolev.training.run import read_config
 from sobolev.training.trees import unflatten
 
-DURING_TRAINING, AFTERWARDS = 1, 2
-"""Kinds of evaluation environments; training's are kind 0."""
-
-FRAMES_PER_SECOND = 25
 FRAME_SIZE = (480, 480)
 
 
 def play(
-    program: Program, state: State, envs: VectorEnv, episode: int, watch: Callable[[], None] = lambda: None
+    program: Program,
+    state: State,
+    envs: VectorEnv,
+    episode: int,
+    watch: Callable[[], None] = lambda: None,
+    recording: Recording | None = None,
 ) -> np.ndarray:
     """One episode in every environment of every seed, all stepping together; returns [seeds, environments].
 
-    `watch` is called at every step of the first environment's episode, its first one included.
+    `watch` is called at every step of the first environment's episode, its first one included. `recording` keeps the
+    first steps.
     """
     seeds, number = envs.shape
     carry, transition = program.initial_carry(number), envs.reset(episode)
@@ -45,28 +50,37 @@ def play(
         if not running.any():
             return returns
         action, carry = program.act(state, carry, transition, "evaluate", (episode, step))
+        if recording is not None:
+            recording.add(transition, action)
         envs.send(action)
         transition, step = envs.receive(), step + 1
 
 
-def evaluate(run: Path, episodes: int, video: Path | None = None) -> list[dict[str, Any]]:
+def evaluate(run: Path, episodes: int, video: Path | None = None, dream: Path | None = None) -> list[dict[str, Any]]:
     """Plays `episodes` episodes per seed with a run's newest whole checkpoint.
 
     Returns per seed {task, method, seed, episodes, mean, std, returns, env_steps}; std is over episodes (population).
-    With `video`, the first seed's first episode is written there as a film. Raises UserError where the run has no
-    checkpoint, or this machine cannot render.
+    With `video`, the first seed's first episode is written there as a film; with `dream`, what its world model foresees
+    of episodes, as a film of images or a plot of vectors (`dreams.write`). Raises UserError where the run has no
+    checkpoint, this machine cannot render, or the agent has nothing to dream of.
     """
     config = read_config(run)
     with Workers(worker_count(config.env, len(config.seeds) * episodes)) as workers:
-        task, noise = (config.task, config.env.repeat, config.seeds), config.env.noise
-        envs = VectorEnv(workers, *task, episodes, AFTERWARDS, noise=noise)
+        envs = environments(workers, config, episodes, AFTERWARDS)
         program = program_of(agent_of(config, envs.spaces), config.seeds)
+        if dream:
+            dreams.check(program.agent, dream)
         state, meta = load_state(run, program)
         frames: list[np.ndarray] = []
         watch = (lambda: frames.append(envs.render(0, 0, *FRAME_SIZE))) if video else (lambda: None)
-        returns = play(program, state, envs, 0, watch)
+        recording = Recording() if dream else None
+        returns = play(program, state, envs, 0, watch, recording)
     if video:
         write_video(video, frames)
+    if dream and recording:
+        found = dreams.dream(program, state, recording)
+        assert found is not None, "checked above"
+        dreams.write(found, dream)
     return [
         {
             "task": field_name(config.task),
@@ -84,21 +98,11 @@ def evaluate(run: Path, episodes: int, video: Path | None = None) -> list[dict[s
 
 def load_state(run: Path, program: Program) -> tuple[State, dict[str, Any]]:
     """The agents of a run's newest whole checkpoint, and what the checkpoint says of itself."""
-    loaded = Checkpoints(run / "checkpoint").load(growing=False)
+    loaded = Checkpoints(run / "checkpoint").load(growing="leave")
     if loaded is None:
         raise UserError(f"{run} has no checkpoint yet: it is written after some minutes of training, and at its end")
     arrays = {name.removeprefix("agent/"): x for name, x in loaded.state.items() if name.startswith("agent/")}
     return program.placed(unflatten(program.state_shapes(), arrays)), loaded.meta
-
-
-def write_video(path: Path, frames: list[np.ndarray]) -> None:
-    """Frames uint8[height, width, 3] as a film, .mp4 or .gif."""
-    import imageio.v3 as imageio
-
-    # else imageio runs Python code in a fork of this process, which has jax's threads and may hang
-    os.environ.setdefault("IMAGEIO_FFMPEG_NO_PREVENT_SIGINT", "1")
-    options: Any = {"codec": "libx264", "macro_block_size": 16} if path.suffix.lower() == ".mp4" else {"loop": 0}
-    imageio.imwrite(path, np.stack(frames), fps=FRAMES_PER_SECOND, **options)
 
 
 class Policy:
@@ -119,7 +123,7 @@ class Policy:
 
     def environment(self) -> Environment:
         """A fresh environment of the run's task: `reset(seed)`, `step(action)`, `render(height, width)`."""
-        return make(self.config.task, self.config.env.repeat, noise=self.config.env.noise)
+        return environment(self.config)
 
     def __call__(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """The action float32[A] for one observation, each dimension clipped to [−1, 1].
@@ -153,10 +157,8 @@ def load_policy(run: str | Path, seed: int | None = None) -> Policy:
     seed = config.seeds[0] if seed is None else seed
     if seed not in config.seeds:
         raise UserError(f"{run} has no seed {seed}: it has {', '.join(map(str, config.seeds))}")
-    environment = make(config.task, config.env.repeat, noise=config.env.noise)
-    spaces = environment.spaces
-    environment.close()
-    everyone, alone = (program_of(agent_of(config, spaces), seeds) for seeds in (config.seeds, (seed,)))
+    agent = agent_of(config, spaces(config))
+    everyone, alone = (program_of(agent, seeds) for seeds in (config.seeds, (seed,)))
     state, _ = load_state(run, everyone)
     index = config.seeds.index(seed)
     own = jax.tree.map(lambda leaf: jax.device_put(leaf[index : index + 1], jax.devices()[0]), state)

@@ -13,11 +13,13 @@ import numpy as np
 
 from sobolev.envs import VectorEnv, Workers, worker_count
 from sobolev.errors import UserError
-from sobolev.training import announce, snapshot
+from sobolev.replay import HostReplay
+from sobolev.training import announce, dreams, room, snapshot, warm
 from sobolev.training.agent import Report
 from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.config import TrainConfig
-from sobolev.training.evaluation import DURING_TRAINING, play
+from sobolev.training.environments import DURING_TRAINING, TRAINING, environments
+from sobolev.training.evaluation import play
 from sobolev.training.methods import agent_of
 from sobolev.training.metrics import RunLog
 from sobolev.training.program import Program, program_of
@@ -37,7 +39,7 @@ def train(config: TrainConfig, run: Path) -> int:
     in RUN/failure).
     """
     plan, checkpoints = Plan.of(config), Checkpoints(run / "checkpoint")
-    loaded = checkpoints.load()
+    loaded = checkpoints.load(growing="check")
     for note in loaded.notes if loaded else ():
         print(f"{run}: {note}", flush=True)
     if loaded and loaded.iteration >= plan.total:
@@ -45,13 +47,17 @@ def train(config: TrainConfig, run: Path) -> int:
         return 0
     with Interruption() as interruption, _environments(config) as (envs, evaluation):
         program = program_of(agent_of(config, envs.spaces), config.seeds)
+        needs, where = room.Needs.of(program, plan), config.replay.memory
+        room.check(config, needs, run, resuming=loaded is not None)
+        parts = {} if loaded else warm.parts(config, run, program.state_shapes())
         played, learns = config.evaluation.episodes if evaluation else 0, plan.updates_due(plan.total) > 0
-        program.compile_ahead(config.env.number, plan.capacity, played, learns)
+        program.compile_ahead(config.env.number, plan.capacity, played, learns, where)
         if loaded:
-            now = snapshot.restore(loaded, program, envs, plan.capacity)
+            now = snapshot.restore(checkpoints, loaded, program, envs, plan.capacity, where)
         else:
-            now = snapshot.begin(program, envs, plan.capacity)
-        for line in announce.plan(config, plan, run, now):
+            now = snapshot.begin(program, envs, plan.capacity, where)
+            now.state = warm.started(now.state, parts)
+        for line in announce.plan(config, plan, run, plan.env_steps(now.iteration), needs):
             print(line, flush=True)
         log = RunLog(
             run,
@@ -73,12 +79,9 @@ def train(config: TrainConfig, run: Path) -> int:
 def _environments(config: TrainConfig) -> Iterator[tuple[VectorEnv, VectorEnv | None]]:
     """Training and evaluation environments of all seeds, in the same few processes."""
     with Workers(worker_count(config.env, len(config.seeds) * config.env.number)) as workers:
-        task, noise = (config.task, config.env.repeat, config.seeds), config.env.noise
-        envs = VectorEnv(workers, *task, config.env.number, 0, noise=noise)
-        episodes, evaluation = config.evaluation.episodes, None
-        if episodes:
-            evaluation = VectorEnv(workers, *task, episodes, DURING_TRAINING, noise=noise)
-        yield envs, evaluation
+        envs = environments(workers, config, config.env.number, TRAINING)
+        episodes = config.evaluation.episodes
+        yield envs, environments(workers, config, episodes, DURING_TRAINING) if episodes else None
 
 
 @dataclass
@@ -122,25 +125,13 @@ class Training:
 
     def iterate(self) -> None:
         """One agent step of every environment, and the updates that are due for the steps before it."""
-        now, before = self.now, self.now.updates
+        now = self.now
         action, now.state, now.carry, now.replay = self.program.step(
             now.state, now.carry, now.replay, now.transition, now.iteration
         )
         self.envs.send(action)
         now.iteration += 1
-        due = self.plan.updates_due(now.iteration) - before
-        if due and not self.told:
-            self.progress.say(announce.memory(now, self.program.update_bytes()))
-            self.told = True
-        calls = [due] if due and self.program.updates_at_once else [1] * due
-        reports = []
-        for count in calls:
-            now.state, now.replay, report = self.program.learn(now.state, now.replay, now.updates, count)
-            now.updates += count
-            reports.append(report)
-        self.check_finite(reports)
-        now.pending += [report.metrics for report in reports]
-        self.newest = reports[-1] if reports else self.newest
+        self.learn(self.plan.updates_due(now.iteration) - now.updates)
         ended = now.transition["last"]
         now.transition = self.envs.receive()
         self.count_episodes(ended)
@@ -152,6 +143,23 @@ class Training:
         if every and env_steps // every > self.plan.env_steps(now.iteration - 1) // every:
             snapshot.keep_weights(self.folder, now.state, env_steps)
         self.progress.update(env_steps, now.updates)
+
+    def learn(self, due: int) -> None:
+        """Makes the updates that are due, and stops where one is not finite."""
+        now, reports = self.now, []
+        if due and not self.told:
+            self.progress.say(announce.memory(now, self.program.update_bytes()))
+            self.told = True
+        at_once = self.program.updates_at_once and not isinstance(now.replay, HostReplay)
+        calls = [due] if due and at_once else [1] * due
+        for left, count in zip(reversed(range(len(calls))), calls, strict=True):
+            ahead = 0 if left else self.plan.iterations_to_update(now.iteration)
+            now.state, now.replay, report = self.program.learn(now.state, now.replay, now.updates, count, ahead)
+            now.updates += count
+            reports.append(report)
+        self.check_finite(reports)
+        now.pending += [report.metrics for report in reports]
+        self.newest = reports[-1] if reports else self.newest
 
     def count_episodes(self, ended: np.ndarray) -> None:
         """Adds the new rewards to the running episodes and logs those that end; `ended`: streams that began anew."""
@@ -181,8 +189,13 @@ class Training:
         number = self.plan.evaluation_due(self.now.iteration)
         if number is None or self.evaluation is None:
             return
-        returns = play(self.program, self.now.state, self.evaluation, number)
-        env_steps = self.plan.env_steps(self.now.iteration)
+        env_steps, every = self.plan.env_steps(self.now.iteration), self.config.log.dreams
+        due = number and every and env_steps // every > (env_steps - self.plan.evaluate_every) // every
+        recording = dreams.Recording() if due else None
+        returns = play(self.program, self.now.state, self.evaluation, number, recording=recording)
+        dream = dreams.dream(self.program, self.now.state, recording) if recording else None
+        if dream:
+            self.log.dream(env_steps, dream.errors(), dreams.keep(dream, self.folder / "dreams", env_steps))
         for seed, found in zip(self.config.seeds, returns, strict=True):
             self.log.score(env_steps, seed, found.tolist())
         self.progress.evaluated(env_steps, self.config.seeds, returns.tolist())

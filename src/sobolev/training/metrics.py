@@ -9,13 +9,14 @@ All of them continue where a checkpoint was taken: `state` says how far they wer
 `RunLog(..., state=...)` cuts them back to there.
 """
 
+import importlib
 import json
 import math
 import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -97,11 +98,22 @@ class ScoreFile:
         return {str(seed): [list(xs), list(ys)] for seed, (xs, ys) in self.curves.items()}
 
 
+class Picture(NamedTuple):
+    """A PNG, or a GIF that moves, and its size."""
+
+    encoded: bytes
+    height: int
+    width: int
+
+
 class View(Protocol):
     """Another place to which metrics go."""
 
     def write(self, step: int, seed: int, values: Mapping[str, float]) -> None:
         """Write the metrics of one seed at one env step."""
+
+    def picture(self, step: int, seed: int, name: str, picture: Picture) -> None:
+        """Show a picture that is of one seed at one env step."""
 
     def close(self) -> None:
         """Write everything out and close."""
@@ -126,6 +138,15 @@ class TensorBoard:
         for name, value in values.items():
             self.writers[seed].add_scalar(name, value, step)
 
+    def picture(self, step: int, seed: int, name: str, picture: Picture) -> None:
+        """Show a picture; tensorboardX would want another library for one that moves, and decode it."""
+        proto: Any = importlib.import_module("tensorboardX.proto.summary_pb2")  # classes made at run time
+        image = proto.Summary.Image(
+            height=picture.height, width=picture.width, colorspace=3, encoded_image_string=picture.encoded
+        )
+        summary = proto.Summary(value=[proto.Summary.Value(tag=name, image=image)])
+        self.writers[seed]._get_file_writer().add_summary(summary, step)
+
     def close(self) -> None:
         """Write everything out and close."""
         for writer in self.writers.values():
@@ -147,6 +168,9 @@ class WeightsAndBiases:
     def write(self, step: int, seed: int, values: Mapping[str, float]) -> None:
         """Write the metrics of one seed at one env step."""
         self.run.log({f"seed-{seed}/{name}": value for name, value in values.items()} | {"env_steps": step})
+
+    def picture(self, step: int, seed: int, name: str, picture: Picture) -> None:
+        """Pictures stay in the run's folder."""
 
     def close(self) -> None:
         """Write everything out and close."""
@@ -194,6 +218,14 @@ class RunLog:
         self.scores.add(step, seed, mean)
         self._line(step, seed, {"evaluation/return": mean, "evaluation/std": float(np.std(returns))})
         self.flush()
+
+    def dream(self, step: int, errors: Mapping[str, float], pictures: Mapping[str, Picture]) -> None:
+        """What the first seed's world model foresaw at an env step, and by how much it was wrong."""
+        seed = self.seeds[0]
+        self._line(step, seed, {f"dream/{name}": error for name, error in errors.items()})
+        for view in self.views:
+            for name, picture in pictures.items():
+                view.picture(int(step), seed, name, picture)
 
     def _line(self, step: int, seed: int, values: Mapping[str, float]) -> None:
         self.step = max(self.step, int(step))

@@ -17,12 +17,14 @@ from jaxtyping import Array, PyTree
 
 from sobolev import replay as memory
 from sobolev.envs import Transition
-from sobolev.replay import Replay
+from sobolev.replay import HostReplay, Replay
 from sobolev.training.agent import Agent, Carry, Inspected, Report, State
 from sobolev.training.ahead import Ahead
 from sobolev.training.devices import placed, seed_mesh, shapes, shardings, spread
 
-PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3, "inspect": 5}
+Stored = Replay | HostReplay
+
+PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3, "dream": 4, "inspect": 5}
 """Random streams of a seed, apart from each other."""
 
 
@@ -41,28 +43,34 @@ class Program:
         self._step = jax.jit(self._step_all, donate_argnums=(1, 2))
         self._act = jax.jit(self._act_all, donate_argnums=(1,), static_argnums=(5,))
         self._inspect = jax.jit(self._inspect_all)
+        self._dream = jax.jit(self._dream_first, static_argnums=(2,))
+        self._choose = jax.jit(self._choose_all, static_argnums=(2,))
         self._ahead = Ahead()
 
-    def compile_ahead(self, environments: int, capacity: int, evaluations: int, learns: bool) -> None:
+    def compile_ahead(
+        self, environments: int, capacity: int, evaluations: int, learns: bool, where: str = "device"
+    ) -> None:
         """Starts compiling, in the background, what a run calls; its first call then waits for what is left of that.
 
-        `capacity` as for `initial_replay`; `evaluations`: episodes played together for a seed, 0 for none; `learns`:
-        whether updates will be made.
+        `capacity` and `where` as for `initial_replay`; `evaluations`: episodes played together for a seed, 0 for none;
+        `learns`: whether updates will be made.
         """
         number = jax.ShapeDtypeStruct((), jnp.int32)
         state = shapes(self.state_shapes(), self.mesh)
-        replay = jax.eval_shape(lambda: self.initial_replay(environments, capacity))
-        replay = shapes(replay, self.mesh, memory.replay_axes(replay))
+        replay = given = jax.eval_shape(lambda: self.initial_replay(environments, capacity))
+        if where == "host":
+            replay, given = (jax.eval_shape(partial(self._streamed, replay, batch)) for batch in (False, True))
+        replay, given = (shapes(form, self.mesh, memory.replay_axes(form)) for form in (replay, given))
 
         def acting(environments: int) -> tuple[Carry, Any]:
             carry = jax.eval_shape(lambda: self.initial_carry(environments))
             return shapes(carry, self.mesh), self._transition((len(self.seeds), environments))
 
         jobs = {}
-        if learns and self.updates_at_once:
+        if learns and self.updates_at_once and where == "device":
             jobs["learn"] = (self._learn_many, (state, replay, number, number))
         elif learns:
-            jobs["learn"] = (self._learn, (state, replay, number))
+            jobs["learn"] = (self._learn, (state, given, number))
         if evaluations:
             jobs["act"] = (self._act, (state, *acting(evaluations), number, number, "evaluate"))
         carry, transition = acting(environments)
@@ -88,9 +96,13 @@ class Program:
         carry = self.agent.initial_carry(environments)
         return self.placed(jax.tree.map(lambda leaf: jnp.tile(leaf, (len(self.seeds), *[1] * leaf.ndim)), carry))
 
-    def initial_replay(self, environments: int, capacity: int) -> Replay:
-        """An empty replay of `capacity` steps for each environment of each seed."""
+    def initial_replay(self, environments: int, capacity: int, where: str = "device") -> Stored:
+        """An empty replay of `capacity` steps for each environment of each seed; `where`: see `ReplayConfig.memory`."""
         step = self._transition(()) | {"action": jax.ShapeDtypeStruct((self.agent.spaces.action,), jnp.float32)}
+        if where == "host":
+            return self.placed_replay(
+                memory.create_host(step, self.agent.extras(), environments, capacity, len(self.seeds))
+            )
         create = partial(memory.create, step, self.agent.extras(), environments, capacity, seeds=len(self.seeds))
         if self.mesh is None:
             return create()
@@ -101,9 +113,19 @@ class Program:
         """State or carry with every seed on its device."""
         return placed(tree, self.mesh)
 
-    def placed_replay(self, replay: Replay) -> Replay:
+    def placed_replay(self, replay: Stored) -> Stored:
         """A replay with every seed's buffers on its device."""
+        if isinstance(replay, HostReplay):
+            return dataclasses.replace(replay, latents=placed(replay.latents, self.mesh))
         return placed(replay, self.mesh, memory.replay_axes(replay))
+
+    def _streamed(self, form, batch):
+        """The device's part of a replay of this form, with steps for a batch or without."""
+        config: Any = self.agent.config
+        lead = len(self.seeds), config.batch_size, config.batch_length + 1
+        steps = jax.tree.map(lambda ring: jnp.zeros((*lead, *ring.shape[3:]), ring.dtype), form.steps if batch else {})
+        latents = jax.tree.map(lambda ring: jnp.zeros(ring.shape, ring.dtype), form.latents)
+        return memory.Streamed(steps, latents, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
     def _transition(self, lead: tuple[int, ...]) -> dict[str, Any]:
         """Shapes of a transition, with these axes in front."""
@@ -115,16 +137,21 @@ class Program:
         return {"observation": observation, "reward": reward, **dict.fromkeys(("first", "last", "terminal"), flag)}
 
     def step(
-        self, state: State, carry: Carry, replay: Replay, transition: Transition, iteration: int
-    ) -> tuple[np.ndarray, State, Carry, Replay]:
+        self, state: State, carry: Carry, replay: Stored, transition: Transition, iteration: int
+    ) -> tuple[np.ndarray, State, Carry, Stored]:
         """Chooses actions [S, E, A] for a transition, adds both to replay, and lets the agents observe them.
 
         Carry and replay are donated.
         """
+        device = self._sent(memory.streamed(replay)) if isinstance(replay, HostReplay) else replay
         with self._ahead.first("step"):
-            action, carry, replay, observed = self._step(state, carry, replay, transition, np.int32(iteration))
+            action, carry, device, observed = self._step(state, carry, device, transition, np.int32(iteration))
         state = eqx.combine(observed, state) if jax.tree.leaves(observed) else state
-        return np.asarray(action), state, carry, replay
+        action = np.asarray(action)
+        if isinstance(replay, HostReplay):
+            step = {**transition, "action": action}
+            return action, state, carry, memory.append(replay, step, device)
+        return action, state, carry, device
 
     def act(
         self, state: State, carry: Carry, transition: Transition, purpose: str, counters: tuple[int, int]
@@ -134,12 +161,17 @@ class Program:
             action, carry = self._act(state, carry, transition, *map(np.int32, counters), purpose)
         return np.asarray(action), carry
 
-    def learn(self, state: State, replay: Replay, update: int, count: int = 1) -> tuple[State, Replay, Report]:
+    def learn(
+        self, state: State, replay: Stored, update: int, count: int = 1, ahead: int = 0
+    ) -> tuple[State, Stored, Report]:
         """`count` updates from that number on, for all seeds. State and replay are donated.
 
         The report has the means of the metrics, whether all updates were finite, and the batch of the last one, or of
-        the first that was not finite.
+        the first that was not finite. With steps in host memory, `count` is 1, and while the update runs, the batch of
+        the next one is gathered, before which `ahead` steps will be added.
         """
+        if isinstance(replay, HostReplay):
+            return self._learn_streamed(state, replay, update, ahead)
         with self._ahead.first("learn"):
             if count == 1:
                 return self._learn(state, replay, np.int32(update))
@@ -151,14 +183,48 @@ class Program:
             return {}
         return {name: np.asarray(x) for name, x in self._inspect(state, report, np.int32(update)).items()}
 
+    def dream(self, state: State, steps: dict[str, Any], context: int) -> dict[str, np.ndarray] | None:
+        """The first seed's predictions of recorded steps, see `dreamer.dream.open_loop`; None without a world model."""
+        if not hasattr(self.agent, "dream"):
+            return None
+        return jax.tree.map(np.asarray, self._dream(state, steps, context))
+
     @property
     def updates_at_once(self) -> bool:
         """Whether updates that fall due together had better be one call of `learn`.
 
         On an accelerator a call costs more than it does there. On a CPU a gradient of a convolution is many times
-        slower inside a loop, and signals and the progress bar want a turn between long updates.
+        slower inside a loop, and signals and the progress bar want a turn between long updates. (Batches out of host
+        memory come one by one everywhere.)
         """
         return jax.default_backend() != "cpu"
+
+    def _learn_streamed(self, state, replay, update, ahead):
+        length = self.agent.config.batch_length
+        device, replay = memory.take(replay, self._choice(replay, update, 0), length)
+        with self._ahead.first("learn"):
+            state, device, report = self._learn(state, self._sent(device), np.int32(update))
+        replay = memory.returned(replay, device)
+        return state, memory.look_ahead(replay, self._choice(replay, update + 1, ahead), length), report
+
+    def _sent(self, device):
+        """The device's part of a replay, its batch on the way there."""
+        if self.mesh is None:
+            return jax.tree.map(jax.device_put, device)
+        return placed(device, self.mesh, memory.replay_axes(device))
+
+    def _choice(self, replay: HostReplay, update: int, ahead: int) -> memory.Choice:
+        """The windows of an update that comes after so many more steps, on the host. Made there too: a device would
+        only tell when it is done with what it was given before."""
+        with jax.default_device(_host()):
+            count = np.asarray(replay.count + ahead, np.int32)
+            chosen = self._choose(count, replay.taken, replay.shape[1:], np.int32(update))
+        return jax.tree.map(np.asarray, chosen)
+
+    def _choose_all(self, count, taken, shape, update):
+        agent: Any = self.agent
+        choose = partial(agent.choose, memory.Ring(count, taken, *shape))
+        return jax.vmap(choose, out_axes=memory.Choice(0, 0, None))(self._keys("learn", update))
 
     def _initial_one(self, seed):
         return self.agent.init(_key(seed, "initial"))
@@ -202,6 +268,11 @@ class Program:
         agent, keys = cast(Inspected, self.agent), self._keys("inspect", update)
         return self._over_seeds(lambda *arguments: (agent.inspect(*arguments),))(state, report, keys)[0]
 
+    def _dream_first(self, state, steps, context):
+        agent: Any = self.agent
+        first = jax.tree.map(lambda leaf: leaf[0], state)
+        return agent.dream(first, steps, context, _key(jnp.uint32(self.seeds[0]), "dream"))
+
     def _keys(self, purpose: str, counter: Array) -> Array:
         keys = jnp.stack([_key(jnp.uint32(seed), purpose) for seed in self.seeds])
         return jax.vmap(jax.random.fold_in, (0, None))(keys, counter)
@@ -217,6 +288,14 @@ class Program:
             return _map_axes(lambda leaf: leaf[None], results, out_axes)
 
         return spread(alone, self.mesh, in_axes, out_axes)
+
+
+def _host() -> Any:
+    """The device that is the host, where jax has it beside an accelerator."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
 
 
 @lru_cache(maxsize=8)

@@ -51,6 +51,13 @@ class Plan:
         agent_steps = max(0, iteration - self.warmup) * self.environments
         return int(self.pace.updates * agent_steps / self.pace.steps)
 
+    def iterations_to_update(self, iteration: int) -> int:
+        """Iterations after this one until further updates fall due; 1 also where none ever will."""
+        made, later = self.updates_due(iteration), iteration + 1
+        while later < self.total and self.updates_due(later) == made:
+            later += 1
+        return later - iteration
+
     def evaluation_due(self, iteration: int) -> int | None:
         """The number of the evaluation that follows this iteration, if one does; number 0 comes before training."""
         if not self.evaluate_every:

@@ -1,6 +1,5 @@
 """Everything that changes in a run, and how it becomes a checkpoint and comes back from one."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ import numpy as np
 
 from sobolev.envs import Transition, VectorEnv
 from sobolev.errors import UserError
-from sobolev.replay import Replay, read_ring, write_ring
+from sobolev.replay import HostReplay, Replay, read_ring, write_ring
 from sobolev.training.agent import Carry, State
 from sobolev.training.checkpoint import Checkpoints, Loaded
-from sobolev.training.program import Program
+from sobolev.training.program import Program, Stored
 from sobolev.training.storage import Damaged, load_arrays, room_errors, write_arrays
 from sobolev.training.trees import flatten, unflatten
 
@@ -31,7 +30,7 @@ class Snapshot:
     updates: int
     state: State
     carry: Carry
-    replay: Replay
+    replay: Stored
     transition: Transition
     returns: np.ndarray
     """returns so far of the running episodes, float64[seeds, environments]"""
@@ -41,7 +40,7 @@ class Snapshot:
     """metrics [seeds] of the updates since metrics were last written, one entry per call of `learn`"""
 
 
-def begin(program: Program, envs: VectorEnv, capacity: int) -> Snapshot:
+def begin(program: Program, envs: VectorEnv, capacity: int, where: str = "device") -> Snapshot:
     """A run that has done nothing: fresh agents, empty replay, first observations."""
     transition, (_, number) = envs.reset(0), envs.shape
     return Snapshot(
@@ -49,7 +48,7 @@ def begin(program: Program, envs: VectorEnv, capacity: int) -> Snapshot:
         updates=0,
         state=program.initial_state(),
         carry=program.initial_carry(number),
-        replay=program.initial_replay(number, capacity),
+        replay=program.initial_replay(number, capacity, where),
         transition=transition,
         returns=np.zeros(envs.shape),
         lengths=np.ones(envs.shape, np.int64),
@@ -108,38 +107,39 @@ def read_weights(path: Path, state: State) -> State:
     return eqx.tree_at(lambda state: state.model, state, unflatten(state.model, arrays))
 
 
-def restore(loaded: Loaded, program: Program, envs: VectorEnv, capacity: int) -> Snapshot:
-    """The run as it was at a checkpoint, bit for bit; replay may have become longer since.
+def restore(
+    checkpoints: Checkpoints, loaded: Loaded, program: Program, envs: VectorEnv, capacity: int, where: str = "device"
+) -> Snapshot:
+    """The run as it was at the checkpoint that was loaded, bit for bit; replay may be longer now, or lie elsewhere.
 
     Raises UserError where the checkpoint does not fit the program, or an environment is not deterministic.
     """
     count, arrays = loaded.iteration, loaded.state
     number = envs.shape[1]
-    replay = program.initial_replay(number, capacity)
+    forms = jax.eval_shape(lambda: program.initial_replay(number, capacity))
     oldest = max(0, count - capacity)
     if loaded.growing_from > oldest:
         raise UserError(f"the checkpoint holds steps from {loaded.growing_from} on, but {oldest} is needed")
     like = {
         "agent": program.state_shapes(),
         "carry": jax.eval_shape(lambda: program.initial_carry(number)),
-        "latents": jax.tree.map(lambda ring: _host(ring, count - oldest), replay.latents),
-        "taken": replay.taken,
+        "latents": jax.tree.map(lambda ring: _host(ring, count - oldest), forms.latents),
+        "taken": np.zeros((), np.int32),
         "transition": envs.reset(0),
         "returns": np.zeros(envs.shape),
         "lengths": np.zeros(envs.shape, np.int64),
     }
     records, pending = _below("records/", arrays), _below("pending/", arrays)
     tree = unflatten(like, {name: x for name, x in arrays.items() if not name.startswith(("records/", "pending/"))})
-    kept = loaded.growing_to - loaded.growing_from
-    steps = unflatten(jax.tree.map(lambda ring: _host(ring, kept), replay.steps), loaded.growing)
-    steps = jax.tree.map(lambda x: x[oldest - loaded.growing_from :], steps)
-    replay = dataclasses.replace(
-        replay,
-        steps=write_ring(replay.steps, steps, oldest, SEED_RING),
-        latents=write_ring(replay.latents, tree["latents"], oldest, SEED_RING),
-        count=jnp.asarray(count, jnp.int32),
-        taken=tree["taken"],
-    )
+    steps, latents = jax.tree.map(lambda form: np.zeros(form.shape, form.dtype), (forms.steps, forms.latents))
+    write_ring(latents, tree["latents"], oldest, SEED_RING)
+    for start, piece in checkpoints.pieces():
+        length = len(next(iter(piece.values())))
+        values = unflatten(jax.tree.map(lambda ring, n=length: _host(ring, n), forms.steps), piece)
+        skipped = max(0, oldest - start)
+        write_ring(steps, jax.tree.map(lambda x, n=skipped: x[n:], values), start + skipped, SEED_RING)
+    replay = filled(steps, latents, count, tree["taken"], where)
+    del steps, latents
     transition: Any = envs.restore(records, tree["transition"])  # pyright: ignore[reportArgumentType]
     return Snapshot(
         iteration=count,
@@ -164,6 +164,19 @@ def _below(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
 
 
-def _host(ring: jax.Array, steps: int) -> np.ndarray:
+def filled(steps: dict[str, Any], latents: Any, count: int, taken: np.ndarray, where: str) -> Stored:
+    """A replay of rings [seeds, environments, capacity, …] that lie in host memory; `where`: see `ReplayConfig`."""
+    counters = np.asarray(count, np.int32), np.asarray(taken, np.int32)
+    if where == "host":
+        return HostReplay(steps, _on_device(latents), *counters)
+    return Replay(_on_device(steps), _on_device(latents), *_on_device(counters))
+
+
+def _on_device(tree: Any) -> Any:
+    """JAX arrays that own their memory, as donation needs."""
+    return jax.tree.map(lambda array: jnp.array(array, copy=True), tree)
+
+
+def _host(ring: Any, steps: int) -> np.ndarray:
     """A host array for so many steps of a ring [seeds, environments, capacity, …], time first."""
     return np.zeros((steps, *ring.shape[:SEED_RING], *ring.shape[SEED_RING + 1 :]), ring.dtype)

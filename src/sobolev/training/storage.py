@@ -47,6 +47,11 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]
 
 def read_arrays(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The arrays of a file as `write_arrays` recorded it. Raises Damaged where it is missing or not the same."""
+    return load_arrays(checked(folder, record))
+
+
+def checked(folder: Path, record: Mapping[str, Any]) -> Path:
+    """The path of a file that is as `write_arrays` recorded it. Raises Damaged where it is missing or not the same."""
     path = folder / record["name"]
     try:
         if path.stat().st_size != record["size"]:
@@ -55,7 +60,7 @@ def read_arrays(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray
             raise Damaged(f"{path.name} does not match its checksum")
     except OSError as error:
         raise Damaged(f"{path.name} cannot be read ({error})") from error
-    return load_arrays(path)
+    return path
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

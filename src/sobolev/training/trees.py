@@ -29,6 +29,11 @@ def flatten(tree: PyTree) -> dict[str, np.ndarray]:
     return arrays
 
 
+def forms(tree: PyTree) -> dict[str, Any]:
+    """The leaves of a tree of shapes (or arrays) by name, as `flatten` names them."""
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree) if _is_array(leaf)}
+
+
 def unflatten(like: PyTree, arrays: Mapping[str, np.ndarray]) -> PyTree:
     """A tree of the structure, shapes and dtypes of `like` (arrays or ShapeDtypeStructs) with the values of `arrays`.
 

@@ -1,5 +1,6 @@
 """What a run cannot be: every impossible setting is one sentence that says what to do."""
 
+import math
 from typing import TYPE_CHECKING
 
 from sobolev.dreamer.config import BehaviorConfig, DreamerConfig, ModelConfig, without_penalty
@@ -28,7 +29,7 @@ _FROM_ZERO = (
     "train_ratio penalty.posterior penalty.prior penalty.start penalty.floor penalty.step_factor optimizer.warmup "
     "loss.reconstruction loss.reward loss.cont loss.dyn loss.rep loss.policy loss.value loss.replay_value "
     "loss.free_nats behavior.entropy behavior.slow_regularizer env.workers evaluation.episodes "
-    "checkpoint.snapshots env.dynamics_noise",
+    "checkpoint.snapshots env.dynamics_noise log.dreams",
 )
 _FRACTIONS = ("(0, 1]", "penalty.rho behavior.slow_rate behavior.return_rate")
 _SHARES = ("[0, 1)", "model.unimix optimizer.beta1 optimizer.beta2 env.observation_noise")
@@ -37,6 +38,7 @@ _OTHERS = (
     ("[3, inf)", "model.bins"),
     ("[0, 1]", "behavior.trace"),
     ("[0, 100]", "behavior.return_low behavior.return_high"),
+    ("[16, inf)", "env.image_size"),
     ("(0, inf)", "behavior.min_std behavior.max_std behavior.return_floor"),
 )
 RANGES: dict[str, str] = {
@@ -65,6 +67,8 @@ def validate(config: "TrainConfig") -> None:
         _check_behavior(config.agent.behavior)
     else:
         deterministic.check(config.method, config.agent)
+    _check_images(config)
+    _check_warm_start(config)
     _check_replay(config)
 
 
@@ -133,7 +137,38 @@ def _check_behavior(behavior: BehaviorConfig) -> None:
     _require(behavior.return_low < behavior.return_high, "--behavior.return-low must be below --behavior.return-high")
 
 
+def _check_warm_start(config: "TrainConfig") -> None:
+    parts = config.warm_start_parts
+    if config.warm_start is None:
+        usual = parts == ("encoder", "decoder")
+        _require(usual, "--warm-start-parts says what to take from another run: name that one with --warm-start")
+        return
+    if not isinstance(config.agent, DreamerConfig):
+        raise UserError(f"method {config.method} has no parts to start warm: leave out --warm-start")
+    _require(len(parts) > 0, "--warm-start-parts is empty: give at least one, as in --warm-start-parts encoder")
+
+
+def _check_images(config: "TrainConfig") -> None:
+    size = config.env.image_size
+    _require(size % 16 == 0, f"--env.image-size is {size}, but must be a multiple of 16: it is halved four times")
+    if config.observations == "proprio":
+        return
+    if not isinstance(config.agent, DreamerConfig):
+        raise UserError(
+            f"method {config.method} does not see images: leave out --observations {config.observations}, or choose "
+            "--method gpld"
+        )
+    model = config.agent.model
+    if 4 * model.depth % model.blocks:
+        raise UserError(
+            f"--model.depth {model.depth} gives the decoder of images {4 * model.depth} channels, which --model.blocks "
+            f"{model.blocks} does not divide: take a depth divisible by {model.blocks // math.gcd(model.blocks, 4)}"
+        )
+
+
 def _check_replay(config: "TrainConfig") -> None:
+    if config.replay.memory == "host" and not isinstance(config.agent, DreamerConfig):
+        raise UserError(f"method {config.method} keeps its replay on the device: leave out --replay.memory host")
     length, kept = pace_of(config).length, config.replay.capacity // config.env.number
     if length + 1 > kept:
         raise UserError(

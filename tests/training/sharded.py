@@ -17,11 +17,12 @@ def main(source: Path, target: Path) -> None:
     """Restores the checkpoint in one folder on several devices, learns, and saves into another."""
     program = Program(tiny.agent(), SEEDS)
     assert program.mesh is not None and program.mesh.size == len(SEEDS)
-    loaded = Checkpoints(source).load()
+    checkpoints = Checkpoints(source)
+    loaded = checkpoints.load("check")
     assert loaded is not None
     with Workers(0) as workers, tiny.quickly():
         envs = VectorEnv(workers, tiny.TASK, 1, SEEDS, tiny.ENVIRONMENTS, 0)
-        now = snapshot.restore(loaded, program, envs, CAPACITY)
+        now = snapshot.restore(checkpoints, loaded, program, envs, CAPACITY)
         for leaf in jax.tree.leaves((now.state, now.carry, now.replay.steps)):
             assert len({shard.device for shard in leaf.addressable_shards}) == len(SEEDS)
             assert leaf.addressable_shards[0].data.shape[0] == 1

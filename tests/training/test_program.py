@@ -113,9 +113,10 @@ def test_seeds_on_several_devices_are_the_seeds_on_one(tmp_path):
             now.state, now.replay, _ = program.learn(now.state, now.replay, now.updates)
             now.updates += 1
         step = program.step(now.state, now.carry, now.replay, now.transition, now.iteration)
-        loaded = Checkpoints(tmp_path / "several").load()
+        checkpoints = Checkpoints(tmp_path / "several")
+        loaded = checkpoints.load("check")
         assert loaded is not None and (loaded.iteration, loaded.meta["updates"]) == (401, 2)
-        theirs = snapshot.restore(loaded, program, envs, CAPACITY)
+        theirs = snapshot.restore(checkpoints, loaded, program, envs, CAPACITY)
     action, state, carry, replay = step
     assert int(theirs.replay.count) == int(replay.count) == 401
     jax.tree.map(np.testing.assert_array_equal, theirs.replay.taken, replay.taken)

@@ -18,14 +18,13 @@ import numpy as np
 from sobolev.dreamer.agent import Dreamer
 from sobolev.dreamer.config import SIZES, BehaviorConfig, DreamerConfig
 from sobolev.envs.specs import ArraySpec, Spaces
-from sobolev.replay import Replay
-from sobolev.training.program import Program
+from sobolev.training.program import Program, Stored
 
 SHAPES = {"height": (), "orientations": (14,), "velocity": (9,)}
 WALKER = Spaces(tuple((name, ArraySpec(shape, "float32")) for name, shape in SHAPES.items()), 6)
 
 
-def random_replay(program: Program, length: int) -> Replay:
+def random_replay(program: Program, length: int) -> Stored:
     """A full replay of 16 environments and `length` steps each, whose observations are random."""
     replay, key = program.initial_replay(16, length), jax.random.key(0)
     observation = jax.tree.map(lambda x: jax.random.normal(key, x.shape), replay.steps["observation"])

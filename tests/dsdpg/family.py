@@ -13,10 +13,9 @@ import numpy as np
 
 from sobolev.dsdpg.networks import drawn
 from sobolev.envs import make
-from sobolev.replay import Replay
 from sobolev.training.config import TrainConfig, configure, resolved
 from sobolev.training.methods import agent_of
-from sobolev.training.program import Program
+from sobolev.training.program import Program, Stored
 from tests import tiny
 
 TASK = "toy:point-mass-2"
@@ -100,7 +99,7 @@ def steps_of(
     return {"observation": observation, "action": action, "reward": np.where(number == 0, 0, earned), **flags}
 
 
-def observed(program: Program, steps: Sequence[dict[str, Any]]) -> tuple[Any, Replay]:
+def observed(program: Program, steps: Sequence[dict[str, Any]]) -> tuple[Any, Stored]:
     """A fresh state and a replay of these steps, one dict per seed, of which the agents have taken notice."""
     count = steps[0]["reward"].shape[1]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *steps)

@@ -140,7 +140,7 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     Settings that an older version did not have get the value of what it did. Which run a warm start came from does not
     count, only that there was one.
     """
-    leaves = {path: value for path, value in ADDED.items() if path.partition(".")[0] not in IGNORED}
+    leaves = _leaves({path: value for path, value in ADDED.items() if path.partition(".")[0] not in IGNORED})
     leaves |= _leaves(config)
     leaves = {path.removeprefix("agent."): value for path, value in leaves.items()}
     if leaves.get("warm_start") is not None:

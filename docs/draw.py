@@ -27,11 +27,19 @@ def lines(comparison: Comparison, task: Task) -> dict[str, Line]:
     return {label: Line(counted(label, len(comparison.cells[task, label].scores)), own[label]) for label in found}
 
 
+def note(comparison: Comparison, task: Task) -> str:
+    """With what settings our runs of a task were made, and what is drawn."""
+    config = comparison.cells[task, comparison.on(task)[0]].runs[0].config
+    ratio = config["agent"]["train_ratio"]
+    ours = f"ours: preset {config['preset']}, {config['size']} parameters, train ratio {ratio:g}"
+    return f"{ours}; mean and standard deviation over seeds"
+
+
 def evaluations(comparison: Comparison, task: Task) -> None:
     """docs/TASK.png: evaluation returns, mean and standard deviation over seeds."""
     named = lines(comparison, task)
     panel = curves(task.name, {line: task_curve(comparison, task, label) for label, line in named.items()})
-    draw([panel], list(named.values())).save(ROOT / "docs" / f"{task.name}.png")
+    draw([panel], list(named.values()), note=note(comparison, task)).save(ROOT / "docs" / f"{task.name}.png")
 
 
 def training(comparison: Comparison, task: Task) -> None:
@@ -43,7 +51,7 @@ def training(comparison: Comparison, task: Task) -> None:
     grey = Line(counted("published DreamerV3", len(theirs)), PUBLISHED, dashed=True)
     end = float(max(curve.steps[-1] for curve in drawn.values()))
     panel = curves(task.name, {**drawn, grey: mean_curve(theirs)}, end=end, y="return of training episodes")
-    draw([panel], [*drawn, grey]).save(ROOT / "docs" / f"{task.name}-published.png")
+    draw([panel], [*drawn, grey], note=note(comparison, task)).save(ROOT / "docs" / f"{task.name}-published.png")
 
 
 if __name__ == "__main__":

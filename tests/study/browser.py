@@ -1,7 +1,13 @@
-"""A page as a browser shows it: headless Chromium at a given width."""
+"""A page as a browser shows it: headless Chromium at a given width.
 
+python -m tests.study.browser report/index.html page.png 1280      # a picture of the page, as in docs/
+"""
+
+import base64
 import contextlib
 import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,8 +57,6 @@ def show(driver: Any, page: Path, width: int, screenshot: Path | None = None) ->
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     driver.get(page.resolve().as_uri())
     if screenshot is not None:
-        import base64
-
         shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, **_whole(driver)})
         screenshot.write_bytes(base64.b64decode(shot["data"]))
 
@@ -60,3 +64,13 @@ def show(driver: Any, page: Path, width: int, screenshot: Path | None = None) ->
 def _whole(driver: Any) -> dict[str, Any]:
     size = driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
     return {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}
+
+
+def main(page: str, picture: str, width: str = "1280") -> None:
+    """Writes a picture of a page."""
+    with tempfile.TemporaryDirectory() as profile, browser(Path(profile)) as driver:
+        show(driver, Path(page), int(width), Path(picture))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

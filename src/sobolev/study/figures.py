@@ -1,6 +1,7 @@
 """Learning curves and their like as pictures: panels of one size in a grid, each of which can stand alone."""
 
 import io
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,15 +100,16 @@ def colors(labels: Sequence[str]) -> dict[str, str]:
     return {label: COLORS[label] if label in COLORS else next(free) for label in labels}
 
 
-def draw(panels: Sequence[Panel], legend: Sequence[Line] = (), columns: int = 4) -> Picture:
-    """Panels in a grid, row after row, under a legend. Raises ValueError for none."""
+def draw(panels: Sequence[Panel], legend: Sequence[Line] = (), columns: int = 4, note: str = "") -> Picture:
+    """Panels in a grid, row after row, under a legend, above a note in small print. Raises ValueError for none."""
     if not panels:
         raise ValueError("no panels to draw")
     columns = min(columns, len(panels))
     rows, width = -(-len(panels) // columns), CELL[0] * columns
     ruled = _legend_rows(legend, width)
-    top = 0.1 * bool(ruled) + LEGEND * len(ruled)
-    height = CELL[1] * rows + top
+    printed = textwrap.wrap(note, int(19 * width))
+    top, foot = 0.1 * bool(ruled) + LEGEND * len(ruled), 0.12 * len(printed)
+    height = CELL[1] * rows + top + foot
     figure = Figure(figsize=(width, height), dpi=DPI)
     canvas = FigureCanvasAgg(figure)
     boxes = []
@@ -123,6 +125,7 @@ def draw(panels: Sequence[Panel], legend: Sequence[Line] = (), columns: int = 4)
         corners = (x, height - y - CELL[1], x + CELL[0], height - y)
         boxes.append(tuple(round(corner * DPI) for corner in corners))
     _write_legend(figure, ruled, height)
+    figure.text(0.15 / width, 0.04 / height, "\n".join(printed), fontsize=6, color="#555555", va="bottom")
     canvas.draw()
     return Picture(figure, tuple(panels), tuple(legend), np.asarray(canvas.buffer_rgba()).copy(), tuple(boxes))
 

@@ -111,10 +111,7 @@ class MAGE(Learner):
             found = cast.over(
                 lambda one: jax.vmap(lambda s, a: sobolev_sample(one, s, a, jnp.zeros(0)))(states, actions)
             )
-            delta = wanted[None] - found
-            errors = optax.losses.huber_loss(delta[..., 0])
-            slopes = optax.losses.huber_loss(optax.safe_norm(delta[..., 1:], 1e-12, axis=-1))
-            error, slope = (jnp.sum(weight * part.mean(0)) for part in (errors, slopes))
+            error, slope = sobolev_errors(found, wanted, weight)
             return error + config.gradient.weight * slope, (error, slope, found)
 
         gradient = jax.value_and_grad(critic_loss, has_aux=True)
@@ -205,6 +202,16 @@ class MAGE(Learner):
         model = replace(fresh.model, dynamics=state.model.dynamics)
         optimizers = replace(fresh.optimizers, dynamics=state.optimizers.dynamics)
         return replace(state, model=model, targets=fresh.targets, optimizers=optimizers)
+
+
+def sobolev_errors(
+    found: Float[Array, "2 batch vector"], wanted: Float[Array, "batch vector"], weight: Float[Array, " batch"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Huber(δ) and Huber(‖∇ₐδ‖) of [Q; ∂Q/∂a] against [y; ∂y/∂a], means over both critics and states by weight."""
+    delta = wanted[None] - found
+    errors = optax.losses.huber_loss(delta[..., 0])
+    slopes = optax.losses.huber_loss(optax.safe_norm(delta[..., 1:], 1e-12, axis=-1))
+    return jnp.sum(weight * errors.mean(0)), jnp.sum(weight * slopes.mean(0))
 
 
 def dealt(rows: Float[Array, "batch *rest"], members: int) -> Float[Array, "members share *rest"]:

@@ -15,8 +15,11 @@ from jaxtyping import Array, Float, Key
 
 from sobolev.dsdpg.config import AdamConfig, CriticConfig, DSDPGConfig, NetworkConfig, without_gradients
 from sobolev.dsdpg.critic import critic_loss, samples_at
-from sobolev.dsdpg.networks import TwinCritic
+from sobolev.dsdpg.mage import sobolev_errors
+from sobolev.dsdpg.networks import Policy, TwinCritic
 from sobolev.dsdpg.optimizer import adam, follow
+from sobolev.dsdpg.target import Model, backup
+from sobolev.dsdpg.td3 import cautious
 from sobolev.errors import UserError, nearest
 from sobolev.study.linear_system import Law, LinearSystem, exact_law, example
 
@@ -34,9 +37,9 @@ class LinearConfig:
     """folder for the figure (PNG and PDF) and the numbers (JSON)"""
     seeds: tuple[int, ...] = (0, 1, 2)
     """each draws networks and training samples of its own"""
-    critics: tuple[str, ...] = ("msmmd", "item", "sliced", "mmd", "biased", "return")
+    critics: tuple[str, ...] = ("msmmd", "item", "sliced", "mmd", "biased", "return", "mage")
     """msmmd: DSDPG; item: with a direction for every state; sliced: uniform slicing; mmd: no slicing; biased: MSMMD's
-    V-statistic; return: MMD of the return alone"""
+    V-statistic; return: MMD of the return alone; mage: deterministic"""
     updates: int = 4000
     """updates of the critics"""
     batch: int = 128
@@ -71,6 +74,8 @@ class Kind(NamedTuple):
     agent: DSDPGConfig
     action_noise: float = 0.0
     """on the policy's actions, where it is trained"""
+    deterministic: bool = False
+    """MAGE's: a value without noise"""
 
 
 def kinds(config: LinearConfig) -> dict[str, Kind]:
@@ -93,17 +98,16 @@ def kinds(config: LinearConfig) -> dict[str, Kind]:
         "mmd": Kind("MMD", using(kind="mmd")),
         "biased": Kind("MSMMD, V-statistic", using(unbiased=False)),
         "return": Kind("MMD of the return alone", without_gradients(base), 0.3),
+        "mage": Kind("MAGE", replace(base, critic=replace(critic, noise=0)), deterministic=True),
     }
 
 
-def fit(
-    system: LinearSystem, config: DSDPGConfig, updates: int, key: Key[Array, ""], action_noise: float = 0.0
-) -> TwinCritic:
+def fit(system: LinearSystem, kind: Kind, updates: int, key: Key[Array, ""]) -> TwinCritic:
     """Critics of the linear policy after so many updates, with the learning rate falling to 0 along a cosine.
 
-    They are trained at the policy's actions, as in the method, with normal noise where `action_noise` is above 0.
+    They are trained at the policy's actions, as in the method, or with noise on these.
     """
-    keys, (state, action) = jax.random.split(key), system.b.shape
+    keys, (state, action), config = jax.random.split(key), system.b.shape, kind.agent
     critics = TwinCritic.init(keys[0], state, action, config.critic.noise, config.critic.network)
     rates = config.optimizer.critic * (0.5 + 0.5 * np.cos(np.linspace(0, np.pi, updates)))
     rule, weight = adam(config.optimizer, 1.0), jnp.full(config.batch_size, 1 / config.batch_size)
@@ -113,9 +117,10 @@ def fit(
         keys = jax.random.split(key, 3)
         states = SPREAD * jax.random.normal(keys[0], (config.batch_size, state))
         actions = jax.vmap(system.policy)(states)
-        actions = actions + action_noise * jax.random.normal(keys[1], actions.shape)
+        actions = actions + kind.action_noise * jax.random.normal(keys[1], actions.shape)
         where = (system.policy, system.model, system.noise.shape[1], states, actions, weight, keys[2], config)
-        slopes, _ = jax.grad(critic_loss, has_aux=True)(critics, targets, *where)
+        loss = deterministic_loss if kind.deterministic else critic_loss
+        slopes, _ = jax.grad(loss, has_aux=True)(critics, targets, *where)
         changes, memory = rule.update(cast(Any, slopes), memory)
         changes = jax.tree.map(lambda change: rate * change, changes)
         critics = cast(TwinCritic, optax.apply_updates(cast(Any, critics), changes))
@@ -124,6 +129,33 @@ def fit(
     begin = (critics, jax.tree.map(jnp.copy, critics), rule.init(cast(Any, critics)))
     drawn = (jax.random.split(keys[1], updates), jnp.asarray(rates, jnp.float32))
     return jax.lax.scan(step, begin, drawn)[0][0]
+
+
+def deterministic_loss(
+    critics: TwinCritic,
+    targets: TwinCritic,
+    policy: Policy,
+    model: Model,
+    noise: int,
+    states: Float[Array, "batch state"],
+    actions: Float[Array, "batch action"],
+    weight: Float[Array, " batch"],
+    key: Key[Array, ""],
+    config: DSDPGConfig,
+) -> tuple[Float[Array, ""], None]:
+    """MAGE's loss, Huber(δ) + 5 Huber(‖∇ₐδ‖), with one draw of the model per state; arguments as of `critic_loss`."""
+
+    def target(s: Array, a: Array, epsilon: Array) -> Array:
+        def value(s: Array, a: Array, xi: Array) -> Array:
+            return cautious(targets, s, a)
+
+        return backup(model, policy, value, s, a, (epsilon, jnp.zeros(0), jnp.zeros_like(a)), config.critic.discount)
+
+    wanted = jax.vmap(target)(states, actions, jax.random.normal(key, (states.shape[0], noise)))
+    nothing = jnp.zeros((2, states.shape[0], 1, 0))
+    found = critics.over(lambda one, xi: samples_at(one, states, actions, xi), nothing)[:, :, 0]
+    error, slope = sobolev_errors(found, jax.lax.stop_gradient(wanted), weight)
+    return error + 5 * slope, None
 
 
 def laws(
@@ -151,7 +183,9 @@ def errors(found: Law, exact: Law) -> Errors:
 def moments(mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, ...]:
     """Mean return, mean gradient, their standard deviations, and their correlation; of one action dimension."""
     std = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
-    return mean[..., 0], mean[..., 1], std[..., 0], std[..., 1], covariance[..., 0, 1] / std.prod(-1)
+    # a value without noise has no correlation
+    correlation = covariance[..., 0, 1] / np.maximum(std.prod(-1), 1e-9)
+    return mean[..., 0], mean[..., 1], std[..., 0], std[..., 1], correlation
 
 
 def exact_laws(system: LinearSystem, states: Float[Array, "batch state"]) -> Law:
@@ -185,17 +219,17 @@ def run(config: LinearConfig) -> list[dict[str, Any]]:
     system, records = example(), []
     states = SPREAD * jax.random.normal(jax.random.key(10_000), (COMPARED, 2))
     exact = exact_laws(system, states)
-    for title, agent, action_noise in [kinds(config)[name] for name in config.critics]:
-        train = jax.jit(partial(fit, system, agent, config.updates, action_noise=action_noise))
+    for kind in [kinds(config)[name] for name in config.critics]:
+        train = jax.jit(partial(fit, system, kind, config.updates))
         begun, found = time.monotonic(), []
         for seed in config.seeds:
             critics = train(jax.random.key(seed))
-            law = jax.jit(laws, static_argnums=1)(critics, agent.critic.noise, states, system, jax.random.key(1))
+            law = jax.jit(laws, static_argnums=1)(critics, kind.agent.critic.noise, states, system, jax.random.key(1))
             found.append((law, errors(law, exact)))
-            print(f"{title}, seed {seed}: {sentence([found[-1][1]])}", flush=True)
+            print(f"{kind.title}, seed {seed}: {sentence([found[-1][1]])}", flush=True)
         records.append(
             {
-                "name": title,
+                "name": kind.title,
                 "seconds": time.monotonic() - begun,
                 "errors": [error._asdict() for _, error in found],
                 "mean": np.asarray(found[0][0].mean).tolist(),

@@ -1,10 +1,14 @@
-"""Draws the figures of docs/results.md and of the README from scores/ (run from the root: python docs/draw.py)."""
+"""Draws the figures of docs/results.md and of the README from scores/, and the toy of docs/dsdpg.md.
+
+Run from the root: python docs/draw.py
+"""
 
 from pathlib import Path
 
-from sobolev.study import published
+from sobolev.study import point_mass, published
 from sobolev.study.comparison import Comparison, compare, task_curve
 from sobolev.study.figures import PUBLISHED, Line, colors, counted, curves, draw
+from sobolev.study.point_mass_figure import draw_environment
 from sobolev.study.runs import Task, find, load
 from sobolev.study.scores import binned, mean_curve
 
@@ -18,6 +22,8 @@ def main() -> None:
         evaluations(comparison, task)
         if task.name in published.curves(task.observations):
             training(comparison, task)
+    references = [point_mass.reference(number) for number in (1, 2, 4, 8)]
+    draw_environment(references).savefig(ROOT / "docs" / "point-mass.png")
 
 
 def lines(comparison: Comparison, task: Task) -> dict[str, Line]:

@@ -1,6 +1,7 @@
 """One update of the agent: what changes, what does not, and what goes back to replay. And acting."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -198,3 +199,32 @@ def test_probe_the_actor_finds_the_better_action(program):
     state, _ = trained(program, lambda action: 2 * np.clip(action, -1, 1), 400)
     _, actions = first_state(program, state)
     assert np.mean(actions) > 0.6
+
+
+def probe(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Episodes of three steps, told by position[0]; the reward of a step is 1 − 2 (a − 0.4)² for the action before."""
+    number = np.broadcast_to(np.arange(shape[-1]) % 3, shape)
+    observation = {name: np.zeros((*shape, *spec.shape), np.float32) for name, spec in tiny.SPACES.observation}
+    observation["position"][..., 0] = number
+    last = number == 2
+    action = np.where(last[..., None], 0, rng.uniform(-1, 1, (*shape, 1))).astype(np.float32)
+    reward = np.zeros(shape, np.float32)
+    reward[..., 1:] = np.where(number[..., 1:] == 0, 0, 1 - 2 * (action[..., :-1, 0] - 0.4) ** 2)
+    flags = {"first": number == 0, "last": last, "terminal": last}
+    return {"observation": observation, "action": action, "reward": reward, **flags}
+
+
+def test_the_best_action_of_a_probe_environment_and_its_value(program):
+    """From replay of random actions: actions near 0.4, and returns of 2, 1 and 0 from the three steps on average."""
+    state, replay, actions, returns = program.initial_state(), tiny.filled(program, SEED, 900, probe), [], []
+    start: Any = transition(np.random.default_rng(0), first=True)
+    start["observation"] = {name: np.zeros_like(entry) for name, entry in start["observation"].items()}
+    for update in range(1200):
+        state, replay, report = program.learn(state, replay, update)
+        if update >= 800:
+            returns.append(float(report.metrics["return/imagined"][0]))
+        if update >= 800 and update % 25 == 0:
+            carry = program.initial_carry(tiny.ENVIRONMENTS)
+            actions.append(program.act(state, carry, start, "evaluate", (0, update))[0].mean())
+    assert np.mean(actions) == pytest.approx(0.4, abs=0.2)
+    assert np.mean(returns) == pytest.approx(1.0, abs=0.3)

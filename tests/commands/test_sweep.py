@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import time
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -199,41 +198,43 @@ def test_the_length_of_a_run_is_the_sum_of_its_parts():
     assert Cost(1.0, 10.0, 0.01).seconds(config) == pytest.approx(80 + 1120 + 3 * 1000 * 0.01)
 
 
+class Clockwork:
+    """A program that does nothing; a step takes one second and an update ten."""
+
+    def __init__(self, agent, seeds):
+        self.now, self.steps, self.updates = 0.0, [], []
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def initial_state(self):
+        return 0
+
+    def initial_carry(self, environments):
+        return 0
+
+    def initial_replay(self, environments, capacity, memory):
+        self.capacity = capacity
+        return 0
+
+    def step(self, state, carry, replay, transition, iteration):
+        self.steps.append(iteration)
+        self.now += 100.0 if iteration == 0 else 1.0  # the first compiles
+        return np.zeros((2, tiny.ENVIRONMENTS, 1), np.float32), state, carry, replay
+
+    def learn(self, state, replay, update):
+        self.updates.append(update)
+        self.now += 100.0 if update == 0 else 10.0
+        return state, replay, SimpleNamespace(finite=0)
+
+
 def test_a_measurement_times_what_it_says(monkeypatch):
-    """Real environments, and a program in which only counting is real."""
-
-    class Counting:
-        updates_at_once = False
-
-        def __init__(self, agent, seeds):
-            self.steps, self.updates = [], []
-            made.append(self)
-
-        def initial_state(self):
-            return 0
-
-        def initial_carry(self, environments):
-            return 0
-
-        def initial_replay(self, environments, capacity):
-            self.capacity = capacity
-            return 0
-
-        def step(self, state, carry, replay, transition, iteration):
-            self.steps.append(iteration)
-            return np.zeros((2, tiny.ENVIRONMENTS, 1), np.float32), state, carry, replay
-
-        def learn(self, state, replay, update):
-            self.updates.append(update)
-            time.sleep(0.02)
-            return state, replay, SimpleNamespace(finite=0)
-
-    made: list[Counting] = []
-    monkeypatch.setattr(estimate, "Program", Counting)
+    """With real environments."""
+    program = Clockwork(None, ())
+    monkeypatch.setattr(estimate, "Program", lambda agent, seeds: program)
+    monkeypatch.setattr(estimate, "time", program)
     config = tiny.config(seeds=(0, 1))
-    cost = estimate.measure(config)
-    program = made[0]
+    assert estimate.measure(config) == Cost(1.0, 10.0, 1.0)
     warmup = Plan.of(config).warmup
     assert program.steps == list(range(warmup + 1)) and program.updates == list(range(estimate.UPDATES + 1))
     assert program.capacity == warmup + 1
-    assert cost.update >= 0.02 and 0 < cost.iteration < 0.02

@@ -1,6 +1,8 @@
 """Suites hold the runs that the paper's tables and figures are made of, and come to commands that can be typed."""
 
+import json
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from sobolev.errors import UserError
 from sobolev.study import suites
 from sobolev.study.cells import cells
 from sobolev.study.suites import load, narrowed, parse
+from sobolev.training.metrics import field_name
 
 TABLE_1 = {"cheetah-run", "hopper-hop", "hopper-stand", "walker-run", "walker-stand", "walker-walk"}
 QUADRUPED = {"quadruped-run", "quadruped-walk"}
@@ -34,6 +37,8 @@ def test_tasks_and_steps_are_the_papers():
     assert set(load("dmc-proprio").tasks) == table_3 | QUADRUPED
     assert set(load("dmc-proprio-locomotion").tasks) == TABLE_1
     assert set(load("quadruped-4m").tasks) == QUADRUPED
+    assert load("dmc-pixels").tasks == ("walker-run", "quadruped-run", "quadruped-walk", "hopper-hop")
+    assert {cell.config.observations for cell in cells(load("dmc-pixels-20"))} == {"pixels"}
     assert set(load("sensitivity").tasks) == {"walker-walk", "hopper-stand"}
     steps = {"dmc-proprio": 1_000_000, "dmc-proprio-2m": 2_000_000, "quadruped-4m": 4_000_000, "cost": 500_000}
     for name, number in steps.items():
@@ -67,6 +72,25 @@ def test_cost_has_the_settings_of_table_4():
     found = [cell.config.agent.penalty for cell in cells(load("cost")) if cell.variant.method == "gpld"]
     assert sorted({(p.rho, p.posterior, p.prior) for p in found}) == TABLE_4
     assert all(len(cell.seeds) == 1 for cell in cells(load("cost")))
+
+
+def test_pixel_tasks_are_those_of_the_published_scores():
+    text = resources.files("sobolev.study").joinpath("published/dmc_vision_dreamerv3_official.json").read_text()
+    assert sorted(map(field_name, load("dmc-pixels-20").tasks)) == sorted({score["task"] for score in json.loads(text)})
+
+
+def test_a_warm_run_starts_from_the_cold_one_of_its_task():
+    found = cells(load("warm-start"), output=Path("out"))
+    assert [(cell.task, cell.variant.label) for cell in found[:3]] == [
+        ("hopper-hop", "dreamer"),
+        ("hopper-hop", "dreamer, warm"),
+        ("hopper-hop", "gpld, warm"),
+    ]
+    cold, *warm = found[:3]
+    assert cold.needs is None and cold.config.warm_start is None
+    assert {cell.needs for cell in warm} == {cold.folder}
+    assert {cell.config.warm_start for cell in warm} == {Path("out") / cold.folder}
+    assert warm[0].config.warm_start_parts == ("encoder", "decoder")
 
 
 def test_a_suite_of_ones_own(tmp_path):

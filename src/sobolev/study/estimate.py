@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import jax
 
-from sobolev.envs import VectorEnv, Workers, make, worker_count
+from sobolev.envs import Workers, worker_count
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
 from sobolev.study.follow import saved_steps
 from sobolev.training import record, room
 from sobolev.training.config import TrainConfig
+from sobolev.training.environments import TRAINING, environments, spaces
 from sobolev.training.methods import METHODS, agent_of
 from sobolev.training.program import Program
 from sobolev.training.run import identity, read_config
@@ -47,10 +48,11 @@ class Cost(NamedTuple):
 
 def kind(config: TrainConfig) -> str:
     """What runs of nearly the same speed have in common: all but task, seeds (their number counts) and penalty."""
-    tree = identity(config)
-    agent = {name: value for name, value in tree["agent"].items() if name not in ("penalty", "precision")}
+    other = ("task", "seeds", "method", "size", "agent", "warm_start", "warm_start_parts", "replay")
+    tree = {name: value for name, value in identity(config).items() if name not in other}
+    agent = {name: value for name, value in encode(config.agent).items() if name not in ("penalty", "precision")}
     maker = METHODS[config.method].make
-    return json.dumps([maker.__module__, maker.__qualname__, agent, tree["env"], len(config.seeds)], sort_keys=True)
+    return json.dumps([maker.__module__, maker.__qualname__, agent, tree, len(config.seeds)], sort_keys=True)
 
 
 def recorded_speeds(runs: Iterable[Path], machine: dict[str, Any]) -> dict[str, list[float]]:
@@ -74,10 +76,11 @@ def measure(config: TrainConfig) -> Cost:
     """The cost of a resolved config's parts on this machine, from a run up to its first few updates."""
     plan = Plan.of(config)
     with Workers(worker_count(config.env, len(config.seeds) * config.env.number)) as workers:
-        envs = VectorEnv(workers, config.task, config.env.repeat, config.seeds, config.env.number, 0)
+        envs = environments(workers, config, config.env.number, TRAINING)
         program = Program(agent_of(config, envs.spaces), config.seeds)
         state, carry = program.initial_state(), program.initial_carry(config.env.number)
-        replay, transition = program.initial_replay(config.env.number, plan.warmup + 1), envs.reset(0)
+        replay = program.initial_replay(config.env.number, plan.warmup + 1, config.replay.memory)
+        transition = envs.reset(0)
         began = 0.0
         for iteration in range(plan.warmup + 1):
             if iteration == 1:  # the first compiled the program
@@ -95,9 +98,9 @@ def measure(config: TrainConfig) -> Cost:
         return Cost(per_iteration, (time.perf_counter() - began) / UPDATES, per_iteration)
 
 
-def disk(config: TrainConfig, spaces: Spaces) -> int:
+def disk(config: TrainConfig, shapes: Spaces) -> int:
     """Bytes of a run's checkpoints at their largest, and of the kept copies of its networks."""
-    plan, program = Plan.of(config), Program(agent_of(config, spaces), config.seeds)
+    plan, program = Plan.of(config), Program(agent_of(config, shapes), config.seeds)
     every = config.checkpoint.snapshots
     copies = config.steps // every * room.size(program.state_shapes().model) if every else 0
     return room.Needs.of(program, plan).disk + copies
@@ -119,7 +122,7 @@ def estimates(
 
     `say` is told before a measurement. Raises UserError where an environment cannot be made.
     """
-    speeds, costs, spaces = recorded_speeds(runs, record.machine()), dict[str, Cost](), dict[str, Spaces]()
+    speeds, costs, known_spaces = recorded_speeds(runs, record.machine()), dict[str, Cost](), dict[str, Spaces]()
     found = []
     for config in configs:
         known = speeds.get(kind(config))
@@ -130,10 +133,8 @@ def estimates(
                 say(f"measuring {UPDATES} updates of {config.method} {config.size} with {len(config.seeds)} seeds")
                 costs[kind(config)] = measure(config)
             seconds, source = costs[kind(config)].seconds(config), "measured now"
-        shapes = json.dumps([config.task, encode(config.env)])
-        if shapes not in spaces:
-            environment = make(config.task, config.env.repeat)
-            spaces[shapes] = environment.spaces
-            environment.close()
-        found.append(Estimate(seconds, disk(config, spaces[shapes]), source))
+        shapes = json.dumps([config.task, config.observations, encode(config.env)])
+        if shapes not in known_spaces:
+            known_spaces[shapes] = spaces(config)
+        found.append(Estimate(seconds, disk(config, known_spaces[shapes]), source))
     return found

@@ -1,6 +1,7 @@
 """A sweep on a real SLURM, of one node on this machine: run with `make test-slurm`."""
 
 import getpass
+import importlib
 import json
 import os
 import shutil
@@ -79,6 +80,9 @@ def cluster(tmp_path_factory) -> Iterator[Path]:
     ]
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
+        with pytest.MonkeyPatch.context() as plain:
+            plain.setattr("logging.config.dictConfig", lambda config: None)  # which closes pytest's own handlers
+            importlib.import_module("submitit")
         patch.setenv("PATH", os.environ["PATH"] + ":/usr/sbin")
         patch.setenv("SLURM_CONF", str(config))
         for command in daemons:
@@ -156,8 +160,8 @@ def test_a_job_array_is_preempted_goes_on_and_tells_its_failures(cluster, tmp_pa
     def entry(label: str) -> Entry:
         return next(each for each in ours.read().values() if each.label == label)
 
-    jobs = [entry(label).job or "" for label in STEPS]
-    array = str(jobs[0]).split("_")[0]
+    jobs = [str(entry(label).job) for label in STEPS]
+    array = jobs[0].split("_")[0]
     assert jobs == [f"{array}_{number}" for number in range(3)]
 
     # Warned, as before its time limit: it saves, waits in the queue, and goes on where it was.

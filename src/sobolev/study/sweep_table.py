@@ -36,6 +36,8 @@ def rows(sweep: Sweep, now: float | None = None) -> list[Row]:
 def _row(sweep: Sweep, entry: Entry, now: float) -> Row:
     state = "stopped" if entry.state == "running" and not alive(entry) else entry.state
     found = seen(sweep.folder / entry.run, entry.started or 0.0)
+    if state == "done":  # the last steps are in the checkpoint, after the last line of metrics
+        found = found._replace(env_steps=max(found.env_steps, entry.steps))
     steps = min(found.env_steps, entry.steps)
     left = (entry.steps - steps) / found.speed if state == "running" and found.speed else None
     note = entry.error or ""

@@ -67,26 +67,6 @@ def test_noise_has_the_correlations_and_scales_asked_for(envs: VectorEnv) -> Non
     assert {float(x) for noise in drawn for x in noise.scale.ravel()} == {1.0, 2.0}
 
 
-def test_open_loop_is_the_recurrence_step_by_step() -> None:
-    agent = tiny.agent()
-    rssm = jax.jit(agent.init)(jax.random.key(0)).model.world.rssm
-    keys = jax.random.split(jax.random.key(1), 3)
-    deter, actions = jnp.tanh(jax.random.normal(keys[0], (3, 32))), jax.random.normal(keys[1], (4, 3, 1))
-    stoch = jnp.tile(jnp.eye(4)[0], (3, 4))
-    deters, stochs = jax.jit(prediction.open_loop)(rssm, deter, stoch, actions, keys[2])
-    uniform = jax.random.uniform(keys[2], (4, 3, 4))
-    cell = rssm.cell()
-    for state in range(3):
-        blocks, z = rssm.to_blocks(deter)[:, state], stoch[state]
-        for step in range(4):
-            blocks = cell(blocks, z, rssm.embed_action(actions[step, state]))
-            h = blocks.reshape(-1)
-            below = jnp.cumsum(rssm.prior(h), -1)[:, :-1] <= uniform[step, state][:, None]
-            z = jax.nn.one_hot(below.sum(-1), 4).reshape(-1)
-            np.testing.assert_allclose(deters[step, state], h, rtol=1e-4, atol=1e-5)
-            np.testing.assert_array_equal(stochs[step, state], z)
-
-
 def test_errors_are_relative_to_the_variance() -> None:
     """A decoder that always says 0 has error 1 on entries that are -1 and 1 in turn, whatever is predicted."""
     world = jax.jit(tiny.agent().init)(jax.random.key(0)).model.world

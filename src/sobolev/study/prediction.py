@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from sobolev.dreamer.rssm import RSSM, flatten_blocks
 from sobolev.dreamer.world_model import WorldModel
-from sobolev.nn import TwoHot, kl_divergence, over, sample_one_hot, symlog
+from sobolev.nn import TwoHot, kl_divergence, over, symlog
 from sobolev.study.sensitivity import latents_along
 
 STRIDE = 5
@@ -38,7 +37,7 @@ def measure(
         return leaf[index].reshape(horizon, -1, *leaf.shape[2:])
 
     deter, stoch = (leaf[starts].reshape(-1, leaf.shape[-1]) for leaf in (latents.deter, latents.stoch))
-    states = open_loop(world.rssm, deter, stoch, ahead(steps["action"], 0), draw_key)
+    states = world.rssm.predict(deter, stoch, ahead(steps["action"], 0), ahead(steps["first"], 1), draw_key)
     decoded = over(world.decoder, 2)(*states)
     squares, variance = jnp.zeros(horizon), jnp.zeros(())
     for name, entry in steps["observation"].items():
@@ -50,28 +49,3 @@ def measure(
     reward = over(lambda deter, stoch: bins.mean(world.reward(deter, stoch)), 2)(*states)
     reward_error = jnp.abs(reward - ahead(steps["reward"], 1)).mean(1)
     return {"observation": squares / variance, "reward": reward_error, "kl": kl.mean()}
-
-
-def open_loop(
-    rssm: RSSM,
-    deter: Float[Array, "starts deter"],
-    stoch: Float[Array, "starts stoch"],
-    actions: Float[Array, "horizon starts action"],
-    key: Key[Array, ""],
-) -> tuple[Float[Array, "horizon starts deter"], Float[Array, "horizon starts stoch"]]:
-    """The states after 1, 2, … of these actions, latents drawn from the prior."""
-    uniform = jax.random.uniform(key, (*actions.shape[:2], rssm.prior.rows))
-    cell = jax.vmap(rssm.cell(), (1, 0, 0), 1)
-
-    def draw(deter: Array, uniform: Array) -> Array:
-        return sample_one_hot(rssm.prior(deter), uniform)[0].reshape(-1)
-
-    def advance(carry: tuple[Array, Array], inputs: tuple[Array, Array]) -> tuple[Any, Any]:
-        (blocks, stoch), (action, uniform) = carry, inputs
-        blocks = cell(blocks, stoch, action)
-        deter = flatten_blocks(blocks)
-        stoch = jax.vmap(draw)(deter, uniform)
-        return (blocks, stoch), (deter, stoch)
-
-    embedded = over(rssm.embed_action, 2)(actions)
-    return jax.lax.scan(advance, (rssm.to_blocks(deter), stoch), (embedded, uniform))[1]

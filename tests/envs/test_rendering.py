@@ -64,14 +64,16 @@ def test_workers_draw_any_stream_without_disturbing_it(task: str, monkeypatch: p
             environments.reset(0)
             environments.render(0, 0, 48, 64)
         return
-    with Workers(2) as workers:
+    with Workers(2) as workers:  # the first of them steps two streams
         drawn, plain = (VectorEnv(workers, task, 1, [0], 3, 0) for _ in range(2))
         drawn.reset(0)
         plain.reset(0)
         actions = np.full((1, 3, 1), 0.1, np.float32)
         for size in ((48, 64), (520, 700)):
-            frames = [drawn.render(0, e, *size) for e in (0, 2)]
+            frames = [drawn.render(0, e, *size) for e in (0, 1, 2)]
             assert all(frame.shape == (*size, 3) and frame.dtype == np.uint8 and frame.std() > 5 for frame in frames)
+            again = [drawn.render(0, e, *shape) for shape in ((30, 50), size) for e in (0, 1, 2)][3:]
+            np.testing.assert_array_equal(again, frames)
             drawn.send(actions)
             plain.send(actions)
             one, other = drawn.receive(), plain.receive()

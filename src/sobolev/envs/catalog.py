@@ -34,7 +34,6 @@ def make(task: str, repeat: int | None = None, *, view: View | None = None, nois
     """One environment in this process; repeat None takes the family's default, view None its own observations, and
     noise None is none. Noise on observations is not on images.
 
-
     Raises UserError for an unknown task, a repeat below 1, spaces that sobolev cannot use, and noise on velocities of
     an environment that has none.
     """

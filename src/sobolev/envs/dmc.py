@@ -90,10 +90,11 @@ class DeepMindControl:
         physics = self._env.physics
         size = physics.model.vis.global_
         with drawing():
-            if height > size.offheight or width > size.offwidth:
+            if physics._contexts is None:  # else it is made for 640×480, all of which is cleared for every image
+                size.offheight, size.offwidth = height, width
+            elif height > size.offheight or width > size.offwidth:
                 size.offheight, size.offwidth = max(height, size.offheight), max(width, size.offwidth)
-                if physics._contexts is not None:  # the frame buffer was made for the smaller size
-                    physics._free_rendering_contexts()
+                physics._free_rendering_contexts()  # the frame buffer was made for the smaller size
             return self._camera(height, width).render().copy()  # the camera's next frame goes where this one lies
 
     def close(self) -> None:

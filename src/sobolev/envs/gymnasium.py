@@ -78,6 +78,7 @@ class Gymnasium:
         except gymnasium.error.DependencyNotInstalled as error:
             raise UserError(f"cannot make '{self._name}': {error}") from error
         self._mode, self._kicks = mode, kicks or Kicks()
+        self._viewers: dict[tuple[int, int], dict[str, Any]] = {}
         if self._kicks.scale and not hasattr(getattr(self._env.unwrapped, "data", None), "qvel"):
             raise UserError(f"'{self._name}' has no velocities that could be disturbed: leave out --env.dynamics-noise")
         action = _check_action(self._name, self._env.action_space)
@@ -117,15 +118,21 @@ class Gymnasium:
         if renderer is None:
             return _resize(np.asarray(self._env.render(), np.uint8), height, width)
         with drawing():
-            if (renderer.height, renderer.width) != (height, width):
-                renderer.close()
-                renderer._viewers.clear()
-                renderer.height, renderer.width = height, width
-            return np.asarray(self._env.render(), np.uint8)
+            return self._draw(renderer, height, width)
 
     def close(self) -> None:
         """See `Environment.close`."""
         self._env.close()
+
+    def _draw(self, renderer: Any, height: int, width: int) -> np.ndarray:
+        """MuJoCo's image. For every size there is a viewer, with an OpenGL context and a frame buffer of its own."""
+        renderer._viewers = viewers = self._viewers.setdefault((height, width), {})
+        if self._mode in viewers:  # another viewer, of another environment too, may have drawn last
+            viewers[self._mode].make_context_current()
+        else:
+            size = renderer.model.vis.global_
+            size.offheight, size.offwidth = renderer.height, renderer.width = height, width
+        return np.asarray(self._env.render(), np.uint8)
 
     def _advance(self, action: np.ndarray) -> Any:
         """One step of the environment, after a kick to all velocities of its physics."""

@@ -41,11 +41,17 @@ def note(comparison: Comparison, task: Task) -> str:
     return f"{ours}; mean and standard deviation over seeds"
 
 
+def place(task: Task, ending: str) -> Path:
+    """docs/TASK.png, or of images docs/TASK-pixels.png."""
+    seen = "" if task.observations == "proprio" else f"-{task.observations}"
+    return ROOT / "docs" / f"{task.name}{seen}{ending}"
+
+
 def evaluations(comparison: Comparison, task: Task) -> None:
     """docs/TASK.png: evaluation returns, mean and standard deviation over seeds."""
     named = lines(comparison, task)
-    panel = curves(task.name, {line: task_curve(comparison, task, label) for label, line in named.items()})
-    draw([panel], list(named.values()), note=note(comparison, task)).save(ROOT / "docs" / f"{task.name}.png")
+    panel = curves(str(task), {line: task_curve(comparison, task, label) for label, line in named.items()})
+    draw([panel], list(named.values()), note=note(comparison, task)).save(place(task, ".png"))
 
 
 def training(comparison: Comparison, task: Task) -> None:
@@ -56,8 +62,8 @@ def training(comparison: Comparison, task: Task) -> None:
     theirs = published.curves(task.observations)[task.name]
     grey = Line(counted("published DreamerV3", len(theirs)), PUBLISHED, dashed=True)
     end = float(max(curve.steps[-1] for curve in drawn.values()))
-    panel = curves(task.name, {**drawn, grey: mean_curve(theirs)}, end=end, y="return of training episodes")
-    draw([panel], [*drawn, grey], note=note(comparison, task)).save(ROOT / "docs" / f"{task.name}-published.png")
+    panel = curves(str(task), {**drawn, grey: mean_curve(theirs)}, end=end, y="return of training episodes")
+    draw([panel], [*drawn, grey], note=note(comparison, task)).save(place(task, "-published.png"))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from sobolev.dreamer.agent import Dreamer
 from sobolev.dreamer.config import SIZES, DreamerConfig
 from sobolev.dreamer.decoder import Decoder, observed, reconstruction_loss, target
 from sobolev.dreamer.encoder import Encoder, token_count
+from sobolev.dreamer.world_model import WorldModel
 from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.errors import UserError
 from tests import tiny
@@ -40,11 +41,11 @@ def convolution(inputs: int, outputs: int) -> int:
     return 25 * inputs * outputs + outputs
 
 
-@pytest.mark.parametrize("size", ["1m", "12m"])
+@pytest.mark.parametrize("size", SIZES)
 def test_parameters_by_hand(size):
     """Of 64×64 images: four stages in both directions, kernels, biases, and scales of the norms."""
     pixels, model = spaces(image=((64, 64, 3), "uint8")), SIZES[size]
-    world = jax.eval_shape(Dreamer(DreamerConfig(model=model), pixels).init, jax.random.key(0)).model.world
+    world = jax.eval_shape(lambda key: WorldModel.init(key, pixels, model), jax.random.key(0))
     d, u, z = model.depth, model.units, model.rows * model.classes
     chain = [3, 2 * d, 3 * d, 4 * d, 4 * d]
     stages = sum(convolution(a, b) + b for a, b in zip(chain, chain[1:], strict=False))

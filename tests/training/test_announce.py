@@ -10,11 +10,13 @@ from sobolev.dreamer.config import SIZES, DreamerConfig
 from sobolev.envs import VectorEnv, Workers
 from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.training import announce, snapshot
+from sobolev.training.config import configure
 from sobolev.training.program import Program
 from tests import tiny
 
 SHAPES = {"height": (), "orientations": (14,), "velocity": (9,)}
 WALKER = Spaces(tuple((name, ArraySpec(shape, "float32")) for name, shape in SHAPES.items()), 6)
+SEEN = ("proprio", "pixels")
 UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
@@ -23,6 +25,13 @@ def test_a_replayed_step_of_the_12m_agent_takes_less_than_5_kilobytes():
     replay = jax.eval_shape(lambda: program.initial_replay(16, 1000))
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(replay))
     assert 4096 < size / 16_000 <= 5000
+
+
+def test_the_advice_is_for_what_the_agent_sees():
+    advice = {seen: str(announce.advice(configure("walker-run", settings={"observations": seen}))) for seen in SEEN}
+    assert "`sobolev train walker-run --method gpld --preset laptop` learns within the hour" in advice["proprio"]
+    assert "`sobolev train walker-run --observations pixels --method gpld --preset laptop` learns" in advice["pixels"]
+    assert announce.advice(configure("walker-run", preset="laptop")) is None
 
 
 def test_the_memory_that_is_announced_is_the_sum_of_its_parts():

@@ -118,11 +118,14 @@ def program_of(config: TrainConfig) -> Program:
 
 def test_no_convolution_is_inside_a_loop():
     """On a CPU its gradient would be many times slower there."""
-    program = program_of(config())
-    replay = jax.eval_shape(lambda: program.initial_replay(tiny.ENVIRONMENTS, CAPACITY))
-    jaxpr = jax.make_jaxpr(program._learn_all)(program.state_shapes(), replay, np.int32(0)).jaxpr
-    outside, inside = convolutions(jaxpr, False)
+    program, number = program_of(config()), np.int32(0)
+    replay, state = jax.eval_shape(lambda: program.initial_replay(tiny.ENVIRONMENTS, CAPACITY)), program.state_shapes()
+    learn, (_, _, report) = jax.make_jaxpr(program._learn_all, return_shape=True)(state, replay, number)
+    outside, inside = convolutions(learn.jaxpr, False)
     assert (outside > 20, inside) == (True, 0)
+    inspect = jax.make_jaxpr(program._inspect_all)(state, report, number)
+    outside, inside = convolutions(inspect.jaxpr, False)
+    assert (outside > 6, inside) == (True, 0)
 
 
 def convolutions(jaxpr: Any, looping: bool) -> tuple[int, int]:
@@ -158,8 +161,10 @@ def test_a_dream_on_request(straight, tmp_path):
     evaluation.evaluate(straight, tiny.ENVIRONMENTS, dream=tmp_path / "dream.gif")
     frames = imageio.imread(tmp_path / "dream.gif", index=None)
     assert frames.ndim == 4 and len(frames) >= 2
+    evaluation.evaluate(straight, tiny.ENVIRONMENTS, dream=tmp_path / "dream.png")
+    assert imageio.imread(tmp_path / "dream.png").shape[0] == 3 * 128 + 8
     with pytest.raises(UserError, match=r"sees images alone, so name a film"):
-        evaluation.evaluate(straight, 1, dream=tmp_path / "dream.png")
+        evaluation.evaluate(straight, 1, dream=tmp_path / "dream.pdf")
 
 
 def made_up(time: int = 4, size: int = 16) -> Dream:
@@ -183,6 +188,17 @@ def test_the_layout_of_a_film():
     assert middles == [[0, 0, 127], [0, 255, 255]]
 
 
+def test_a_still_has_moments_of_the_first_episode_side_by_side():
+    found = made_up(time=100)
+    found.truth["image"][-1, 0] = 255
+    picture = dreams.still(found).astype(int)
+    assert picture.shape == (3 * 128 + 8, 10 * 136, 3)
+    assert picture[0, ::136].tolist() == 5 * [[0, 160, 0]] + 5 * [[200, 0, 0]]
+    truth, prediction, difference = (picture[68 + 128 * row, 68::136, 0].tolist() for row in range(3))
+    assert (truth, prediction, difference) == (9 * [0] + [255], 10 * [0], 9 * [127] + [0])
+    assert dreams.still(made_up()).shape[1] == 4 * 136, "no moment twice"
+
+
 def test_errors_count_the_predicted_half():
     found = made_up()
     found.prediction["image"][:2] = 0  # what is observed does not count
@@ -200,6 +216,12 @@ def test_vectors_are_plotted(tmp_path):
     for picture in kept.values():
         decoded = imageio.imread(io.BytesIO(picture.encoded), index=0)
         assert decoded.shape[:2] == (picture.height, picture.width)
+
+
+def test_a_plot_has_something_of_every_observation():
+    vectors = {"large": np.zeros((4, 1, 40), np.float32), "small": np.zeros((4, 1, 2), np.float32)}
+    titles = [ax.get_title() for ax in dreams.plot(Dream(vectors, vectors, 2)).axes]
+    assert titles == [f"large {i}" for i in range(22)] + ["small 0", "small 1"]
 
 
 # A warm start.
@@ -226,6 +248,10 @@ def test_a_warm_started_run_does_not_need_the_other_again(straight, tmp_path):
     crash_late(tmp_path / "early", (), 30, warm)
     crash_late(tmp_path / "late", (40,), 45, warm)
     source.unlink()
+    ours, theirs = content(wanted), content(straight)
+    for part in ("encoder", "decoder"):
+        name = f"agent/model/world/{part}/image/stages/0/convolution/kernel"
+        assert np.any(ours[name] != theirs[name]), "what was taken is trained on"
     assert_same(run(tmp_path / "early", warm), wanted)
     assert_same(run(tmp_path / "late", warm), wanted)
 

@@ -30,7 +30,7 @@ class EvaluateConfig:
     video: Annotated[Path | None, arg(metavar="FILE")] = None
     """also render an episode of the first seed to this file, as in out.mp4"""
     dream: Annotated[Path | None, arg(metavar="FILE")] = None
-    """also show what the first seed's world model foresees: images as dream.mp4, vectors as dream.png"""
+    """also show what the first seed's world model foresees: images as dream.mp4, vectors (else frames) as dream.png"""
     json: bool = False
     """print JSON instead of the table"""
 

@@ -67,9 +67,12 @@ def advice(config: TrainConfig) -> str | None:
     """What to do where a run would take days."""
     if config.preset != "paper":
         return None
+    seen, when = f" --observations {config.observations}", "in hours"
+    if config.observations == "proprio":
+        seen, when = "", "within the hour"
     return (
         "this is the paper's setting, meant for a GPU; on this machine "
-        f"`sobolev train {config.task} --method {config.method} --preset laptop` learns within the hour"
+        f"`sobolev train {config.task}{seen} --method {config.method} --preset laptop` learns {when}"
     )
 
 

@@ -27,6 +27,8 @@ EPISODES = 3
 """Episodes side by side."""
 PANELS = 24
 """Curves in a plot, at most."""
+MOMENTS = 10
+"""Frames side by side in a still picture."""
 _OBSERVED, _PREDICTED = (0, 160, 0), (200, 0, 0)
 
 
@@ -87,33 +89,51 @@ def check(agent: Agent, path: Path) -> None:
         raise UserError("the method of this run has no world model to dream with: leave out --dream")
     if path.suffix.lower() in FILMS and not any(images):
         raise UserError(f"--dream {path}: the agent of this run sees no images, so name a plot, as in dream.png")
-    if path.suffix.lower() not in FILMS and all(images):
-        raise UserError(f"--dream {path}: the agent of this run sees images alone, so name a film, as in dream.mp4")
+    if path.suffix.lower() not in (*FILMS, ".png") and all(images):
+        raise UserError(
+            f"--dream {path}: the agent of this run sees images alone, so name a film, as in dream.mp4, or some of its "
+            "frames, as in dream.png"
+        )
 
 
 def write(found: Dream, path: Path) -> None:
-    """Writes the film (.mp4, .gif) or the plot (.png, .pdf, .svg) that a path's ending asks for."""
+    """Writes what a path's ending asks for: the film (.mp4, .gif), else the plot, or of images alone the still."""
     if path.suffix.lower() in FILMS:
         write_video(path, film(found))
-    else:
+    elif found.vectors():
         plot(found).savefig(path)
+    else:
+        path.write_bytes(_picture(still(found)).encoded)
 
 
 def film(found: Dream) -> list[np.ndarray]:
     """A frame per step, uint8[height, width, 3], in whole multiples of 16 as films are: see the module's docstring."""
+    rows = _rows(found)
+    length, episodes = rows[0].shape[:2]
+    return [_padded(np.concatenate([_column(found, rows, t, e) for e in range(episodes)], 1)) for t in range(length)]
+
+
+def still(found: Dream) -> np.ndarray:
+    """Some moments of the first episode from left to right, as in the film: uint8[height, width, 3]."""
+    rows = _rows(found)
+    moments = np.unique(np.linspace(0, len(rows[0]) - 1, MOMENTS).round().astype(int))
+    return np.concatenate([_column(found, rows, time, 0) for time in moments], 1)
+
+
+def _rows(found: Dream) -> list[np.ndarray]:
+    """What lies one above the other, uint8[time, episodes, height, width, 3] each: see the module's docstring."""
     rows = []
     for name in found.images():
         truth, prediction = colours(found.truth[name]), colours(found.prediction[name])
-        difference = ((prediction.astype(np.int16) - truth + 255) // 2).astype(np.uint8)
-        rows += [truth, prediction, difference]
+        rows += [truth, prediction, ((prediction.astype(np.int16) - truth + 255) // 2).astype(np.uint8)]
+    return rows
+
+
+def _column(found: Dream, rows: list[np.ndarray], time: int, episode: int) -> np.ndarray:
+    """One moment of one episode, framed, and large enough to look at."""
     scale = max(1, 128 // max(row.shape[2] for row in rows))
-    frames = []
-    for time in range(len(rows[0])):
-        frame = _OBSERVED if time < found.context else _PREDICTED
-        columns = [np.concatenate([row[time, i] for row in rows]) for i in range(rows[0].shape[1])]
-        large = [column.repeat(scale, 0).repeat(scale, 1) for column in columns]
-        frames.append(_padded(np.concatenate([_framed(column, frame) for column in large], 1)))
-    return frames
+    column = np.concatenate([row[time, episode] for row in rows]).repeat(scale, 0).repeat(scale, 1)
+    return _framed(column, _OBSERVED if time < found.context else _PREDICTED)
 
 
 def colours(images: np.ndarray) -> np.ndarray:
@@ -140,15 +160,17 @@ def plot(found: Dream) -> Any:
     curves = []
     for name in found.vectors():
         truth, prediction = (
-            entry[name][:, 0].reshape(len(entry[name]), -1) for entry in (found.truth, found.prediction)
+            entry[name][:, 0].reshape(len(entry[name]), -1).T for entry in (found.truth, found.prediction)
         )
-        names = [name] if truth.shape[1] == 1 else [f"{name} {i}" for i in range(truth.shape[1])]
-        curves += list(zip(names, truth.T, prediction.T, strict=True))
-    shown, columns = curves[:PANELS], min(4, len(curves))
+        names = [name] if len(truth) == 1 else [f"{name} {i}" for i in range(len(truth))]
+        curves += list(zip(range(len(truth)), names, truth, prediction, strict=True))
+    # the first number of every observation before the second of any
+    order = sorted(range(len(curves)), key=lambda curve: curves[curve][0])
+    shown, columns = [curves[curve] for curve in sorted(order[:PANELS])], min(4, len(curves))
     lines = -(-len(shown) // columns)
     figure = Figure(figsize=(3.0 * columns, 1.7 * lines + 0.7), dpi=110, layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True).ravel()
-    for ax, (name, truth, prediction) in zip(panels, shown, strict=False):
+    for ax, (_, name, truth, prediction) in zip(panels, shown, strict=False):
         ax.plot(truth, color="#333333", linewidth=1.2, label="truth")
         ax.plot(prediction, color="#1f6fb4", linewidth=1.2, label="model")
         ax.axvline(found.context - 0.5, color="#c80000", linewidth=0.8, linestyle="--")
@@ -171,7 +193,7 @@ def keep(found: Dream, folder: Path, env_steps: int) -> dict[str, Picture]:
     if found.images():
         frames = film(found)
         write_video(folder / f"{env_steps:09d}.mp4", frames)
-        pictures["dream/images"] = Picture(encoded(frames), *frames[0].shape[:2])
+        pictures["dream/images"] = _picture(*frames)
     if found.vectors():
         path = folder / f"{env_steps:09d}.png"
         figure = plot(found)
@@ -181,9 +203,13 @@ def keep(found: Dream, folder: Path, env_steps: int) -> dict[str, Picture]:
     return pictures
 
 
-def encoded(frames: list[np.ndarray]) -> bytes:
-    """Frames as a GIF, which TensorBoard plays."""
+def _picture(*frames: np.ndarray) -> Picture:
+    """One frame as a PNG, several as a GIF, which TensorBoard plays."""
     import imageio.v3 as imageio
 
-    pause = 1000 / FRAMES_PER_SECOND
-    return imageio.imwrite("<bytes>", np.stack(frames), extension=".gif", duration=pause, loop=0)
+    if len(frames) == 1:
+        encoded = imageio.imwrite("<bytes>", frames[0], extension=".png")
+    else:
+        pause = 1000 / FRAMES_PER_SECOND
+        encoded = imageio.imwrite("<bytes>", np.stack(frames), extension=".gif", duration=pause, loop=0)
+    return Picture(encoded, *frames[0].shape[:2])

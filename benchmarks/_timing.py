@@ -24,19 +24,27 @@ SHAPES = {"height": (), "orientations": (14,), "velocity": (9,)}
 WALKER = Spaces(tuple((name, ArraySpec(shape, "float32")) for name, shape in SHAPES.items()), 6)
 
 
-def random_replay(program: Program, length: int) -> Stored:
+def random_replay(program: Program, length: int, memory: str = "device") -> Stored:
     """A full replay of 16 environments and `length` steps each, whose observations are random."""
-    replay, key = program.initial_replay(16, length), jax.random.key(0)
-    observation = jax.tree.map(lambda x: jax.random.normal(key, x.shape), replay.steps["observation"])
-    return replace(replay, steps={**replay.steps, "observation": observation}, count=jnp.asarray(length, jnp.int32))
+    replay, key, host = program.initial_replay(16, length, memory), jax.random.key(0), memory == "host"
+
+    def random(ring: Any) -> Any:
+        image = ring.dtype == jnp.uint8
+        values = jax.random.bits(key, ring.shape, jnp.uint8) if image else jax.random.normal(key, ring.shape)
+        return np.array(values) if host else values
+
+    observation = jax.tree.map(random, replay.steps["observation"])
+    count: Any = np.asarray(length, np.int32) if host else jnp.asarray(length, jnp.int32)
+    return replace(replay, steps={**replay.steps, "observation": observation}, count=count)
 
 
 class Update:
     """A compiled update on random replay; calling it makes one and waits for it."""
 
-    def __init__(self, config: DreamerConfig, seeds: int):
-        self.program, self.number = Program(Dreamer(config, WALKER), range(seeds)), 0
-        self.state, self.replay = self.program.initial_state(), random_replay(self.program, 4 * config.batch_length)
+    def __init__(self, config: DreamerConfig, seeds: int = 1, spaces: Spaces = WALKER, memory: str = "device"):
+        self.program, self.number = Program(Dreamer(config, spaces), range(seeds)), 0
+        self.state = self.program.initial_state()
+        self.replay = random_replay(self.program, 4 * config.batch_length, memory)
 
     def __call__(self) -> None:
         self.state, self.replay, report = self.program.learn(self.state, self.replay, self.number)
@@ -87,7 +95,7 @@ def config_of(size: str, chosen: argparse.Namespace) -> DreamerConfig:
 
 RESULTS = Path(__file__).with_name("results.jsonl")
 
-SAME = ("what", "size", "seeds", "batch", "horizon", "penalty", "cores")
+SAME = ("what", "size", "seeds", "batch", "horizon", "penalty", "image_size", "cores")
 """What two results have in common that can be compared."""
 
 

@@ -3,7 +3,8 @@
     python benchmarks/rendering.py --tasks walker-run quadruped-run --workers 1 2
 
 All environments of a line are stepped together, as in training, with random actions at action repeat 2 and nothing
-else on the machine. A line also tells what the image itself takes: the difference per step, over the workers.
+else on the machine. A line also tells what the image itself takes: the difference per step, over the workers. A line
+takes a quarter of a minute, most of it starting.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import numpy as np
 from _timing import record
 
 from sobolev.envs import VectorEnv, View, Workers
-from sobolev.envs.rendering import egl_works, osmesa_works
+from sobolev.envs.rendering import choose_backend
 
 
 def rate(workers: Workers, task: str, environments: int, view: View, seconds: float) -> float:
@@ -43,7 +44,7 @@ def main() -> None:
     flags.add_argument("--seconds", type=float, default=5.0, help="time of each measurement")
     flags.add_argument("--write", action="store_true", help="append the results to benchmarks/results.jsonl")
     chosen = flags.parse_args()
-    backend = "egl" if egl_works() else "osmesa" if osmesa_works() else "none"
+    backend = choose_backend()  # for the workers, too
     for task in chosen.tasks:
         for count in chosen.workers:
             with Workers(count) as workers:

@@ -5,16 +5,20 @@ import os
 import shutil
 import tempfile
 
-# Commands keep what they compile; tests, and the processes that they start, keep it in a folder of this session.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="sobolev-cache-")
-os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+# What is compiled is kept in a folder of this session: for the processes that tests start, for the other worker of
+# `pytest -n 2`, and for tests that compile again what others have. (The worker inherits the name of the folder.)
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="sobolev-cache-")
+    atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(os.environ["XDG_CACHE_HOME"], "tests")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import hypothesis
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
-atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -24,3 +28,22 @@ install_import_hook("sobolev", "beartype.beartype")
 # Time limits per example fail on slow machines, not on wrong code.
 hypothesis.settings.register_profile("sobolev", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("sobolev")
+
+LONG = (
+    "training/test_resume.py",
+    "dsdpg/test_probes.py",
+    "dsdpg/test_runs.py",
+    "training/test_program.py",
+    "training/test_pixels.py",
+    "dreamer/test_updates.py",
+    "dreamer/test_gradients.py",
+    "study/test_world_model.py",
+    "benchmarks/test_penalty.py",
+)
+"""Files of many seconds, which begin first, so that no worker is left with one of them while the other has nothing."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; whichever come later, in the order of their names."""
+    place = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get("/".join(item.path.parts[-2:]), len(LONG)))

@@ -29,6 +29,11 @@ from tests.vectors import (
 )
 
 
+def each(function):
+    """`function` for every time and environment, compiled: op by op, most of these tests would be compilations."""
+    return jax.jit(over(function, 2))
+
+
 def swap(x):
     """Batch-major to time-major and back."""
     return jnp.swapaxes(x, 0, 1)
@@ -39,7 +44,7 @@ def test_encoder():
     params = group(arrays, "params/enc")
     count = sum(key.endswith("/kernel") for key in params)
     encoder = Encoder(MLP(tuple(hidden(params, f"mlp{i}") for i in range(count))))
-    assert_close(over(encoder, 2)(group(arrays, "inputs")), arrays["outputs/tokens"])
+    assert_close(each(encoder)(group(arrays, "inputs")), arrays["outputs/tokens"])
 
 
 def test_decoder_and_its_loss():
@@ -48,8 +53,8 @@ def test_decoder_and_its_loss():
     shapes = tuple((name, value.shape[2:]) for name, value in sorted(target.items()))
     decoder = Decoder(mlp(params), {name: linear(params, f"vec/{name}/pred") for name, _ in shapes}, shapes)
     stoch = inputs["stoch"].reshape(*inputs["stoch"].shape[:2], -1)
-    prediction = over(decoder, 2)(inputs["deter"], stoch)
-    loss = over(reconstruction_loss, 2)(prediction, target)
+    prediction = each(decoder)(inputs["deter"], stoch)
+    loss = each(reconstruction_loss)(prediction, target)
     for name, _ in shapes:
         assert_close(prediction[name], arrays[f"outputs/pred/{name}"])
         assert_close(loss[name], arrays[f"outputs/loss/{name}"])
@@ -61,7 +66,7 @@ def test_image_encoder():
     count = sum(key.endswith("/kernel") for key in params)
     image = ImageEncoder(tuple(stage(params, f"cnn{i}") for i in range(count)))
     encoder = Encoder(None, image, tuple(inputs))
-    assert_close(over(encoder, 2)(inputs), arrays["outputs/tokens"])
+    assert_close(each(encoder)(inputs), arrays["outputs/tokens"])
 
 
 def test_image_decoder_and_its_loss():
@@ -81,32 +86,32 @@ def test_image_decoder_and_its_loss():
     )
     decoder = Decoder(None, {}, (), image, (("image", target.shape[-1]),))
     stoch = inputs["stoch"].reshape(*inputs["stoch"].shape[:2], -1)
-    prediction = over(decoder, 2)(inputs["deter"], stoch)
+    prediction = each(decoder)(inputs["deter"], stoch)
     assert_close(prediction["image"], arrays["outputs/pred"])
-    assert_close(over(reconstruction_loss, 2)(prediction, {"image": target})["image"], arrays["outputs/loss"])
+    assert_close(each(reconstruction_loss)(prediction, {"image": target})["image"], arrays["outputs/loss"])
 
 
 def test_recurrence_posterior_prior_and_kl():
     arrays = load("rssm")
     inputs, outputs = group(arrays, "inputs"), group(arrays, "outputs")
     model = rssm(group(arrays, "params/dyn"), inputs["stoch"].shape[-1])
-    cell = jax.vmap(model.cell(), (1, 0, 0), 1)
+    cell, embed = jax.jit(jax.vmap(model.cell(), (1, 0, 0), 1)), jax.jit(jax.vmap(model.embed_action))
     blocks, stoch = model.to_blocks(inputs["deter0"]), inputs["stoch0"].reshape(len(inputs["stoch0"]), -1)
     deters = []
     for t in range(inputs["action"].shape[1]):
         keep = 1.0 - inputs["reset"][:, t].astype(jnp.float32)
-        action = jax.vmap(model.embed_action)(inputs["action"][:, t] * keep[:, None])
+        action = embed(inputs["action"][:, t] * keep[:, None])
         blocks = cell(blocks * keep[None, :, None], stoch * keep[:, None], action)
         deters.append(flatten_blocks(blocks))
         stoch = inputs["stoch"][:, t].reshape(len(stoch), -1)
     deter = jnp.stack(deters, 1)
-    posterior, prior = over(model.posterior, 2)(deter, inputs["tokens"]), over(model.prior, 2)(deter)
+    posterior, prior = each(model.posterior)(deter, inputs["tokens"]), each(model.prior)(deter)
     assert_close(deter, outputs["deter"])
     assert_close(posterior, outputs["post_probs"])
     assert_close(prior, outputs["prior_probs"])
-    assert_close(over(entropy, 2)(posterior), outputs["post_entropy"])
-    assert_close(over(entropy, 2)(prior), outputs["prior_entropy"])
-    assert_close(over(kl_divergence, 2)(posterior, prior), outputs["kl"])
+    assert_close(each(entropy)(posterior), outputs["post_entropy"])
+    assert_close(each(entropy)(prior), outputs["prior_entropy"])
+    assert_close(each(kl_divergence)(posterior, prior), outputs["kl"])
     for loss in balanced_kl(posterior, prior, 1.0):
         assert_close(loss, outputs["dyn_loss"])
 
@@ -118,17 +123,17 @@ def test_observe_is_the_same_recurrence():
     model = rssm(group(arrays, "params/dyn"), inputs["stoch"].shape[-1])
     stoch0 = inputs["stoch0"].reshape(len(inputs["stoch0"]), -1)
     first = swap(inputs["reset"])
-    latents = model.observe(
-        inputs["deter0"], stoch0, swap(inputs["action"]), swap(inputs["tokens"]), first, jax.random.key(0)
-    )
-    cell = jax.vmap(model.cell(), (1, 0, 0), 1)
+    observe = jax.jit(lambda *given: model.observe(*given, jax.random.key(0)))
+    latents = observe(inputs["deter0"], stoch0, swap(inputs["action"]), swap(inputs["tokens"]), first)
+    posterior = jax.jit(jax.vmap(model.posterior))
+    cell, embed = jax.jit(jax.vmap(model.cell(), (1, 0, 0), 1)), jax.jit(jax.vmap(model.embed_action))
     deter, stoch = inputs["deter0"], stoch0
     for t in range(len(first)):
         keep = 1.0 - first[t].astype(jnp.float32)[:, None]
-        action = jax.vmap(model.embed_action)(swap(inputs["action"])[t] * keep)
+        action = embed(swap(inputs["action"])[t] * keep)
         deter = flatten_blocks(cell(model.to_blocks(deter * keep), stoch * keep, action))
         assert_close(latents.deter[t], deter)
-        assert_close(latents.probs[t], jax.vmap(model.posterior)(deter, swap(inputs["tokens"])[t]))
+        assert_close(latents.probs[t], posterior(deter, swap(inputs["tokens"])[t]))
         one_hot = jax.nn.one_hot(latents.index[t], latents.probs.shape[-1])
         assert_close(latents.stoch[t], one_hot.reshape(stoch.shape))
         deter, stoch = latents.deter[t], latents.stoch[t]
@@ -138,27 +143,27 @@ def test_two_hot_head():
     arrays = load("head_symexp_twohot")
     net, inputs = head(group(arrays, "params/twohot"), "head/logits"), group(arrays, "inputs")
     bins = TwoHot(arrays["outputs/bins"].size)
-    logits = over(net, 2)(inputs["x"])
+    logits = each(net)(inputs["x"])
     assert_close(bins.points(), arrays["outputs/bins"])
     assert_close(logits, arrays["outputs/logits"])
-    assert_close(over(bins.mean, 2)(logits), arrays["outputs/pred"], rtol=2e-3)
-    assert_close(over(bins.loss, 2)(logits, over(bins.target, 2)(inputs["target"])), arrays["outputs/loss"])
+    assert_close(each(bins.mean)(logits), arrays["outputs/pred"], rtol=2e-3)
+    assert_close(each(bins.loss)(logits, each(bins.target)(inputs["target"])), arrays["outputs/loss"])
 
 
 def test_binary_head():
     arrays = load("head_binary")
     net, inputs = head(group(arrays, "params/binary"), "head/logit"), group(arrays, "inputs")
-    logit = over(net, 2)(inputs["x"])[..., 0]
+    logit = each(net)(inputs["x"])[..., 0]
     assert_close(logit, arrays["outputs/logit"])
     assert_close(jax.nn.sigmoid(logit), arrays["outputs/prob1"])
-    assert_close(over(bernoulli_loss, 2)(logit, inputs["target"]), arrays["outputs/loss"])
+    assert_close(each(bernoulli_loss)(logit, inputs["target"]), arrays["outputs/loss"])
 
 
 def test_bounded_normal_head():
     arrays = load("head_bounded_normal")
     params, inputs, outputs = (group(arrays, name) for name in ("params/pol", "inputs", "outputs"))
     mean, std = linear(params, "head/action/mean"), linear(params, "head/action/stddev")
-    policy = over(Actor(mlp(params), mean, std, 0.1, 1.0), 2)(inputs["x"][..., :-1], inputs["x"][..., -1:])
+    policy = each(Actor(mlp(params), mean, std, 0.1, 1.0))(inputs["x"][..., :-1], inputs["x"][..., -1:])
     assert_close(policy.mean, outputs["mean"])
     assert_close(policy.std, outputs["std"])
     assert_close(policy.log_prob(inputs["action"]), outputs["logp"])
@@ -183,8 +188,9 @@ def imagined(arrays, scale, mean, std, logits):
 def test_imagination_losses_and_running_scale():
     arrays = load("imagination_loss")
     inputs, config, scale = group(arrays, "inputs"), BehaviorConfig(), ReturnScale.init()
+    losses = jax.jit(lambda *given: imagined(arrays, *given))
     for call in ("first", "second"):
-        out = imagined(arrays, scale, inputs["policy_mean"], inputs["policy_std"], inputs["value_logits"])
+        out = losses(scale, inputs["policy_mean"], inputs["policy_std"], inputs["value_logits"])
         want, scale = group(arrays, f"outputs_{call}_call"), out.scale
         assert_close(swap(out.returns), want["ret"], rtol=2e-3)
         assert_close(swap(out.policy), want["policy_loss"], rtol=2e-3)
@@ -196,15 +202,14 @@ def test_imagination_losses_and_running_scale():
 def test_gradients_of_imagination_losses():
     arrays = load("imagination_loss")
     inputs = group(arrays, "inputs")
-    start = imagined(
-        arrays, ReturnScale.init(), inputs["policy_mean"], inputs["policy_std"], inputs["value_logits"]
-    ).scale
+    given = tuple(inputs[name] for name in ("policy_mean", "policy_std", "value_logits"))
+    start = jax.jit(lambda *given: imagined(arrays, ReturnScale.init(), *given).scale)(*given)
 
     def total(mean, std, logits):
         out = imagined(arrays, start, mean, std, logits)
         return out.policy.mean() + out.value.mean()
 
-    gradients = jax.grad(total, (0, 1, 2))(inputs["policy_mean"], inputs["policy_std"], inputs["value_logits"])
+    gradients = jax.jit(jax.grad(total, (0, 1, 2)))(*given)
     for name, gradient in zip(("policy_mean", "policy_std", "value_logits"), gradients, strict=True):
         assert_close(gradient, arrays[f"grads_second_call/{name}"], rtol=2e-3)
 
@@ -212,15 +217,9 @@ def test_gradients_of_imagination_losses():
 def test_replay_value_loss():
     arrays = load("replay_value_loss")
     x = {key: swap(value) for key, value in group(arrays, "inputs").items()}
-    loss, returns = replay_value_loss(
-        x["reward"],
-        x["is_last"],
-        x["is_terminal"],
-        x["bootstrap"],
-        x["value_logits"],
-        x["slow_value_logits"],
-        BehaviorConfig(),
-    )
+    names = ("reward", "is_last", "is_terminal", "bootstrap", "value_logits", "slow_value_logits")
+    both = jax.jit(lambda *given: replay_value_loss(*given, BehaviorConfig()))
+    loss, returns = both(*(x[name] for name in names))
     assert_close(swap(returns), arrays["outputs/ret"], rtol=2e-3)
     assert_close(swap(loss), arrays["outputs/loss"], rtol=2e-3)
 
@@ -231,10 +230,14 @@ def test_optimizer():
     state = build_optimizer(config).init(params)
     steps = sum(key.startswith("outputs/step") and key.endswith("params/z/kernel") for key in arrays)
     assert steps >= 6
-    for step in range(steps):
-        gradients = group(arrays, f"inputs/grads_step{step}")
+
+    @jax.jit
+    def moved(gradients, state, params) -> tuple:
         updates: dict = build_optimizer(config).update(gradients, state, params)[0]  # pyright: ignore
-        params, state, _ = descend(config, params, gradients, state)
+        return updates, *descend(config, params, gradients, state)[:2]
+
+    for step in range(steps):
+        updates, params, state = moved(group(arrays, f"inputs/grads_step{step}"), state, params)
         for name in params:
             assert_close(updates[name], arrays[f"outputs/step{step}/update/{name}"], atol=1e-9)
             assert_close(params[name], arrays[f"outputs/step{step}/params/{name}"])
@@ -257,7 +260,8 @@ def test_penalty_of_the_agents_own_tables(which):
         return rows.mean(), rows
 
     values = [inputs[name] for name in parts]
-    (value, rows), gradients = jax.value_and_grad(penalty, tuple(range(1 + len(parts))), has_aux=True)(table, *values)
+    both = jax.jit(jax.value_and_grad(penalty, tuple(range(1 + len(parts))), has_aux=True))
+    (value, rows), gradients = both(table, *values)
     assert_close(rows, arrays[f"outputs/{which}_rows"])
     assert_close(value, arrays[f"outputs/{which}_penalty"])
     for name, gradient in zip(parts, gradients[1:], strict=True):

@@ -56,13 +56,13 @@ def batch(seed=0):
 @functools.cache
 def fresh():
     """An agent that has seen a few steps, whose statistics are not trivial."""
-    state = AGENT.init(jax.random.key(0))
+    state = init(jax.random.key(0))
     pairs = batch(7)
     steps = {"observation": {"pose": pairs.state[:, :2], "speed": pairs.state[:, 2]}, "reward": pairs.reward}
-    return AGENT.observe(state, steps | {"first": ~pairs.valid})
+    return jax.jit(AGENT.observe)(state, steps | {"first": ~pairs.valid})
 
 
-update = jax.jit(AGENT.update)
+init, update = jax.jit(AGENT.init), jax.jit(AGENT.update)
 
 
 def changed(before, after) -> set[str]:
@@ -222,10 +222,10 @@ def transition(last=(False, False)):
 def test_acting():
     """Uniform to begin with, then the policy with noise, inside the bounds; bare in evaluation; 0 at an end."""
     state = fresh()
-    act = jax.jit(lambda state, seen, key: AGENT.act(state, (), seen, key, "train")[0])
-    keys = jax.random.split(jax.random.key(0), 400)
+    act = lambda state, seen, key: AGENT.act(state, (), seen, key, "train")[0]  # noqa: E731
+    many, keys = jax.jit(jax.vmap(act, (None, None, 0))), jax.random.split(jax.random.key(0), 400)
     later = replace(state, steps=jnp.int32(CONFIG.exploration.random_steps))
-    early, noisy = (jax.jit(jax.vmap(act, (None, None, 0)))(s, transition(), keys) for s in (state, later))
+    early, noisy = (many(s, transition(), keys) for s in (state, later))
     assert np.abs(early).max() <= 1 and early.std() == pytest.approx(1 / np.sqrt(3), rel=0.05)
     plain, carry, extras = AGENT.act(state, (), transition(), keys[0], "evaluate")
     assert carry == () and extras == {}
@@ -238,7 +238,7 @@ def test_acting():
 
 
 def test_observing_counts_steps_and_leaves_first_rewards_out():
-    state = AGENT.init(jax.random.key(0))
+    state = init(jax.random.key(0))
     seen = transition() | {"reward": jnp.array([0.0, 4.0]), "first": jnp.array([True, False])}
     after = AGENT.observe(state, seen)
     assert int(after.steps) == 2 and float(after.statistics.reward.count) == 1

@@ -16,7 +16,7 @@ from tests.dsdpg.test_td3 import batch
 
 CONFIG: Any = family.config("mage").agent
 AGENT = MAGE(CONFIG, family.SPACES)
-UPDATE = jax.jit(AGENT.update)
+INIT, UPDATE = jax.jit(AGENT.init), jax.jit(AGENT.update)
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +28,11 @@ def _quick():
 @pytest.fixture(scope="module")
 def state() -> Any:
     """An agent whose targets are not its networks, and that has seen something."""
-    fresh, other = AGENT.init(jax.random.key(0)), AGENT.init(jax.random.key(1))
     seen = {"observation": {k: 2 * jax.random.normal(jax.random.key(4), (50, 2)) for k in family.SPACES.keys}}
     seen |= {"reward": jnp.arange(50.0), "first": jnp.zeros(50, bool)}
-    return AGENT.observe(dataclasses.replace(fresh, targets=other.targets), seen)
+    with tiny.quickly():
+        fresh, other = INIT(jax.random.key(0)), INIT(jax.random.key(1))
+        return jax.jit(AGENT.observe)(dataclasses.replace(fresh, targets=other.targets), seen)
 
 
 def huber(x: np.ndarray) -> np.ndarray:
@@ -57,13 +58,13 @@ def test_the_targets_gradient_is_that_of_the_target(state):
 def test_the_loss_by_hand(state):
     pairs, key = batch(), jax.random.key(7)
     metrics = UPDATE(state, pairs, key, jnp.asarray(1))[2]
-    states = jax.vmap(state.statistics.normalised)(pairs.state)
-    actions = jax.vmap(state.model.actor)(states)
-    wanted = np.asarray(AGENT.targets(state, states, actions, jax.random.split(key)[0]))[1:]
+    states = jax.jit(jax.vmap(state.statistics.normalised))(pairs.state)
+    actions = jax.jit(jax.vmap(state.model.actor))(states)
+    wanted = np.asarray(jax.jit(AGENT.targets)(state, states, actions, jax.random.split(key)[0]))[1:]
     errors, slopes = [], []
     for which in range(2):
         q = lambda s, a, which=which: state.model.critics(s, a, jnp.zeros((2, 0)))[which]  # noqa: E731
-        found, gradients = jax.vmap(jax.value_and_grad(q, 1))(states[1:], actions[1:])
+        found, gradients = jax.jit(jax.vmap(jax.value_and_grad(q, 1)))(states[1:], actions[1:])
         errors.append(huber(wanted[:, 0] - found))
         slopes.append(huber(np.linalg.norm(wanted[:, 1:] - gradients, axis=1)))
     assert float(metrics["loss/critic_error"]) == pytest.approx(np.mean(errors), rel=1e-4)
@@ -95,7 +96,7 @@ def test_divergence_renews_actor_and_critics_but_not_the_model(state):
     assert finite and metrics["reset"] == 1
     jax.tree.map(np.testing.assert_array_equal, after.targets.critics, after.model.critics)
     jax.tree.map(np.testing.assert_array_equal, after.model.dynamics, state.model.dynamics)
-    fresh = agent.init(jax.random.split(jax.random.key(7))[1])
+    fresh = INIT(jax.random.split(jax.random.key(7))[1])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), after.model.actor, fresh.model.actor)
     assert not UPDATE(state, batch(), jax.random.key(7), jnp.asarray(1))[2]["reset"]
 

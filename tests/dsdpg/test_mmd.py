@@ -46,6 +46,7 @@ def samples(seed, number=7, size=3, shift=0.0):
     return jnp.asarray(np.random.default_rng(seed).normal(shift, 1, (number, size)), jnp.float32)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 3))
 def between(name, x, y, unbiased=False):
     return mmd.mmd_squared(x, y, kernel(name), unbiased=unbiased)
 
@@ -89,8 +90,7 @@ def empirical(x, y):
     return [jnp.stack([between(name, x, other) for name in KERNELS]) for other in (y, x, x[::-1])]
 
 
-@pytest.mark.parametrize("name", KERNELS)
-@pytest.mark.parametrize("unbiased", [True, False])
+@pytest.mark.parametrize(("name", "unbiased"), [("multiquadric", True), ("energy", False), ("mixture", True)])
 def test_order_does_not_matter(name, unbiased):
     x, y = samples(0), samples(1, 9, shift=1.0)
     shuffled = x[jnp.array([3, 0, 6, 2, 5, 1, 4])]
@@ -109,7 +109,8 @@ def test_one_is_unbiased_and_the_other_is_not(name):
     law = mmd.mmd_squared(jnp.asarray(points), other, kernel(name), unbiased=False)
     own_y = float(mmd._own(other, kernel(name), False) - mmd._own(other, kernel(name), True))
     unbiased, biased = [
-        float(jax.vmap(lambda x, how=how: between(name, x, other, how))(picked).mean()) for how in (True, False)
+        float(jax.jit(jax.vmap(lambda x, how=how: between(name, x, other, how)))(picked).mean())
+        for how in (True, False)
     ]
     assert unbiased + own_y == pytest.approx(float(law), rel=1e-4)
     assert biased > float(law) * 1.05

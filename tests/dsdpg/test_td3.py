@@ -14,7 +14,7 @@ from tests import tiny
 from tests.dsdpg import family
 
 AGENT: Any = TD3(family.config("td3").agent, family.SPACES)
-UPDATE = jax.jit(AGENT.update)
+INIT, UPDATE = jax.jit(AGENT.init), jax.jit(AGENT.update)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,8 @@ def batch(count: int = 8) -> Pairs:
 @pytest.fixture(scope="module")
 def state() -> Any:
     """An agent whose targets are not its networks."""
-    fresh, other = AGENT.init(jax.random.key(0)), AGENT.init(jax.random.key(1))
+    with tiny.quickly():
+        fresh, other = INIT(jax.random.key(0)), INIT(jax.random.key(1))
     return dataclasses.replace(fresh, targets=other.targets)
 
 

@@ -20,6 +20,13 @@ from sobolev.replay import (
     write_ring,
 )
 from sobolev.replay.sequence import _positions
+from tests import tiny
+
+
+@pytest.fixture(autouse=True)
+def _quick():
+    with tiny.quickly():
+        yield
 
 
 def forms(deter=4):
@@ -244,7 +251,8 @@ def used(function, replay, *arguments):
     buffers = jax.tree.leaves((replay.steps, replay.latents))
     before = [leaf.unsafe_buffer_pointer() for leaf in buffers]
     shapes = {",".join(map(str, leaf.shape)) for leaf in buffers}
-    compiled = jax.jit(function, donate_argnums=0).lower(replay, *arguments).compile()
+    with tiny.quickly(False):
+        compiled = jax.jit(function, donate_argnums=0).lower(replay, *arguments).compile()
     copies = re.findall(r"= \w+\[([\d,]+)\]\S* copy\(", compiled.as_text() or "")
     assert not shapes & set(copies), copies
     replay, _ = compiled(replay, *arguments)

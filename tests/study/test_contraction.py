@@ -19,7 +19,7 @@ SMALL = study.ContractionConfig(products=(0.7, 1.5), pairs=2, systems=1, iterati
 
 def test_the_operator_is_the_agents_target():
     """Every function of the new law, at one place: reward and next state by `backup`, for each function and noise."""
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), tiny.quickly():
         system = study.tight_system(1.2, 0.7)
         apply, at = jax.jit(study.operator), jax.jit(study.Law.at)
         law = apply(system, study.random_law(jax.random.key(0)))

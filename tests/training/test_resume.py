@@ -216,8 +216,6 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command += ["--checkpoint.minutes", "1e-9"]
     environment = os.environ | {
         "PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT}",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     dice = random.Random(time.time_ns())

@@ -118,16 +118,18 @@ def flags() -> list[str]:
     return [TASK, *[part for pair in named if pair[1] != "False" for part in pair], "--log.no-tensorboard"]
 
 
-@functools.cache
-def program(agent: Agent, seeds: tuple[int, ...]) -> Program:
+def program(agent: Agent, seeds: tuple[int, ...], data: int = 1) -> Program:
     """The program of these agents, one for all tests: it holds nothing but what is compiled."""
-    return Program(agent, seeds)
+    return _program(agent, seeds, data)
 
 
-def shallow() -> ModelConfig:
-    """The tiny networks with a layer each, for programs that no other test compiles."""
+_program = functools.cache(Program)
+
+
+def shallow(model: ModelConfig | None = None) -> ModelConfig:
+    """Networks (None: the tiny ones) with a layer each, for programs that no other test compiles."""
     parts = ("encoder", "decoder", "prior", "posterior", "reward", "continue", "actor", "critic")
-    return dataclasses.replace(config().agent.model, **{f"{part}_layers": 1 for part in parts})
+    return dataclasses.replace(model or config().agent.model, **{f"{part}_layers": 1 for part in parts})
 
 
 def agent(method: str = "gpld") -> Dreamer:

@@ -16,7 +16,7 @@ from tests.training.test_program import CAPACITY, SEEDS
 def main(source: Path, target: Path) -> None:
     """Restores the checkpoint in one folder on several devices, learns, and saves into another."""
     program = Program(tiny.agent(), SEEDS)
-    assert program.mesh is not None and program.mesh.size == len(SEEDS)
+    assert program.layout.spread_over == len(SEEDS)
     checkpoints = Checkpoints(source)
     loaded = checkpoints.load("check")
     assert loaded is not None

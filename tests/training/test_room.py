@@ -3,7 +3,6 @@
 from collections import namedtuple
 from pathlib import Path
 
-import jax
 import pytest
 
 from sobolev.envs.specs import ArraySpec, Spaces
@@ -26,7 +25,7 @@ def config(**settings) -> TrainConfig:
 
 
 def needs(config: TrainConfig) -> Needs:
-    return Needs.of(Program(agent_of(config, IMAGES), config.seeds, jax.devices()[:1]), Plan.of(config))
+    return Needs.of(Program(agent_of(config, IMAGES), config.seeds), Plan.of(config))
 
 
 def test_bytes_by_hand():

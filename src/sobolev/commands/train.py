@@ -29,9 +29,10 @@ def main(arguments: Sequence[str]) -> int:
     """Train as the flags say, and draw the learning curve at the end; returns the exit status."""
     config = config_from(arguments)
     from sobolev.training.start import start
+    from sobolev.training.together import leads
 
     run, status = start(config)
-    if status == 0 and config.evaluation.episodes:
+    if status == 0 and config.evaluation.episodes and leads():
         print(f"learning curve: {draw(run)}")
     return status
 

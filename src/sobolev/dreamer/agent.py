@@ -25,7 +25,7 @@ from sobolev.dreamer.optimizer import build_optimizer, descend, follow
 from sobolev.dreamer.rssm import Latents
 from sobolev.dreamer.world_model import RECONSTRUCTION, WorldModel, world_model_losses
 from sobolev.envs.specs import Spaces
-from sobolev.nn import Head, TwoHot, cast_floating, entropy, over
+from sobolev.nn import Head, TwoHot, averaged, cast_floating, entropy, in_parts, over, own
 from sobolev.replay import AnyReplay, Windows
 from sobolev.smoothness import coefficient, sampled_penalty
 
@@ -147,7 +147,7 @@ class Dreamer:
         del number
         sample_key, loss_key = jax.random.split(key)
         windows, replay = memory.sample(replay, sample_key, self.config.batch_size, self.config.batch_length)
-        gradient = jax.grad(self.loss, has_aux=True)
+        gradient = in_parts(self.gradient, (None, None, 0, None), (None, (0, None, None)))
         gradients, (latents, scale, metrics) = gradient(state.model, state, windows, loss_key)
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(norm) & jnp.isfinite(metrics["loss"])
@@ -158,6 +158,16 @@ class Dreamer:
         replay = memory.write_back(replay, windows, compact(latents), finite)
         metrics = metrics | {"gradient_norm": norm, "update_norm": change}
         return state, replay, Report(metrics, finite, windows)
+
+    def gradient(
+        self, model: Model, state: State, windows: Windows, key: Key[Array, ""]
+    ) -> tuple[Model, tuple[Latents, ReturnScale, Metrics]]:
+        """Gradients of the loss, and what it gives beside, of a batch, or of this device's part of it.
+
+        Of a part, they are the means over all parts, but for the latents, which are the part's own.
+        """
+        gradients, (latents, scale, metrics) = jax.grad(self.loss, has_aux=True)(model, state, windows, own(key))
+        return averaged(gradients), (latents, scale, averaged(metrics))
 
     def choose(self, ring: memory.Ring, key: Key[Array, ""]) -> memory.Choice:
         """The windows that `learn` with this key samples of such a replay."""
@@ -242,15 +252,20 @@ class Dreamer:
         """
         if not (self.config.penalty.posterior or self.config.penalty.prior):
             return {}
-        keys = jax.random.split(key, 4)  # as the loss does, so that one key gives the same draws
-
-        def penalty(world: WorldModel) -> Float[Array, ""]:
-            _, tokens, latents = self.infer(cast_floating(world, self.dtype), report.batch, keys[0])
-            return self.penalty(world, latents.deter, tokens, state.updates, keys[1])[0]
-
-        norm = optax.tree.norm(jax.grad(penalty)(state.model.world))
+        gradient = in_parts(self.penalty_gradient, (None, 0, None), None)
+        norm = optax.tree.norm(gradient(state, report.batch, key))
         whole = report.metrics["gradient_norm"]
         return {"penalty/gradient_norm": norm, "penalty/gradient_share": norm / jnp.maximum(whole, 1e-20)}
+
+    def penalty_gradient(self, state: State, windows: Windows, key: Key[Array, ""]) -> WorldModel:
+        """Gradient of lambda times the penalty, of a batch; of this device's part of it, the mean over all parts."""
+        keys = jax.random.split(own(key), 4)  # as the loss does, so that one key gives the same draws
+
+        def penalty(world: WorldModel) -> Float[Array, ""]:
+            _, tokens, latents = self.infer(cast_floating(world, self.dtype), windows, keys[0])
+            return self.penalty(world, latents.deter, tokens, state.updates, keys[1])[0]
+
+        return averaged(jax.grad(penalty)(state.model.world))
 
     def imagination(
         self, model: Model, slow: Head, scale: ReturnScale, starts: tuple[Array, Array], key: Key[Array, ""]

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Key
 
 from sobolev.dreamer.config import BehaviorConfig, ModelConfig
 from sobolev.dreamer.rssm import RSSM, flatten_blocks
-from sobolev.nn import MLP, BoundedNormal, Linear, TwoHot, over, sample_one_hot
+from sobolev.nn import MLP, BoundedNormal, Linear, TwoHot, joined, over, sample_one_hot
 
 Hiddens = tuple[Float[Array, "*batch units"], ...]
 """Outputs of the linear parts of hidden layers, one by one."""
@@ -130,7 +130,7 @@ class ReturnScale(eqx.Module):
 
     def update(self, returns: Float[Array, "time batch"], config: BehaviorConfig) -> "ReturnScale":
         """Moves both percentiles towards those of `returns` by `return_rate`."""
-        low, high = jnp.percentile(returns, jnp.asarray([config.return_low, config.return_high]))
+        low, high = jnp.percentile(joined(returns, 1), jnp.asarray([config.return_low, config.return_high]))
         rate = config.return_rate
         return ReturnScale((1 - rate) * self.low + rate * low, (1 - rate) * self.high + rate * high)
 

@@ -1,6 +1,10 @@
 """Layers and distributions; nothing here knows what reinforcement learning is."""
 
+from sobolev.nn.batching import averaged as averaged
+from sobolev.nn.batching import in_parts as in_parts
+from sobolev.nn.batching import joined as joined
 from sobolev.nn.batching import over as over
+from sobolev.nn.batching import own as own
 from sobolev.nn.convolution import Convolution as Convolution
 from sobolev.nn.convolution import ConvolutionStage as ConvolutionStage
 from sobolev.nn.distributions import BoundedNormal as BoundedNormal

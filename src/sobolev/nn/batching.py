@@ -1,9 +1,10 @@
-"""Functions of one input over several batch axes."""
+"""Functions of one input over several batch axes, and functions of a batch over several devices."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.sharding import PartitionSpec
 
 
 def over(function: Callable, axes: int) -> Callable:
@@ -18,3 +19,50 @@ def over(function: Callable, axes: int) -> Callable:
         return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), jax.vmap(function)(*flat))
 
     return mapped
+
+
+DATA = "data"
+"""The name of the mesh axis over which batches are divided."""
+
+
+def in_parts(function: Callable, in_axes: Any, out_axes: Any) -> Callable:
+    """`function` of a batch on several devices, each with its part, where the mesh in use has the axis `DATA`.
+
+    `in_axes` and `out_axes` are prefixes of the arguments and results, as of `vmap`: 0 where the leading axis is the
+    batch, None where there is none. Results come back whole, on every device. Those without a batch axis must be the
+    same in all parts: see `averaged` and `joined`, by which parts speak with each other.
+    """
+    if DATA not in jax.sharding.get_abstract_mesh().axis_names:
+        return function
+    parts = jax.shard_map(function, in_specs=_specs(in_axes), out_specs=_specs(out_axes), check_vma=False)
+
+    def whole(*arguments: Any) -> Any:
+        return jax.lax.with_sharding_constraint(parts(*arguments), PartitionSpec())
+
+    return whole
+
+
+def averaged(tree: Any) -> Any:
+    """Means over the parts of a batch; outside of `in_parts` the tree as it is."""
+    return jax.lax.pmean(tree, DATA) if _is_part() else tree
+
+
+def joined(array: jax.Array, axis: int) -> jax.Array:
+    """The arrays of all parts, joined along their batch axis; outside of `in_parts` the array as it is."""
+    return jax.lax.all_gather(array, DATA, axis=axis, tiled=True) if _is_part() else array
+
+
+def own(key: jax.Array) -> jax.Array:
+    """A random key of this part's own; outside of `in_parts` the key as it is."""
+    return jax.random.fold_in(key, jax.lax.axis_index(DATA)) if _is_part() else key
+
+
+def _is_part() -> bool:
+    return DATA in jax.sharding.get_abstract_mesh().manual_axes
+
+
+def _specs(axes: Any) -> Any:
+    def spec(axis: int | None) -> PartitionSpec:
+        return PartitionSpec() if axis is None else PartitionSpec(DATA)
+
+    return jax.tree.map(spec, axes, is_leaf=lambda axis: axis is None)

@@ -52,7 +52,8 @@ def kind(config: TrainConfig) -> str:
     tree = {name: value for name, value in identity(config).items() if name not in other}
     agent = {name: value for name, value in encode(config.agent).items() if name not in ("penalty", "precision")}
     maker = METHODS[config.method].make
-    return json.dumps([maker.__module__, maker.__qualname__, agent, tree, len(config.seeds)], sort_keys=True)
+    shared = len(config.seeds), config.devices.data
+    return json.dumps([maker.__module__, maker.__qualname__, agent, tree, *shared], sort_keys=True)
 
 
 def recorded_speeds(runs: Iterable[Path], machine: dict[str, Any]) -> dict[str, list[float]]:

@@ -22,8 +22,9 @@ def plan(config: TrainConfig, plan: Plan, run: Path, done: int, needs: Needs) ->
     seeds = len(config.seeds)
     device = jax.devices()[0]
     cpu, kind = device.platform == "cpu", device.device_kind
-    there = jax.device_count()
-    where = f"{os.cpu_count()} CPU cores" if cpu and there == 1 else f"{shards(seeds, there)} of {there} × {kind}"
+    there, data = jax.device_count(), config.devices.data
+    used = data if data > 1 else shards(seeds, there)
+    where = f"{os.cpu_count()} CPU cores" if cpu and there == 1 else f"{used} of {there} × {kind}"
     host = " in host memory" if config.replay.memory == "host" else ""
     replay = f"replay {human(needs.steps + needs.latents)}{host} ({needs.step / 1000:.1f} KB a step)"
     verb = f"goes on at {done:,} of" if done else "trains"

@@ -69,6 +69,20 @@ class LogConfig:
 
 
 @dataclass(frozen=True)
+class DevicesConfig:
+    """Which devices share the work; without these, seeds are spread over all that are present."""
+
+    data: int = 1
+    """devices that divide every batch of one model among them, each with the whole networks and replay"""
+    coordinator: Annotated[str | None, arg(metavar="HOST:PORT")] = None
+    """where the first of several processes listens; under SLURM's srun nothing of this is needed"""
+    processes: Annotated[int | None, arg(metavar="N")] = None
+    """how many processes share the model"""
+    process: Annotated[int | None, arg(metavar="I")] = None
+    """which of them this one is, from 0 on; 0 has the environments, and writes"""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One run: an experiment with one or several seeds trained in one program."""
 
@@ -104,6 +118,7 @@ class TrainConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    devices: DevicesConfig = field(default_factory=DevicesConfig)
 
     @property
     def view(self) -> View:
@@ -150,13 +165,19 @@ def configure(
     return config
 
 
+def checked(config: TrainConfig) -> TrainConfig:
+    """The config with every value of the type that its setting has. Raises UserError as `validate` does."""
+    config = _decoded(encode(config))
+    validate(config)
+    return config
+
+
 def resolved(config: TrainConfig, backend: str | None = None) -> TrainConfig:
     """The config with nothing left open, checked: action repeat from the task, precision from the device.
 
     `backend` is jax's name of the platform ("cpu", "gpu", "tpu"); None asks jax. Raises UserError as `validate` does.
     """
-    config = _decoded(encode(config))
-    validate(config)
+    config = checked(config)
     if config.env.repeat is None:
         config = assign(config, "env.repeat", default_repeat(config.task))
     if config.agent.precision == "auto":
@@ -181,6 +202,7 @@ ADDED: dict[str, Any] = {
     "log.dreams": 0,
     "warm_start": None,
     "warm_start_parts": ["encoder", "decoder"],
+    "devices": encode(DevicesConfig()),
 }
 """Settings that the files of earlier versions lack, by path in the JSON tree, with what those versions did.
 

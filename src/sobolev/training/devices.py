@@ -1,11 +1,16 @@
-"""Several devices: the seed axis of a run spread over those present."""
+"""Several devices: the seeds of a run spread over them, or the batches of a run divided."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
+from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
+
+from sobolev.errors import UserError
+from sobolev.nn.batching import DATA
 
 SEEDS = "seeds"
 """The name of the mesh axis over which seeds are spread."""
@@ -16,43 +21,106 @@ def shards(seeds: int, devices: int) -> int:
     return next(count for count in range(min(seeds, devices), 0, -1) if seeds % count == 0)
 
 
-def seed_mesh(seeds: int, devices: Sequence[Any] | None = None) -> Mesh | None:
-    """The devices over which seeds are spread; None where it is one. `devices` None: those present."""
-    devices = jax.devices() if devices is None else devices
-    count = shards(seeds, len(devices))
-    return None if count == 1 else Mesh(devices[:count], (SEEDS,))
+class Layout:
+    """Where the arrays of a run lie: on one device, each seed's on its own, or all of them on every device.
 
-
-def spread(function: Callable, mesh: Mesh | None, in_axes: Any = 0, out_axes: Any = 0) -> Callable:
-    """`function` on every device's seeds, without a word between the devices.
-
-    `in_axes` and `out_axes` are those of `vmap`: 0 where a leaf has the seed axis in front, None where it has none and
-    is the same for all seeds. The function sees the seeds of one device only.
+    In the last case devices divide the batches of updates among them, with the mesh axis `DATA` (see `nn.in_parts`);
+    they may belong to several processes, which then run the same program.
     """
-    if mesh is None:
-        return function
-    return jax.shard_map(function, mesh=mesh, in_specs=_specs(in_axes), out_specs=_specs(out_axes), check_vma=False)
+
+    def __init__(self, seeds: int, data: int = 1):
+        """`data` devices divide each batch; where it is 1, seeds are spread over as many as divide them evenly.
+
+        Raises UserError where there are fewer devices than `data`, or processes whose devices would have nothing to do.
+        """
+        devices = jax.devices()
+        if data > len(devices):
+            raise UserError(f"--devices.data is {data}, but jax sees {len(devices)} device(s): give at most that")
+        if jax.process_count() > 1 and data != len(devices):
+            raise UserError(f"--devices.data is {data}, but these processes have {len(devices)} devices: give that")
+        self.divides, count = data > 1, data if data > 1 else shards(seeds, len(devices))
+        self.mesh = None if count == 1 else Mesh(np.array(devices[:count]), (DATA if self.divides else SEEDS,))
+
+    @property
+    def spread_over(self) -> int:
+        """Devices among which the seeds are divided."""
+        return 1 if self.mesh is None or self.divides else self.mesh.size
+
+    def compiled(self, function: Callable, **options: Any) -> Any:
+        """`jax.jit` of a function of the run's arrays."""
+        if self.mesh is None or not self.divides:
+            return jax.jit(function, **options)
+        return _Within(self.mesh, jax.jit(function, out_shardings=self._places(0), **options))
+
+    def spread(self, function: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable:
+        """`function` on every device's seeds, without a word between the devices.
+
+        `in_axes` and `out_axes` are those of `vmap`: 0 where a leaf has the seed axis in front, None where it has none
+        and is the same for all seeds. The function sees the seeds of one device only.
+        """
+        if self.spread_over == 1:
+            return function
+        specs = {"in_specs": _specs(in_axes), "out_specs": _specs(out_axes)}
+        return jax.shard_map(function, mesh=self.mesh, check_vma=False, **specs)
+
+    def placed(self, tree: PyTree, axes: Any = 0) -> PyTree:
+        """The arrays of a tree, or NumPy's, where the run wants them; `axes` as in `spread`."""
+        if self.mesh is None:
+            return jax.device_put(tree)
+        if jax.process_count() > 1:
+            return jax.tree.map(self._everywhere, tree)
+        return jax.device_put(tree, self._places(axes))
+
+    def shapes(self, tree: PyTree, axes: Any = 0) -> PyTree:
+        """The shapes of a tree, as of arrays that are `placed`."""
+        if self.mesh is None:
+            return tree
+
+        def below(place: NamedSharding, tree: PyTree) -> PyTree:
+            return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree)
+
+        return jax.tree.map(below, self._places(axes), tree)
+
+    def made(self, create: Callable[[], PyTree], axes: Callable[[PyTree], Any]) -> PyTree:
+        """What `create` makes, made where the run wants it; `axes` of what it makes, as in `spread`."""
+        if self.mesh is None:
+            return create()
+        return jax.jit(create, out_shardings=self._places(axes(jax.eval_shape(create))))()
+
+    def _places(self, axes: Any) -> Any:
+        """The shardings of arrays with these axes, for `jax.device_put` and `jax.jit`."""
+        mesh, specs = self.mesh, PartitionSpec() if self.divides else _specs(axes)
+        assert mesh is not None, "one device needs no places"
+        return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
+
+    def _everywhere(self, leaf: Any) -> Any:
+        """An array of this process as one of all processes, which have the same; those that are so already, as are."""
+        if isinstance(leaf, Tracer) or (isinstance(leaf, jax.Array) and not leaf.is_fully_addressable):
+            return leaf
+        return jax.make_array_from_callback(np.shape(leaf), self._places(0), lambda index: np.asarray(leaf)[index])
 
 
-def placed(tree: PyTree, mesh: Mesh | None, axes: Any = 0) -> PyTree:
-    """The arrays of a tree where the program wants them: each seed's on its device. `axes` as in `spread`."""
-    return tree if mesh is None else jax.device_put(tree, shardings(mesh, axes))
-
-
-def shapes(tree: PyTree, mesh: Mesh | None, axes: Any = 0) -> PyTree:
-    """The shapes of a tree, as of arrays that are `placed`."""
-    if mesh is None:
+def local(tree: PyTree) -> PyTree:
+    """The arrays of a tree as this process alone can use them, where several processes have the same."""
+    if jax.process_count() == 1:
         return tree
-
-    def below(place: NamedSharding, tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree)
-
-    return jax.tree.map(below, shardings(mesh, axes), tree)
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf, tree)
 
 
-def shardings(mesh: Mesh, axes: Any = 0) -> Any:
-    """The layout of arrays with these axes."""
-    return jax.tree.map(lambda spec: NamedSharding(mesh, spec), _specs(axes))
+class _Within:
+    """A jitted function that is called, and lowered, with a mesh in use."""
+
+    def __init__(self, mesh: Mesh, function: Any):
+        self.mesh, self.function = mesh, function
+
+    def __call__(self, *arguments: Any) -> Any:
+        with jax.set_mesh(self.mesh):
+            return self.function(*arguments)
+
+    def lower(self, *arguments: Any) -> Any:
+        """As jit's."""
+        with jax.set_mesh(self.mesh):
+            return self.function.lower(*arguments)
 
 
 def _specs(axes: Any) -> Any:

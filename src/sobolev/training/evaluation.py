@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sobolev.envs import Environment, VectorEnv, Workers, worker_count
+from sobolev.envs import Environment, Workers, worker_count
 from sobolev.envs.specs import check_finite
 from sobolev.errors import UserError
 from sobolev.training import dreams
@@ -21,6 +21,7 @@ from sobolev.training.methods import agent_of
 from sobolev.training.metrics import field_name
 from sobolev.training.program import Program, program_of
 from sobolev.training.run import read_config
+from sobolev.training.together import Envs
 from sobolev.training.trees import unflatten
 
 FRAME_SIZE = (480, 480)
@@ -29,7 +30,7 @@ FRAME_SIZE = (480, 480)
 def play(
     program: Program,
     state: State,
-    envs: VectorEnv,
+    envs: Envs,
     episode: int,
     watch: Callable[[], None] = lambda: None,
     recording: Recording | None = None,
@@ -67,7 +68,7 @@ def evaluate(run: Path, episodes: int, video: Path | None = None, dream: Path | 
     config = read_config(run)
     with Workers(worker_count(config.env, len(config.seeds) * episodes)) as workers:
         envs = environments(workers, config, episodes, AFTERWARDS)
-        program = program_of(agent_of(config, envs.spaces), config.seeds)
+        program = program_of(agent_of(config, envs.spaces), config.seeds, 1)
         if dream:
             dreams.check(program.agent, dream)
         state, meta = load_state(run, program)
@@ -102,7 +103,7 @@ def load_state(run: Path, program: Program) -> tuple[State, dict[str, Any]]:
     if loaded is None:
         raise UserError(f"{run} has no checkpoint yet: it is written after some minutes of training, and at its end")
     arrays = {name.removeprefix("agent/"): x for name, x in loaded.state.items() if name.startswith("agent/")}
-    return program.placed(unflatten(program.state_shapes(), arrays)), loaded.meta
+    return program.layout.placed(unflatten(program.state_shapes(), arrays)), loaded.meta
 
 
 class Policy:
@@ -158,7 +159,7 @@ def load_policy(run: str | Path, seed: int | None = None) -> Policy:
     if seed not in config.seeds:
         raise UserError(f"{run} has no seed {seed}: it has {', '.join(map(str, config.seeds))}")
     agent = agent_of(config, spaces(config))
-    everyone, alone = (program_of(agent, seeds) for seeds in (config.seeds, (seed,)))
+    everyone, alone = (program_of(agent, seeds, 1) for seeds in (config.seeds, (seed,)))
     state, _ = load_state(run, everyone)
     index = config.seeds.index(seed)
     own = jax.tree.map(lambda leaf: jax.device_put(leaf[index : index + 1], jax.devices()[0]), state)

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sobolev.envs import VectorEnv, Workers, worker_count
+from sobolev.envs import Workers, worker_count
 from sobolev.errors import UserError
 from sobolev.replay import HostReplay
 from sobolev.training import announce, dreams, room, snapshot, warm
@@ -28,6 +28,7 @@ from sobolev.training.schedule import Plan
 from sobolev.training.signals import Interruption
 from sobolev.training.snapshot import Snapshot
 from sobolev.training.storage import write_arrays
+from sobolev.training.together import Envs, agreed, check_same, followed, in_turn, leads, own_folder, shared
 from sobolev.training.trees import flatten
 
 
@@ -40,32 +41,33 @@ def train(config: TrainConfig, run: Path) -> int:
     """
     plan, checkpoints = Plan.of(config), Checkpoints(run / "checkpoint")
     loaded = checkpoints.load(growing="check")
+    check_same(loaded.iteration if loaded else 0)
     for note in loaded.notes if loaded else ():
         print(f"{run}: {note}", flush=True)
     if loaded and loaded.iteration >= plan.total:
         print(announce.complete(run, plan.env_steps(loaded.iteration)), flush=True)
         return 0
-    with Interruption() as interruption, _environments(config) as (envs, evaluation):
-        program = program_of(agent_of(config, envs.spaces), config.seeds)
+    with Interruption() as interruption, own_folder(run) as own, _environments(config) as (envs, evaluation):
+        program = program_of(agent_of(config, envs.spaces), config.seeds, config.devices.data)
         needs, where = room.Needs.of(program, plan), config.replay.memory
-        room.check(config, needs, run, resuming=loaded is not None)
-        parts = {} if loaded else warm.parts(config, run, program.state_shapes())
+        in_turn(lambda: room.check(config, needs, run, resuming=loaded is not None))
+        parts = {} if loaded else in_turn(lambda: warm.parts(config, run, program.state_shapes()))
         played, learns = config.evaluation.episodes if evaluation else 0, plan.updates_due(plan.total) > 0
         program.compile_ahead(config.env.number, plan.capacity, played, learns, where)
         if loaded:
             now = snapshot.restore(checkpoints, loaded, program, envs, plan.capacity, where)
         else:
             now = snapshot.begin(program, envs, plan.capacity, where)
-            now.state = warm.started(now.state, parts)
+            now.state = program.layout.placed(warm.started(now.state, parts))
         for line in announce.plan(config, plan, run, plan.env_steps(now.iteration), needs):
             print(line, flush=True)
         log = RunLog(
-            run,
+            own,
             config.task,
             config.method,
             config.seeds,
-            tensorboard=config.log.tensorboard,
-            wandb=config.log.wandb,
+            tensorboard=config.log.tensorboard and leads(),
+            wandb=config.log.wandb if leads() else None,
             state=loaded.meta["log"] if loaded else None,
         )
         del loaded
@@ -76,12 +78,15 @@ def train(config: TrainConfig, run: Path) -> int:
 
 
 @contextlib.contextmanager
-def _environments(config: TrainConfig) -> Iterator[tuple[VectorEnv, VectorEnv | None]]:
+def _environments(config: TrainConfig) -> Iterator[tuple[Envs, Envs | None]]:
     """Training and evaluation environments of all seeds, in the same few processes."""
-    with Workers(worker_count(config.env, len(config.seeds) * config.env.number)) as workers:
-        envs = environments(workers, config, config.env.number, TRAINING)
-        episodes = config.evaluation.episodes
-        yield envs, environments(workers, config, episodes, DURING_TRAINING) if episodes else None
+    number, episodes = config.env.number, config.evaluation.episodes
+    if not leads():
+        yield followed(config, number), followed(config, episodes) if episodes else None
+        return
+    with Workers(worker_count(config.env, len(config.seeds) * number)) as workers:
+        envs = shared(environments(workers, config, number, TRAINING))
+        yield envs, shared(environments(workers, config, episodes, DURING_TRAINING)) if episodes else None
 
 
 @dataclass
@@ -92,8 +97,8 @@ class Training:
     plan: Plan
     folder: Path
     program: Program
-    envs: VectorEnv
-    evaluation: VectorEnv | None
+    envs: Envs
+    evaluation: Envs | None
     checkpoints: Checkpoints
     log: RunLog
     progress: Progress
@@ -108,8 +113,8 @@ class Training:
         self.progress.update(self.plan.env_steps(self.now.iteration), self.now.updates)
         if self.now.iteration == 0:
             self.evaluate()
-        saved = time.monotonic()
-        while self.now.iteration < self.plan.total and interruption.signal_number is None:
+        saved, stopped = time.monotonic(), 0
+        while self.now.iteration < self.plan.total and not (stopped := agreed(interruption.signal_number or 0)):
             self.iterate()
             if time.monotonic() - saved > 60 * self.config.checkpoint.minutes:
                 self.save()
@@ -121,7 +126,7 @@ class Training:
             self.progress.say(announce.finished(self.folder, env_steps))
             return 0
         self.progress.say(announce.interrupted(self.folder, env_steps))
-        return 128 + (interruption.signal_number or 0)
+        return 128 + stopped
 
     def iterate(self) -> None:
         """One agent step of every environment, and the updates that are due for the steps before it."""
@@ -140,7 +145,7 @@ class Training:
             self.write_metrics(env_steps)
         self.evaluate()
         every = self.config.checkpoint.snapshots
-        if every and env_steps // every > self.plan.env_steps(now.iteration - 1) // every:
+        if leads() and every and env_steps // every > self.plan.env_steps(now.iteration - 1) // every:
             snapshot.keep_weights(self.folder, now.state, env_steps)
         self.progress.update(env_steps, now.updates)
 
@@ -191,7 +196,7 @@ class Training:
             return
         env_steps, every = self.plan.env_steps(self.now.iteration), self.config.log.dreams
         due = number and every and env_steps // every > (env_steps - self.plan.evaluate_every) // every
-        recording = dreams.Recording() if due else None
+        recording = dreams.Recording() if due and leads() else None
         returns = play(self.program, self.now.state, self.evaluation, number, recording=recording)
         dream = dreams.dream(self.program, self.now.state, recording) if recording else None
         if dream:
@@ -201,7 +206,9 @@ class Training:
         self.progress.evaluated(env_steps, self.config.seeds, returns.tolist())
 
     def save(self) -> None:
-        """Writes a checkpoint."""
+        """Writes a checkpoint; of several processes the first does."""
+        if not leads():
+            return
         meta = {"log": self.log.state(), "env_steps": self.plan.env_steps(self.now.iteration), "jax": jax.__version__}
         snapshot.save(self.checkpoints, self.now, self.envs, meta | {"python": platform.python_version()})
 
@@ -213,9 +220,10 @@ class Training:
                 continue
             index, update = int(np.argmin(finite)), self.now.updates - len(reports) + number
             file = self.folder / "failure" / f"seed-{self.config.seeds[index]}-update-{update}.safetensors"
-            file.parent.mkdir(exist_ok=True)
             kept: Any = (report.batch, report.metrics)
-            write_arrays(file, {name: array[index] for name, array in flatten(kept).items()})
+            if leads():
+                file.parent.mkdir(exist_ok=True)
+                write_arrays(file, {name: array[index] for name, array in flatten(kept).items()})
             raise UserError(
                 f"seed {self.config.seeds[index]} met a non-finite loss or gradient by update {update}: the batch is "
                 f"in {file}, the last checkpoint is kept; a smaller learning rate is the usual cure"

@@ -20,7 +20,7 @@ from sobolev.envs import Transition
 from sobolev.replay import HostReplay, Replay
 from sobolev.training.agent import Agent, Carry, Inspected, Report, State
 from sobolev.training.ahead import Ahead
-from sobolev.training.devices import placed, seed_mesh, shapes, shardings, spread
+from sobolev.training.devices import Layout, local
 
 Stored = Replay | HostReplay
 
@@ -29,20 +29,21 @@ PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3, "dream": 4, "insp
 
 
 class Program:
-    """What a run computes on its devices, over which seeds are spread. Leaves of state and carry are [seeds, …]."""
+    """What a run computes on its devices (see `Layout`). Leaves of state and carry are [seeds, …]."""
 
-    def __init__(self, agent: Agent, seeds: Sequence[int], devices: Sequence[Any] | None = None):
-        """`devices` None: all that are present; as many are used as divide the seeds evenly."""
+    def __init__(self, agent: Agent, seeds: Sequence[int], data: int = 1):
+        """`data` devices divide every batch; where it is 1, seeds are spread over as many as divide them evenly."""
         self.agent, self.seeds = agent, tuple(seeds)
-        self.mesh = seed_mesh(len(self.seeds), devices)
+        self.layout = Layout(len(self.seeds), data)
         # Called once, and slow to compile; with less optimisation it gives the same bits in half the time.
         quick = {"xla_backend_optimization_level": 1}
         self._initial = jax.jit(self._initial_one, compiler_options=quick)
-        self._learn = jax.jit(self._learn_all, donate_argnums=(0, 1))
-        self._learn_many = jax.jit(self._learn_loop, donate_argnums=(0, 1))
-        self._step = jax.jit(self._step_all, donate_argnums=(1, 2))
-        self._act = jax.jit(self._act_all, donate_argnums=(1,), static_argnums=(5,))
-        self._inspect = jax.jit(self._inspect_all)
+        jit = self.layout.compiled
+        self._learn = jit(self._learn_all, donate_argnums=(0, 1))
+        self._learn_many = jit(self._learn_loop, donate_argnums=(0, 1))
+        self._step = jit(self._step_all, donate_argnums=(1, 2))
+        self._act = jit(self._act_all, donate_argnums=(1,), static_argnums=(5,))
+        self._inspect = jit(self._inspect_all)
         self._dream = jax.jit(self._dream_first, static_argnums=(2,))
         self._choose = jax.jit(self._choose_all, static_argnums=(2,))
         self._ahead = Ahead()
@@ -56,15 +57,15 @@ class Program:
         `learns`: whether updates will be made.
         """
         number = jax.ShapeDtypeStruct((), jnp.int32)
-        state = shapes(self.state_shapes(), self.mesh)
+        state = self.layout.shapes(self.state_shapes())
         replay = given = jax.eval_shape(lambda: self.initial_replay(environments, capacity))
         if where == "host":
             replay, given = (jax.eval_shape(partial(self._streamed, replay, batch)) for batch in (False, True))
-        replay, given = (shapes(form, self.mesh, memory.replay_axes(form)) for form in (replay, given))
+        replay, given = (self.layout.shapes(form, memory.replay_axes(form)) for form in (replay, given))
 
         def acting(environments: int) -> tuple[Carry, Any]:
             carry = jax.eval_shape(lambda: self.initial_carry(environments))
-            return shapes(carry, self.mesh), self._transition((len(self.seeds), environments))
+            return self.layout.shapes(carry), self._transition((len(self.seeds), environments))
 
         jobs = {}
         if learns and self.updates_at_once and where == "device":
@@ -84,7 +85,7 @@ class Program:
         """Fresh agents. Each seed's is made alone, so that its bits do not depend on the company."""
         with self._ahead.first("initial"):
             states = [self._initial(seed) for seed in self.seeds]
-        return self.placed(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+        return self.layout.placed(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
 
     def state_shapes(self) -> State:
         """What `initial_state` gives, as shapes; nothing is computed."""
@@ -94,7 +95,7 @@ class Program:
     def initial_carry(self, environments: int) -> Carry:
         """The policies' memory before the first step."""
         carry = self.agent.initial_carry(environments)
-        return self.placed(jax.tree.map(lambda leaf: jnp.tile(leaf, (len(self.seeds), *[1] * leaf.ndim)), carry))
+        return self.layout.placed(jax.tree.map(lambda leaf: jnp.tile(leaf, (len(self.seeds), *[1] * leaf.ndim)), carry))
 
     def initial_replay(self, environments: int, capacity: int, where: str = "device") -> Stored:
         """An empty replay of `capacity` steps for each environment of each seed; `where`: see `ReplayConfig.memory`."""
@@ -104,20 +105,13 @@ class Program:
                 memory.create_host(step, self.agent.extras(), environments, capacity, len(self.seeds))
             )
         create = partial(memory.create, step, self.agent.extras(), environments, capacity, seeds=len(self.seeds))
-        if self.mesh is None:
-            return create()
-        axes = memory.replay_axes(jax.eval_shape(create))
-        return jax.jit(create, out_shardings=shardings(self.mesh, axes))()
+        return self.layout.made(create, memory.replay_axes)
 
-    def placed(self, tree: PyTree) -> PyTree:
-        """State or carry with every seed on its device."""
-        return placed(tree, self.mesh)
-
-    def placed_replay(self, replay: Stored) -> Stored:
-        """A replay with every seed's buffers on its device."""
+    def placed_replay(self, replay: Any) -> Any:
+        """A replay, or the device's part of one, where the run wants it."""
         if isinstance(replay, HostReplay):
-            return dataclasses.replace(replay, latents=placed(replay.latents, self.mesh))
-        return placed(replay, self.mesh, memory.replay_axes(replay))
+            return dataclasses.replace(replay, latents=self.layout.placed(replay.latents))
+        return self.layout.placed(replay, memory.replay_axes(replay))
 
     def _streamed(self, form, batch):
         """The device's part of a replay of this form, with steps for a batch or without."""
@@ -143,7 +137,7 @@ class Program:
 
         Carry and replay are donated.
         """
-        device = self._sent(memory.streamed(replay)) if isinstance(replay, HostReplay) else replay
+        device = self.placed_replay(memory.streamed(replay)) if isinstance(replay, HostReplay) else replay
         with self._ahead.first("step"):
             action, carry, device, observed = self._step(state, carry, device, transition, np.int32(iteration))
         state = eqx.combine(observed, state) if jax.tree.leaves(observed) else state
@@ -184,10 +178,13 @@ class Program:
         return {name: np.asarray(x) for name, x in self._inspect(state, report, np.int32(update)).items()}
 
     def dream(self, state: State, steps: dict[str, Any], context: int) -> dict[str, np.ndarray] | None:
-        """The first seed's predictions of recorded steps, see `dreamer.dream.open_loop`; None without a world model."""
+        """The first seed's predictions of recorded steps, see `dreamer.dream.open_loop`; None without a world model.
+
+        Of several processes one alone may ask.
+        """
         if not hasattr(self.agent, "dream"):
             return None
-        return jax.tree.map(np.asarray, self._dream(state, steps, context))
+        return jax.tree.map(np.asarray, self._dream(local(state), steps, context))
 
     @property
     def updates_at_once(self) -> bool:
@@ -203,15 +200,9 @@ class Program:
         length = self.agent.config.batch_length
         device, replay = memory.take(replay, self._choice(replay, update, 0), length)
         with self._ahead.first("learn"):
-            state, device, report = self._learn(state, self._sent(device), np.int32(update))
+            state, device, report = self._learn(state, self.placed_replay(device), np.int32(update))
         replay = memory.returned(replay, device)
         return state, memory.look_ahead(replay, self._choice(replay, update + 1, ahead), length), report
-
-    def _sent(self, device):
-        """The device's part of a replay, its batch on the way there."""
-        if self.mesh is None:
-            return jax.tree.map(jax.device_put, device)
-        return placed(device, self.mesh, memory.replay_axes(device))
 
     def _choice(self, replay: HostReplay, update: int, ahead: int) -> memory.Choice:
         """The windows of an update that comes after so many more steps, on the host. Made there too: a device would
@@ -234,7 +225,7 @@ class Program:
         action, carry, extras = self._over_seeds(partial(self.agent.act, mode="train"))(state, carry, transition, keys)
         step = {**transition, "action": action}
         axes = memory.replay_axes(replay)
-        add = spread(jax.vmap(memory.add, (axes, 0, 0), axes), self.mesh, (axes, 0, 0), axes)
+        add = self.layout.spread(jax.vmap(memory.add, (axes, 0, 0), axes), (axes, 0, 0), axes)
         replay = add(replay, step, extras)
         (observed,) = self._over_seeds(self._observed)(state, step)
         return action, carry, replay, observed
@@ -280,14 +271,14 @@ class Program:
     def _over_seeds(self, function: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable:
         """`function` along the seed axis; where a device has a single seed, it runs without that axis, which costs XLA
         many layouts."""
-        if len(self.seeds) > (1 if self.mesh is None else self.mesh.size):
-            return spread(jax.vmap(function, in_axes, out_axes), self.mesh, in_axes, out_axes)
+        if len(self.seeds) > self.layout.spread_over:
+            return self.layout.spread(jax.vmap(function, in_axes, out_axes), in_axes, out_axes)
 
         def alone(*arguments: PyTree) -> PyTree:
             results = function(*_map_axes(lambda leaf: leaf[0], arguments, in_axes))
             return _map_axes(lambda leaf: leaf[None], results, out_axes)
 
-        return spread(alone, self.mesh, in_axes, out_axes)
+        return self.layout.spread(alone, in_axes, out_axes)
 
 
 def _host() -> Any:
@@ -299,9 +290,9 @@ def _host() -> Any:
 
 
 @lru_cache(maxsize=8)
-def program_of(agent: Agent, seeds: tuple[int, ...]) -> Program:
+def program_of(agent: Agent, seeds: tuple[int, ...], data: int) -> Program:
     """The program of these agents. Equal ones are one in this process: it holds nothing but what is compiled."""
-    return Program(agent, seeds)
+    return Program(agent, seeds, data)
 
 
 def _map_axes(change: Callable, trees: tuple, axes: Any) -> tuple:

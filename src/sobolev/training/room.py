@@ -38,8 +38,7 @@ class Needs:
         replay = jax.eval_shape(lambda: program.initial_replay(number, plan.capacity))
         agent = program.state_shapes(), jax.eval_shape(lambda: program.initial_carry(number))
         stored = len(program.seeds) * number * plan.capacity
-        devices = 1 if program.mesh is None else program.mesh.size
-        return Needs(size(replay.steps), size(replay.latents), size(agent), stored, devices)
+        return Needs(size(replay.steps), size(replay.latents), size(agent), stored, program.layout.spread_over)
 
     @property
     def step(self) -> float:

@@ -9,13 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sobolev.envs import Transition, VectorEnv
+from sobolev.envs import Transition
 from sobolev.errors import UserError
 from sobolev.replay import HostReplay, Replay, read_ring, write_ring
 from sobolev.training.agent import Carry, State
 from sobolev.training.checkpoint import Checkpoints, Loaded
+from sobolev.training.devices import local
 from sobolev.training.program import Program, Stored
 from sobolev.training.storage import Damaged, load_arrays, room_errors, write_arrays
+from sobolev.training.together import Envs
 from sobolev.training.trees import flatten, unflatten
 
 SEED_RING = 2
@@ -40,7 +42,7 @@ class Snapshot:
     """metrics [seeds] of the updates since metrics were last written, one entry per call of `learn`"""
 
 
-def begin(program: Program, envs: VectorEnv, capacity: int, where: str = "device") -> Snapshot:
+def begin(program: Program, envs: Envs, capacity: int, where: str = "device") -> Snapshot:
     """A run that has done nothing: fresh agents, empty replay, first observations."""
     transition, (_, number) = envs.reset(0), envs.shape
     return Snapshot(
@@ -56,7 +58,7 @@ def begin(program: Program, envs: VectorEnv, capacity: int, where: str = "device
     )
 
 
-def save(checkpoints: Checkpoints, snapshot: Snapshot, envs: VectorEnv, meta: dict[str, Any]) -> None:
+def save(checkpoints: Checkpoints, snapshot: Snapshot, envs: Envs, meta: dict[str, Any]) -> None:
     """Writes a checkpoint: steps of replay since the last one are appended, all else is written whole.
 
     Raises UserError where the disk has no room.
@@ -64,7 +66,7 @@ def save(checkpoints: Checkpoints, snapshot: Snapshot, envs: VectorEnv, meta: di
     replay, count = snapshot.replay, snapshot.iteration
     capacity = replay.steps["first"].shape[SEED_RING]
     oldest = max(0, count - capacity)
-    latents = read_ring(replay.latents, oldest, count, SEED_RING)
+    latents = read_ring(local(replay.latents), oldest, count, SEED_RING)
     tree = {
         "agent": snapshot.state,
         "carry": snapshot.carry,
@@ -76,7 +78,7 @@ def save(checkpoints: Checkpoints, snapshot: Snapshot, envs: VectorEnv, meta: di
         "lengths": snapshot.lengths,
         "pending": stacked(snapshot.pending),
     }
-    steps = read_ring(replay.steps, checkpoints.next_step(oldest), count, SEED_RING)
+    steps = read_ring(local(replay.steps), checkpoints.next_step(oldest), count, SEED_RING)
     meta = meta | {"updates": snapshot.updates}
     checkpoints.save(snapshot.iteration, flatten(tree), flatten(steps), meta, keep_from=oldest)
 
@@ -108,7 +110,7 @@ def read_weights(path: Path, state: State) -> State:
 
 
 def restore(
-    checkpoints: Checkpoints, loaded: Loaded, program: Program, envs: VectorEnv, capacity: int, where: str = "device"
+    checkpoints: Checkpoints, loaded: Loaded, program: Program, envs: Envs, capacity: int, where: str = "device"
 ) -> Snapshot:
     """The run as it was at the checkpoint that was loaded, bit for bit; replay may be longer now, or lie elsewhere.
 
@@ -144,8 +146,8 @@ def restore(
     return Snapshot(
         iteration=count,
         updates=loaded.meta["updates"],
-        state=program.placed(tree["agent"]),
-        carry=program.placed(tree["carry"]),
+        state=program.layout.placed(tree["agent"]),
+        carry=program.layout.placed(tree["carry"]),
         replay=program.placed_replay(replay),
         transition=transition,
         returns=tree["returns"],

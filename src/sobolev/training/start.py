@@ -1,14 +1,16 @@
 """Starting a run from Python or the command line: check everything, hold the run folder, train."""
 
 import dataclasses
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from sobolev.training import jaxconfig
-from sobolev.training.config import TrainConfig, configure, resolved
+from sobolev.training.config import TrainConfig, checked, configure, resolved
 from sobolev.training.record import recorded
-from sobolev.training.run import opened
+from sobolev.training.run import folder, opened
 
 
 def train(
@@ -32,10 +34,32 @@ def train(
 
 def start(config: TrainConfig) -> tuple[Path, int]:
     """Train the run of a config; returns its folder and the exit status, 0 unless the loop says another."""
+    from sobolev.training import together
+
+    together.join(checked(config).devices)  # before anything asks jax for its devices
     jaxconfig.configure(config.compilation_cache)
     config = resolved(config)
     from sobolev.training import loop
 
-    with opened(config) as run, recorded(config, run):
+    with ExitStack() as stack:
+        run = together.in_turn(lambda: _held(config, stack))
         status = loop.train(dataclasses.replace(config, run=run), run)
     return run, int(status or 0)
+
+
+def _held(config: TrainConfig, stack: ExitStack) -> Path:
+    """The run's folder, which the first of several processes holds until the stack ends; the others are silent."""
+    from sobolev.training import together
+
+    if together.leads():
+        run = stack.enter_context(opened(config))
+        stack.enter_context(recorded(config, run))
+        return run
+    stack.enter_context(_silence())
+    return folder(config)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield

@@ -18,6 +18,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 _POSITIVE = ("(0, inf)", "optimizer.learning_rate optimizer.clip optimizer.eps checkpoint.minutes penalty.decay_scale")
 _FROM_ONE = (
     "[1, inf)",
+    "devices.data devices.processes "
     "steps batch_size batch_length model.deter model.hidden model.units model.depth model.rows model.blocks "
     "model.encoder_layers model.decoder_layers model.prior_layers model.posterior_layers model.reward_layers "
     "model.continue_layers model.actor_layers model.critic_layers behavior.horizon behavior.discount_horizon "
@@ -28,7 +29,7 @@ _FROM_ZERO = (
     "[0, inf)",
     "train_ratio penalty.posterior penalty.prior penalty.start penalty.floor penalty.step_factor optimizer.warmup "
     "loss.reconstruction loss.reward loss.cont loss.dyn loss.rep loss.policy loss.value loss.replay_value "
-    "loss.free_nats behavior.entropy behavior.slow_regularizer env.workers evaluation.episodes "
+    "loss.free_nats behavior.entropy behavior.slow_regularizer devices.process env.workers evaluation.episodes "
     "checkpoint.snapshots env.dynamics_noise log.dreams",
 )
 _FRACTIONS = ("(0, 1]", "penalty.rho behavior.slow_rate behavior.return_rate")
@@ -70,6 +71,7 @@ def validate(config: "TrainConfig") -> None:
     _check_images(config)
     _check_warm_start(config)
     _check_replay(config)
+    _check_devices(config)
 
 
 def _require(condition: bool, sentence: str) -> None:
@@ -175,3 +177,21 @@ def _check_replay(config: "TrainConfig") -> None:
             f"a window of {length} steps and its context step do not fit the replay, which holds {kept} steps per "
             f"environment: raise --replay.capacity to {(length + 1) * config.env.number} or lower --batch-length"
         )
+
+
+def _check_devices(config: "TrainConfig") -> None:
+    devices, batch = config.devices, config.agent.batch_size
+    if devices.data > 1 and not isinstance(config.agent, DreamerConfig):
+        raise UserError(f"--devices.data divides batches of dreamer and gpld, not of {config.method}: leave it out")
+    if batch % devices.data:
+        raise UserError(f"--batch-size {batch} is not divisible among --devices.data {devices.data} devices")
+    where, number, index = devices.coordinator, devices.processes, devices.process
+    if where is None and number is None and index is None:
+        return
+    if where is None or number is None or index is None:
+        raise UserError("several processes need --devices.coordinator, --devices.processes and --devices.process")
+    host, _, port = where.rpartition(":")
+    if not (host and port.isdigit()):
+        raise UserError(f"--devices.coordinator is {where}, but must be HOST:PORT, as in node1:12345")
+    if index >= number:
+        raise UserError(f"--devices.process is {index}, but {number} processes are numbered from 0 to {number - 1}")

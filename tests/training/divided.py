@@ -22,7 +22,7 @@ def main() -> None:
     def replay(where: str) -> Any:
         made = tiny.filled(program, SEEDS)
         steps, latents = jax.tree.map(np.array, (made.steps, made.latents))
-        return program.placed_replay(snapshot.filled(steps, latents, 400, np.int32(0), where))
+        return program.placed_replay(snapshot.filled(steps, latents, 400, np.zeros((), np.int32), where))
 
     at_once, _, report = program.learn(program.initial_state(), replay("device"), 0, 2)
     one_by_one, host = program.initial_state(), replay("host")

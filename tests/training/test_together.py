@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -115,8 +114,7 @@ def test_mistakes():
         Layout(1, data=1000)
     with pytest.raises(UserError, match="several processes need --devices.coordinator, --devices.processes and"):
         tiny.config(devices__coordinator="localhost:1")
-    place: dict[str, Any] = {"devices__processes": 2, "devices__process": 0}
     with pytest.raises(UserError, match="--devices.coordinator is localhost, but must be HOST:PORT"):
-        tiny.config(devices__coordinator="localhost", **place)
+        tiny.config(devices__coordinator="localhost", devices__processes=2, devices__process=0)
     with pytest.raises(UserError, match="--devices.process is 2, but 2 processes are numbered from 0 to 1"):
-        tiny.config(devices__coordinator="localhost:1", **(place | {"devices__process": 2}))
+        tiny.config(devices__coordinator="localhost:1", devices__processes=2, devices__process=2)

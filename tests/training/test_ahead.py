@@ -34,8 +34,8 @@ def test_a_call_takes_what_was_compiled_before(compiled):
     function = jax.jit(lambda x: jnp.cos(x) @ jnp.sin(x))
     for _ in range(2):
         ahead.start({"dot": (function, (shape,))})
-    with ahead.first("dot"):
-        result = function(np.arange(3, dtype=np.float32))
+    ahead.wait("dot")
+    result = function(np.arange(3, dtype=np.float32))
     x = np.arange(3)
     np.testing.assert_allclose(result, np.cos(x) @ np.sin(x), rtol=1e-5)
     assert compiled["jit(<lambda>)"] + compiled["jit__lambda"] + compiled["<lambda>"] == 1, compiled
@@ -48,8 +48,8 @@ def test_what_fails_there_comes_up_where_it_is_called():
 
     ahead = Ahead()
     ahead.start({"wrong": (jax.jit(wrong), (jax.ShapeDtypeStruct((), jnp.float32),))})
-    with pytest.raises(ValueError, match="no such layer"), ahead.first("wrong"):
-        pass
+    with pytest.raises(ValueError, match="no such layer"):
+        ahead.wait("wrong")
 
 
 def test_a_run_calls_what_was_compiled_ahead(compiled):

@@ -1,24 +1,19 @@
 """Compiling in the background what a run will call, while environments start and the first steps are collected."""
 
-import contextlib
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import Any
-
-from sobolev.training.jaxconfig import loading
 
 
 class Ahead:
     """Jitted functions on their way to being compiled.
 
     JAX itself finds what is compiled when the function is called with arguments of the same shapes; called any earlier
-    it would compile a second time, so every call asks `first` before.
+    it would compile a second time, so every call asks `wait` before.
     """
 
     def __init__(self) -> None:
         self._jobs: dict[str, Future] = {}
         self._started: set[Any] = set()
-        self._called: set[str] = set()
 
     def start(self, jobs: dict[str, tuple[Any, tuple[Any, ...]]]) -> None:
         """Compile functions for these arguments (arrays, or shapes of them), two at a time, in the order given.
@@ -30,18 +25,13 @@ class Ahead:
             key = (name, str(arguments))
             if key not in self._started:
                 self._started.add(key)
-                self._called.discard(name)
                 self._jobs[name] = pool.submit(_compiled, function, arguments)
         pool.shutdown(wait=False)
 
-    def first(self, name: str) -> AbstractContextManager[None]:
-        """To be around calls of that function: waits, the first time, until it is compiled, and raises what failed."""
-        if name in self._called:
-            return contextlib.nullcontext()
+    def wait(self, name: str) -> None:
+        """To be asked before that function is called: waits until it is compiled, and raises what failed."""
         if name in self._jobs:
             self._jobs[name].result()
-        self._called.add(name)
-        return loading()
 
     def temporary_bytes(self, name: str) -> int:
         """Memory that the function takes while it runs, beside arguments and results; 0 where XLA does not tell."""
@@ -50,5 +40,4 @@ class Ahead:
 
 
 def _compiled(function: Any, arguments: tuple[Any, ...]) -> Any:
-    with loading():
-        return function.lower(*arguments).compile()
+    return function.lower(*arguments).compile()

@@ -5,8 +5,6 @@ import hashlib
 import os
 import platform
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 MAXIMUM_BYTES = 4 * 2**30
@@ -55,6 +53,24 @@ def configure(compilation_cache: bool = True) -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if jax.default_backend() == "cpu":
+        _hush()
+
+
+def _hush() -> None:
+    """Keeps a false alarm of XLA from the terminal.
+
+    XLA marks what it compiles for a CPU with two preferences of its compiler (prefer-no-gather, prefer-no-scatter), and
+    when it loads that again it looks for them among the processor's features, where they never are: it then logs, as
+    an error and at length, that the program may not run here (openxla/xla issue 44565; later versions pass them over).
+    What could be true of it is excluded by the folder's name, see `processor`. Errors proper are exceptions.
+    """
+    import jax
+
+    # A user's own choice is left alone; jax itself sets this variable to 1 where there is none.
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "1" and jax.config.values["jax_logging_level"] == "NOTSET":
+        jax.config.update("jax_logging_level", "CRITICAL")
+        jax.config.update("jax_logging_level", "NOTSET")  # Python's loggers as they were; this does not reach XLA
 
 
 def trim(path: Path, maximum: int) -> None:
@@ -70,42 +86,6 @@ def trim(path: Path, maximum: int) -> None:
             return
         file.unlink(missing_ok=True)
         total -= size
-
-
-_loading, _depth = threading.Lock(), 0
-
-
-@contextlib.contextmanager
-def loading() -> Iterator[None]:
-    """Around calls that may load a kept program: keeps a false alarm of XLA from the terminal, on a CPU.
-
-    XLA marks what it compiles for a CPU with two preferences of its compiler (prefer-no-gather, prefer-no-scatter), and
-    when it loads that again it looks for them among the processor's features, where they never are: it then logs, as
-    an error and at length, that the program may not run here (openxla/xla issue 44565; later versions pass them over).
-    What could be true of it is excluded by the folder's name, see `processor`. Errors proper are exceptions.
-    """
-    global _depth
-    import jax
-
-    with _loading:
-        # A user's own choice is left alone; jax itself sets this variable to 1 where there is none.
-        chosen = os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "1" or jax.config.values["jax_logging_level"] != "NOTSET"
-        idle = _depth == 0 and (chosen or jax.default_backend() != "cpu")
-        if not idle:
-            _depth += 1
-        if _depth == 1:
-            jax.config.update("jax_logging_level", "CRITICAL")
-    if idle:
-        yield
-        return
-    try:
-        yield
-    finally:
-        with _loading:
-            _depth -= 1
-            if _depth == 0:  # the level has to be given once more, since taking it back does not reach XLA
-                jax.config.update("jax_logging_level", "WARNING")
-                jax.config.update("jax_logging_level", "NOTSET")
 
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")

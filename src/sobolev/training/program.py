@@ -83,8 +83,7 @@ class Program:
 
     def initial_state(self) -> State:
         """Fresh agents. Each seed's is made alone, so that its bits do not depend on the company."""
-        with self._ahead.first("initial"):
-            states = [self._initial(seed) for seed in self.seeds]
+        states = [self._initial(seed) for seed in self.seeds]
         return self.layout.placed(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
 
     def state_shapes(self) -> State:
@@ -138,8 +137,8 @@ class Program:
         Carry and replay are donated.
         """
         device = self.placed_replay(memory.streamed(replay)) if isinstance(replay, HostReplay) else replay
-        with self._ahead.first("step"):
-            action, carry, device, observed = self._step(state, carry, device, transition, np.int32(iteration))
+        self._ahead.wait("step")
+        action, carry, device, observed = self._step(state, carry, device, transition, np.int32(iteration))
         state = eqx.combine(observed, state) if jax.tree.leaves(observed) else state
         action = np.asarray(action)
         if isinstance(replay, HostReplay):
@@ -151,8 +150,8 @@ class Program:
         self, state: State, carry: Carry, transition: Transition, purpose: str, counters: tuple[int, int]
     ) -> tuple[np.ndarray, Carry]:
         """Chooses actions [S, E, A] without learning from them; `counters` number the episode and the step."""
-        with self._ahead.first("act"):
-            action, carry = self._act(state, carry, transition, *map(np.int32, counters), purpose)
+        self._ahead.wait("act")
+        action, carry = self._act(state, carry, transition, *map(np.int32, counters), purpose)
         return np.asarray(action), carry
 
     def learn(
@@ -166,10 +165,10 @@ class Program:
         """
         if isinstance(replay, HostReplay):
             return self._learn_streamed(state, replay, update, ahead)
-        with self._ahead.first("learn"):
-            if count == 1:
-                return self._learn(state, replay, np.int32(update))
-            return self._learn_many(state, replay, np.int32(update), np.int32(count))
+        self._ahead.wait("learn")
+        if count == 1:
+            return self._learn(state, replay, np.int32(update))
+        return self._learn_many(state, replay, np.int32(update), np.int32(count))
 
     def inspect(self, state: State, report: Report, update: int) -> dict[str, np.ndarray]:
         """What the agent tells but once in a while, [seeds] each; `report` is that of update number `update` - 1."""
@@ -199,8 +198,8 @@ class Program:
     def _learn_streamed(self, state, replay, update, ahead):
         length = self.agent.config.batch_length
         device, replay = memory.take(replay, self._choice(replay, update, 0), length)
-        with self._ahead.first("learn"):
-            state, device, report = self._learn(state, self.placed_replay(device), np.int32(update))
+        self._ahead.wait("learn")
+        state, device, report = self._learn(state, self.placed_replay(device), np.int32(update))
         replay = memory.returned(replay, device)
         return state, memory.look_ahead(replay, self._choice(replay, update + 1, ahead), length), report
 

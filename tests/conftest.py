@@ -31,7 +31,7 @@ hypothesis.settings.load_profile("sobolev")
 
 LONG = (
     "training/test_resume.py",
-    "dsdpg/test_probes.py",
+    "training/test_together.py",
     "dsdpg/test_runs.py",
     "training/test_program.py",
     "training/test_pixels.py",

@@ -4,7 +4,6 @@ All have the spaces of the point mass: goal, position and velocity, and actions 
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -100,11 +99,6 @@ def steps_of(
     return {"observation": observation, "action": action, "reward": np.where(number == 0, 0, earned), **flags}
 
 
-@functools.cache
-def _observe(agent: Any) -> Any:
-    return jax.jit(jax.vmap(agent.observe))
-
-
 def observed(program: Program, steps: Sequence[dict[str, Any]]) -> tuple[Any, Stored]:
     """A fresh state and a replay of these steps, one dict per seed, of which the agents have taken notice."""
     count = steps[0]["reward"].shape[1]
@@ -113,14 +107,15 @@ def observed(program: Program, steps: Sequence[dict[str, Any]]) -> tuple[Any, St
     rings = jax.tree.map(lambda ring, new: ring.at[:, :, :count].set(new), replay.steps, stacked)
     replay = dataclasses.replace(replay, steps=rings, count=jnp.asarray(count, jnp.int32))
     flat = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:]), stacked)
-    return _observe(program.agent)(program.initial_state(), flat), replay
+    return jax.vmap(program.agent.observe)(program.initial_state(), flat), replay
 
 
 def learned(program: Program, steps: dict[str, Any], updates: int) -> Any:
-    """The state of one seed after so many updates, made in one call, on a replay of these steps."""
+    """The state of one seed after so many updates on a replay of these steps."""
     state, replay = observed(program, [steps])
-    state, replay, report = program.learn(state, replay, 0, updates)
-    assert np.all(report.finite)
+    for update in range(updates):
+        state, replay, report = program.learn(state, replay, update)
+        assert np.all(report.finite)
     return jax.tree.map(lambda leaf: leaf[0], state)
 
 

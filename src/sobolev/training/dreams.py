@@ -116,7 +116,7 @@ def film(found: Dream) -> list[np.ndarray]:
 def still(found: Dream) -> np.ndarray:
     """Some moments of the first episode from left to right, as in the film: uint8[height, width, 3]."""
     rows = _rows(found)
-    moments = np.unique(np.linspace(0, len(rows[0]) - 1, MOMENTS).round().astype(int))
+    moments = np.unique(np.linspace(0, len(rows[0]) - 1, MOMENTS).round().astype(int)).tolist()
     return np.concatenate([_column(found, rows, time, 0) for time in moments], 1)
 
 

@@ -8,6 +8,7 @@ Every update with the penalty is timed beside one without it, in turns as to whi
 forgets slow moments of the machine. Beside the ratio (median, and 95% bootstrap interval of it) stand the time of the
 penalty's value and gradient alone over the update's time, and the peak memory over that without the penalty, as XLA
 plans it (arguments, results and temporary memory). Programs that differ in lambda alone are one: it is an argument.
+Starts as `sobolev train` does, with glibc's settings for large buffers.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from _timing import WALKER, add_flags, config_of, interval, random_replay, recor
 from sobolev.dreamer.agent import Dreamer
 from sobolev.dreamer.config import SIZES, DreamerConfig, without_penalty
 from sobolev.smoothness import PenaltyConfig
+from sobolev.training.jaxconfig import use_large_buffers
 from sobolev.training.program import Program
 
 SCALE = 1_000_000
@@ -201,6 +203,7 @@ def markdown(records: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]
 
 def main() -> None:
     """Measure what the flags ask for, and print a table."""
+    use_large_buffers()
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--size", default="12m", choices=list(SIZES))
     flags.add_argument("--table4", action="store_true", help="the settings of the paper's Table 4, beside theirs")

@@ -1,5 +1,7 @@
 """Every component gives the public code's numbers, given its parameters (tests/data/reference_vectors/README.md)."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -123,8 +125,9 @@ def test_observe_is_the_same_recurrence():
     model = rssm(group(arrays, "params/dyn"), inputs["stoch"].shape[-1])
     stoch0 = inputs["stoch0"].reshape(len(inputs["stoch0"]), -1)
     first = swap(inputs["reset"])
-    observe = jax.jit(lambda *given: model.observe(*given, jax.random.key(0)))
-    latents = observe(inputs["deter0"], stoch0, swap(inputs["action"]), swap(inputs["tokens"]), first)
+    observe = jax.jit(partial(model.observe))
+    action, tokens = swap(inputs["action"]), swap(inputs["tokens"])
+    latents = observe(inputs["deter0"], stoch0, action, tokens, first, jax.random.key(0))
     posterior = jax.jit(jax.vmap(model.posterior))
     cell, embed = jax.jit(jax.vmap(model.cell(), (1, 0, 0), 1)), jax.jit(jax.vmap(model.embed_action))
     deter, stoch = inputs["deter0"], stoch0
@@ -218,8 +221,8 @@ def test_replay_value_loss():
     arrays = load("replay_value_loss")
     x = {key: swap(value) for key, value in group(arrays, "inputs").items()}
     names = ("reward", "is_last", "is_terminal", "bootstrap", "value_logits", "slow_value_logits")
-    both = jax.jit(lambda *given: replay_value_loss(*given, BehaviorConfig()))
-    loss, returns = both(*(x[name] for name in names))
+    both = jax.jit(replay_value_loss, static_argnums=len(names))
+    loss, returns = both(*(x[name] for name in names), BehaviorConfig())
     assert_close(swap(returns), arrays["outputs/ret"], rtol=2e-3)
     assert_close(swap(loss), arrays["outputs/loss"], rtol=2e-3)
 

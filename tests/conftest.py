@@ -32,6 +32,7 @@ hypothesis.settings.load_profile("sobolev")
 LONG = (
     "training/test_resume.py",
     "training/test_together.py",
+    "dsdpg/test_probes.py",
     "dsdpg/test_runs.py",
     "training/test_program.py",
     "training/test_pixels.py",

@@ -81,14 +81,16 @@ def program(method: str, seeds: tuple[int, ...] = SEED, **settings: Any) -> Prog
 def steps_of(
     rng: np.random.Generator, length: int, count: int, reward: Any, terminal: bool, told: bool = True
 ) -> dict[str, Any]:
-    """Episodes of `length` steps, [environments, count, …], with random observations and actions.
+    """Episodes of `length` steps, [environments, count, …], with random actions; of what is observed, position[0] is
+    random and independent from step to step, all else 0: as much noise as the latent of a tiny world model can hold.
 
     reward(number, action) is that of the step after one of that number; `terminal`: whether the last step is that;
     `told`: whether goal[0] is the step's number.
     """
     shape = (tiny.ENVIRONMENTS, count)
     number = np.broadcast_to(np.arange(count) % length, shape)
-    observation = {name: rng.normal(size=(*shape, 2)).astype(np.float32) for name in SPACES.keys}
+    observation = {name: np.zeros((*shape, 2), np.float32) for name in SPACES.keys}
+    observation["position"][..., 0] = rng.normal(size=shape)
     if told:
         observation["goal"][..., 0] = number
     last = number == length - 1

@@ -33,7 +33,7 @@ def started(script: str, *words: str, devices: int = 1) -> subprocess.Popen[str]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.mark.parametrize("script", ["parts.py", "divided.py"])
+@pytest.mark.parametrize("script", ["parts.py", pytest.param("divided.py", marks=pytest.mark.slow)])
 def test_four_devices(script):
     process = started(script, devices=4)
     output = process.communicate(timeout=300)[0]

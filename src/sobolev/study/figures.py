@@ -172,7 +172,7 @@ def curves(
 ) -> Panel:
     """A panel of curves with their bands, over env steps up to `end`."""
     ends = [curve.steps[-1] for curve in found.values() if curve.steps.size]
-    limit = max(ends, default=1.0) if end is None else end
+    limit = (max(ends, default=0.0) or 1.0) if end is None else end  # a single point at 0 is no range
 
     def paint(ax: Axes) -> None:
         for line, curve in found.items():

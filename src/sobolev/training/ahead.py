@@ -1,7 +1,11 @@
 """Compiling in the background what a run will call, while environments start and the first steps are collected."""
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 from typing import Any
+
+Arguments = tuple[Any, ...] | Callable[[], tuple[Any, ...]]
 
 
 class Ahead:
@@ -14,18 +18,21 @@ class Ahead:
     def __init__(self) -> None:
         self._jobs: dict[str, Future] = {}
         self._started: set[Any] = set()
+        self._tracing = Lock()
 
-    def start(self, jobs: dict[str, tuple[Any, tuple[Any, ...]]]) -> None:
+    def start(self, jobs: dict[str, tuple[Any, Arguments]], after: str = "") -> None:
         """Compile functions for these arguments (arrays, or shapes of them), two at a time, in the order given.
 
-        `jobs` are (jitted function, arguments) by name. Returns at once; what was asked for before is not done again.
+        `jobs` are (jitted function, arguments) by name; with `after` they begin when the job of that name is done, and
+        a function in the place of the arguments is then asked for them. Returns at once; what was asked for before is
+        not done again.
         """
-        pool = ThreadPoolExecutor(2, thread_name_prefix="compile")
+        pool, before = ThreadPoolExecutor(2, thread_name_prefix="compile"), self._jobs.get(after)
         for name, (function, arguments) in jobs.items():
-            key = (name, str(arguments))
+            key = (name, "" if callable(arguments) else str(arguments))
             if key not in self._started:
                 self._started.add(key)
-                self._jobs[name] = pool.submit(_compiled, function, arguments)
+                self._jobs[name] = pool.submit(self._compiled, function, arguments, before)
         pool.shutdown(wait=False)
 
     def wait(self, name: str) -> None:
@@ -38,6 +45,9 @@ class Ahead:
         analysis = self._jobs[name].result().memory_analysis() if name in self._jobs else None
         return analysis.temp_size_in_bytes if analysis is not None else 0
 
-
-def _compiled(function: Any, arguments: tuple[Any, ...]) -> Any:
-    return function.lower(*arguments).compile()
+    def _compiled(self, function: Any, arguments: Arguments, before: Future | None) -> Any:
+        if before:
+            before.result()
+        with self._tracing:  # Python traces no faster in two threads, and the first would wait for the others
+            lowered = function.lower(*(arguments() if callable(arguments) else arguments))
+        return lowered.compile()

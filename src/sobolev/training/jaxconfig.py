@@ -91,7 +91,6 @@ def trim(path: Path, maximum: int) -> None:
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 TUNABLES = (
-    "glibc.malloc.arena_max=1",
     "glibc.malloc.mmap_threshold=4294967296",
     "glibc.malloc.trim_threshold=4294967296",
     "glibc.malloc.top_pad=67108864",

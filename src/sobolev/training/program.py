@@ -77,6 +77,12 @@ class Program:
         carry, transition = acting(environments)
         self._ahead.start(jobs | {"step": (self._step, (state, carry, replay, transition, number))})
 
+        def inspecting() -> tuple[State, Report, Any]:
+            return state, self.layout.shapes(jax.eval_shape(self._learn, state, given, number)[2]), number
+
+        if learns and isinstance(self.agent, Inspected):
+            self._ahead.start({"inspect": (self._inspect, inspecting)}, after="learn")
+
     def update_bytes(self) -> int:
         """Memory that an update takes while it runs, as the compiler says; waits for what `compile_ahead` began."""
         return self._ahead.temporary_bytes("learn")
@@ -174,6 +180,7 @@ class Program:
         """What the agent tells but once in a while, [seeds] each; `report` is that of update number `update` - 1."""
         if not isinstance(self.agent, Inspected):
             return {}
+        self._ahead.wait("inspect")
         return {name: np.asarray(x) for name, x in self._inspect(state, report, np.int32(update)).items()}
 
     def dream(self, state: State, steps: dict[str, Any], context: int) -> dict[str, np.ndarray] | None:

@@ -3,13 +3,15 @@
     python benchmarks/startup.py --size 12m
 
 Every start is a process of its own, of the paper's protocol but for the train ratio (one update per vectorised step,
-so that the first one can be told from its followers), ended when it has logged its first update. Its time covers the
-imports, the environments, the first evaluation, the compiler, the steps that are collected before training, and the
-update itself.
+so that the first one can be told from its followers), ended when it has logged its first update. Told apart are the
+first evaluation; the moment at which the update is compiled and begins, when the run says what memory it takes, after
+the imports, the environments, the evaluation and the steps that are collected before training; and the moment at which
+its metrics are written.
 """
 
 import argparse
 import json
+import math
 import os
 import signal
 import statistics
@@ -17,28 +19,38 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from _timing import record
 
 from sobolev.dreamer.config import SIZES
 
+MOMENTS = ("first evaluation", "first update begins", "first update is logged")
 
-def first_update(arguments: list[str], cache: Path) -> tuple[float, float]:
-    """Seconds until a run has made its first update, and until it has printed its first evaluation."""
+
+def moments(arguments: list[str], cache: Path) -> list[float]:
+    """Seconds until each of `MOMENTS` of a run."""
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
+        run, said = Path(folder) / "run", Path(folder) / "said"
         command = [sys.executable, "-m", "sobolev", "train", *arguments, "--run", str(run)]
         environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
-        start, evaluated = time.perf_counter(), float("nan")
-        child = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+        start, found = time.perf_counter(), dict.fromkeys(MOMENTS, float("nan"))
+        with said.open("w") as output:
+            child = subprocess.Popen(command, env=environment, start_new_session=True, stdout=output)
         try:
             while child.poll() is None:
                 lines = read(run / "metrics.jsonl")
-                if any("evaluation/return" in line for line in lines) and evaluated != evaluated:
-                    evaluated = time.perf_counter() - start
-                if any("loss" in line for line in lines):
-                    return time.perf_counter() - start, evaluated
+                true = (
+                    any("evaluation/return" in line for line in lines),
+                    "\nmemory " in said.read_text(),
+                    any("loss" in line for line in lines),
+                )
+                for name, holds in zip(MOMENTS, true, strict=True):
+                    if holds and math.isnan(found[name]):
+                        found[name] = time.perf_counter() - start
+                if true[-1]:
+                    return list(found.values())
                 time.sleep(0.05)
             raise SystemExit(f"the run ended with status {child.returncode} before its first update")
         finally:
@@ -65,20 +77,22 @@ def main() -> None:
     arguments = [chosen.task, "--size", chosen.size, "--train-ratio", "64", "--log.every", "32", *chosen.flags]
     with tempfile.TemporaryDirectory() as folder:
         caches = [Path(folder) / str(number) for number in range(max(1, chosen.repeats // 2))]
-        times = {"cold": [first_update(arguments, cache) for cache in caches]}
-        times["warm"] = [first_update(arguments, caches[0]) for _ in range(chosen.repeats)]
+        times = {"cold": [moments(arguments, cache) for cache in caches]}
+        times["warm"] = [moments(arguments, caches[0]) for _ in range(chosen.repeats)]
         size = sum(file.stat().st_size for file in caches[0].rglob("*") if file.is_file())
     for what, found in times.items():
-        whole, evaluated = (statistics.median(column) for column in zip(*found, strict=True))
-        every = ", ".join(f"{seconds:.1f}" for seconds, _ in found)
-        print(
-            f"{chosen.size}, {what} compilation cache: first update after {whole:.1f} s (of {every}), first evaluation "
-            f"after {evaluated:.1f} s; the cache holds {size / 1e6:.0f} MB",
-            flush=True,
-        )
+        columns = dict(zip(MOMENTS, zip(*found, strict=True), strict=True))
+        told = [f"{name} {describe(column)}" for name, column in columns.items()]
+        print(f"{chosen.size}, {what} compilation cache: {', '.join(told)}; it holds {size / 1e6:.0f} MB", flush=True)
         if chosen.write:
             row = {"what": f"first update, {what} cache", "size": chosen.size, "task": chosen.task}
-            record(row | {"seconds": whole, "evaluation_seconds": evaluated, "starts": len(found)})
+            seconds = {name: round(statistics.median(column), 2) for name, column in columns.items()}
+            record(row | {"seconds": seconds, "starts": len(found)})
+
+
+def describe(seconds: Sequence[float]) -> str:
+    """Median and range."""
+    return f"after {statistics.median(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f})"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import pytest
 from gymnasium.spaces import Box, Dict
 
 from sobolev.dreamer.agent import Dreamer
-from sobolev.dreamer.config import ModelConfig
 from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.training import evaluation, loop
 from sobolev.training.agent import Agent
@@ -28,6 +27,7 @@ from sobolev.training.schedule import Plan
 TASK = "gym:tests.tiny:Spring-v0"
 SPACES = Spaces((("position", ArraySpec((3,), "float32")), ("velocity", ArraySpec((2,), "float32"))), 1)
 ENVIRONMENTS = 2
+PARTS = ("encoder", "decoder", "prior", "posterior", "reward", "continue", "actor", "critic")
 SETTINGS: dict[str, Any] = {
     "model.deter": 32,
     "model.hidden": 16,
@@ -36,6 +36,7 @@ SETTINGS: dict[str, Any] = {
     "model.rows": 4,
     "model.blocks": 4,
     "model.bins": 41,
+    **{f"model.{part}_layers": 1 for part in PARTS},
     "batch_size": 4,
     "batch_length": 8,
     "train_ratio": 32.0,
@@ -124,12 +125,6 @@ def program(agent: Agent, seeds: tuple[int, ...], data: int = 1) -> Program:
 
 
 _program = functools.cache(Program)
-
-
-def shallow(model: ModelConfig | None = None) -> ModelConfig:
-    """Networks (None: the tiny ones) with a layer each, for programs that no other test compiles."""
-    parts = ("encoder", "decoder", "prior", "posterior", "reward", "continue", "actor", "critic")
-    return dataclasses.replace(model or config().agent.model, **{f"{part}_layers": 1 for part in parts})
 
 
 def agent(method: str = "gpld") -> Dreamer:

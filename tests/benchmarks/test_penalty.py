@@ -25,7 +25,7 @@ def penalty() -> ModuleType:
 
 def test_pairs_are_timed_and_lambda_is_no_new_program(penalty: ModuleType) -> None:
     cases = (penalty.Case(0.5, 0, 0.5), penalty.Case(0.25, 0, 0.5))
-    config = replace(tiny.config().agent, model=tiny.shallow(), batch_length=2)
+    config = replace(tiny.config().agent, batch_length=2)
     said: list[str] = []
     with tiny.quickly():
         records = penalty.measure(config, cases, 2, said.append)

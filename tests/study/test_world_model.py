@@ -103,7 +103,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one study writes: a world model of a few units, episodes of eleven steps, environments in this process."""
     out = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SIZES, "1m", tiny.shallow())
+        patch.setitem(SIZES, "1m", tiny.config().agent.model)
         patch.setattr(world_model, "Workers", lambda count: Workers(0))
         patch.setattr(world_model, "VectorEnv", lambda workers, task, _, *rest: VectorEnv(workers, task, 100, *rest))
         assert command.main(["world-model", "cartpole-swingup", "--out", str(out), *SMALL.split()]) == 0

@@ -1,6 +1,5 @@
 """Updates of one model on four devices, with replay on these and in host memory: see test_together.py."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -16,7 +15,7 @@ SEEDS = (2,)
 
 def main() -> None:
     """Two updates in one call, and one by one with batches out of host memory, are the same."""
-    agent = Dreamer(dataclasses.replace(tiny.config().agent, model=tiny.shallow()), tiny.SPACES)
+    agent = Dreamer(tiny.config().agent, tiny.SPACES)
     program = Program(agent, SEEDS, data=4)
 
     def replay(where: str) -> Any:

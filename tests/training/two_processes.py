@@ -32,8 +32,6 @@ def main(port: str, process: int, folder: Path) -> None:
     settings: dict[str, Any] = {f"devices__{name}": value for name, value in flags.items()}
     settings |= dict.fromkeys(("evaluation__every", "log__every", "log__dreams", "checkpoint__snapshots"), 26)
     config = tiny.config(seeds=(2,), precision="float32", steps=2 * LAST, checkpoint__minutes=1e-9, **settings)
-    agent = dataclasses.replace(config.agent, model=tiny.shallow(config.agent.model))
-    config = dataclasses.replace(config, agent=agent)
     end = Training.run_to_end
 
     def kept(self: Training, *arguments) -> int:

@@ -108,7 +108,7 @@ def local(tree: PyTree) -> PyTree:
 
 
 class _Within:
-    """A jitted function that is called, and lowered, with a mesh in use."""
+    """A jitted function that is called, traced and lowered with a mesh in use."""
 
     def __init__(self, mesh: Mesh, function: Any):
         self.mesh, self.function = mesh, function
@@ -116,6 +116,11 @@ class _Within:
     def __call__(self, *arguments: Any) -> Any:
         with jax.set_mesh(self.mesh):
             return self.function(*arguments)
+
+    def trace(self, *arguments: Any) -> Any:
+        """As jit's."""
+        with jax.set_mesh(self.mesh):
+            return self.function.trace(*arguments)
 
     def lower(self, *arguments: Any) -> Any:
         """As jit's."""

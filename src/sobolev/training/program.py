@@ -78,7 +78,7 @@ class Program:
         self._ahead.start(jobs | {"step": (self._step, (state, carry, replay, transition, number))})
 
         def inspecting() -> tuple[State, Report, Any]:
-            return state, self.layout.shapes(jax.eval_shape(self._learn, state, given, number)[2]), number
+            return state, self.layout.shapes(self._learn.trace(state, given, number).out_info[2]), number
 
         if learns and isinstance(self.agent, Inspected):
             self._ahead.start({"inspect": (self._inspect, inspecting)}, after="learn")

@@ -1,10 +1,10 @@
-# make test | test-slurm | lint | demo | bench; each sets up .venv by itself. PYTHON chooses the interpreter: make test PYTHON=python3.13
+# make test | test-slow | test-slurm | lint | demo | bench; each sets up .venv by itself. PYTHON chooses the interpreter: make test PYTHON=python3.13
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 TASK ?= finger-spin
 
-.PHONY: test test-slurm lint demo bench clean
+.PHONY: test test-slow test-slurm lint demo bench clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -14,6 +14,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The tests of half a minute and more that `make test` leaves out, each of which has a shorter relative there.
+test-slow: $(VENV)/.ready
+	$(BIN)/python -m pytest -n 2 -m slow -rs
 
 # As root, on Debian: a SLURM of one node, started and ended by the test.
 test-slurm: $(VENV)/.ready

@@ -27,7 +27,11 @@ def rows(number: float, count: int = 40) -> np.ndarray:
     return found
 
 
-@pytest.mark.parametrize("method", family.METHODS)
+ANOTHER_LOSS = [pytest.param(name, marks=pytest.mark.slow) for name in ("mmd", "iqn")]
+"""Methods that have dsdpg's model and target, and a critic's loss of their own."""
+
+
+@pytest.mark.parametrize("method", ["dsdpg", "mage", "td3", *ANOTHER_LOSS])
 def test_the_best_action_of_the_last_step_and_its_discounted_value_before_it(method: str):
     """Three steps; the reward comes with the third, which ends the episode, and depends on the action at the second.
 
@@ -46,7 +50,7 @@ def test_the_best_action_of_the_last_step_and_its_discounted_value_before_it(met
     assert before == pytest.approx(0.8, abs=0.15)
 
 
-@pytest.mark.parametrize("method", ["dsdpg", "mage", "td3"])  # mmd and iqn have dsdpg's target
+@pytest.mark.parametrize("method", ["dsdpg", "mage", "td3"])
 def test_a_time_limit_ends_nothing(method: str):
     """A reward of 1 at every step, in episodes that are cut off after four: the value is 1 / (1 − γ) = 5 everywhere."""
     steps = family.steps_of(np.random.default_rng(0), 4, 600, lambda n, a: 1.0, terminal=False, told=False)

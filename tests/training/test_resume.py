@@ -198,6 +198,7 @@ def test_a_complete_run_says_so(straight, capfd):
     assert all(np.array_equal(before[name], array) for name, array in content(straight).items())
 
 
+@pytest.mark.slow
 def test_several_seeds_of_real_physics(tmp_path):
     config = tiny.config("cartpole-swingup", seeds=(0, 1, 2), evaluation__episodes=0)
     config = dataclasses.replace(config, steps=2 * 2 * 60)

@@ -10,7 +10,7 @@ import pytest
 from tests import tiny
 
 
-@pytest.mark.parametrize("seeds", [(0,), pytest.param((0, 1), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [(2,), pytest.param((0, 1), marks=pytest.mark.slow)])
 def test_loop_of_updates_equals_single_calls(seeds):
     program = tiny.program(tiny.agent(), seeds)
     with tiny.quickly():
@@ -29,13 +29,13 @@ def test_loop_of_updates_equals_single_calls(seeds):
 
 
 def test_first_failure_is_the_batch_that_is_kept():
-    program = tiny.program(tiny.agent(), (0,))
+    program = tiny.program(tiny.agent(), (2,))
     with tiny.quickly():
-        state, replay = program.initial_state(), tiny.filled(program, (0,))
+        state, replay = program.initial_state(), tiny.filled(program, (2,))
         broken = dataclasses.replace(replay, steps=replay.steps | {"reward": replay.steps["reward"] * jnp.nan})
         before = jax.tree.map(np.array, state.model)
         state, _, report = program.learn(state, broken, 0, 3)
-        _, _, first = program.learn(program.initial_state(), tiny.filled(program, (0,)), 0)
+        _, _, first = program.learn(program.initial_state(), tiny.filled(program, (2,)), 0)
     assert not bool(report.finite[0]) and int(state.updates[0]) == 0
     jax.tree.map(np.testing.assert_array_equal, before, state.model)
     np.testing.assert_array_equal(report.batch.start, first.batch.start)

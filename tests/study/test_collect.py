@@ -50,6 +50,14 @@ def test_variants_have_folders_of_their_own_and_say_what_they_changed(tmp_path: 
     assert len(find([tmp_path / "scores"])) == 2
 
 
+def test_nobody_learns_where_a_run_lay(tmp_path: Path) -> None:
+    run, command = made_up.run(tmp_path / "a", run=tmp_path / "a"), f"sobolev train t --run {tmp_path}/a --seeds 0 1"
+    made_up.write(run, "record.json", {"processes": [made_up.record(1.0, 10) | {"command": command}]})
+    (place,) = collect([run], tmp_path / "scores")
+    assert told(place)["command"] == "sobolev train t --seeds 0 1"
+    assert all(str(tmp_path) not in path.read_text() for path in place.iterdir())
+
+
 def test_a_note_is_kept_and_a_kept_run_is_left_alone(tmp_path: Path) -> None:
     run = made_up.run(tmp_path / "a")
     (place,) = collect([run], tmp_path / "scores")

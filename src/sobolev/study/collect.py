@@ -1,6 +1,8 @@
 """Keeping results: a run's scores, with what made them, copied out of its folder, small enough to publish."""
 
+import dataclasses
 import json
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +12,10 @@ from sobolev.errors import UserError
 from sobolev.study.files import made
 from sobolev.study.labels import OPEN, usual_settings
 from sobolev.study.runs import Run, load
-from sobolev.training.config import TrainConfig
+from sobolev.training.config import TrainConfig, to_json
 from sobolev.training.run import digest, read_config, write_text
 
-COPIED = ("config.json", "scores.json", "train_scores.json", "evaluation.json")
+COPIED = ("scores.json", "train_scores.json", "evaluation.json")
 PROTOCOL = {
     "size": "{} parameters",
     "env.number": "{} environments",
@@ -31,8 +33,9 @@ def collect(folders: Sequence[Path], target: Path) -> list[Path]:
     """Copies the scores of runs into TARGET/TASK-METHOD-PRESET, each with a run.json; returns these folders.
 
     A second variant of the same task, method and preset has the hash of its settings in its name. run.json has command,
-    commit, machine, protocol, env_steps and wall_seconds, and keeps the `note` that a former one has. Folders that lie
-    in the target already are left alone. Raises UserError for a folder that is no run, or has no scores yet.
+    commit, machine, protocol, env_steps and wall_seconds, and keeps the `note` that a former one has. Where the run lay
+    is left out of command and settings: it is nobody else's business. Folders that lie in the target already are left
+    alone. Raises UserError for a folder that is no run, or has no scores yet.
     """
     kept = []
     for folder in folders:
@@ -47,6 +50,7 @@ def collect(folders: Sequence[Path], target: Path) -> list[Path]:
             if (folder / name).exists():
                 shutil.copyfile(folder / name, place / f"{name}.tmp")
                 (place / f"{name}.tmp").replace(place / name)
+        write_text(place / "config.json", to_json(dataclasses.replace(config, run=None)))
         write_text(place / "run.json", json.dumps(facts(config, run) | note, indent=2) + "\n")
         kept.append(place)
     return kept
@@ -70,12 +74,22 @@ def _note(place: Path) -> dict[str, Any]:
 def facts(config: TrainConfig, run: Run) -> dict[str, Any]:
     """What run.json says; "unknown" where the run was made before runs kept a record."""
     told = {name: run.facts.get(name) or "unknown" for name in ("command", "commit", "machine")}
+    told["command"] = _anywhere(told["command"])
     end = max(int(one.steps[-1]) for one in run.scores.values() if one.steps.size)
     seconds = run.facts.get("seconds")
     parts = {"env_steps": end, "wall_seconds": None if seconds is None else round(seconds)}
     if run.facts.get("processes", 1) > 1:
         parts["processes"] = run.facts["processes"]
     return {**told, "protocol": protocol(config, run), **parts}
+
+
+def _anywhere(command: str) -> str:
+    """A command without its --run and the folder after it."""
+    words = shlex.split(command)
+    if "--run" in words:
+        place = words.index("--run")
+        del words[place : place + 2]
+    return shlex.join(words)
 
 
 def protocol(config: TrainConfig, run: Run) -> str:

@@ -1,6 +1,6 @@
 """Compiling in the background what a run will call, while environments start and the first steps are collected."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any
@@ -20,7 +20,7 @@ class Ahead:
         self._started: set[Any] = set()
         self._tracing = Lock()
 
-    def start(self, jobs: dict[str, tuple[Any, Arguments]], after: str = "") -> None:
+    def start(self, jobs: Mapping[str, tuple[Any, Arguments]], after: str = "") -> None:
         """Compile functions for these arguments (arrays, or shapes of them), two at a time, in the order given.
 
         `jobs` are (jitted function, arguments) by name; with `after` they begin when the job of that name is done, and

@@ -221,6 +221,16 @@ def test_evaluate_prints_a_table_and_writes_json(run: Path, capsys: pytest.Captu
     assert json.loads((run / "evaluation.json").read_text()) == RESULTS
 
 
+def test_evaluate_keeps_more_episodes_of_the_same_checkpoint(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    earlier = [{**result, "episodes": 20, "env_steps": 0} for result in RESULTS]
+    (run / "evaluation.json").write_text(json.dumps(earlier))
+    assert evaluate.main([str(run), "--episodes", "2"]) == 0
+    assert "has more episodes of this checkpoint" in capsys.readouterr().out
+    assert json.loads((run / "evaluation.json").read_text()) == earlier
+    assert evaluate.main([str(run), "--episodes", "20"]) == 0
+    assert json.loads((run / "evaluation.json").read_text()) == RESULTS
+
+
 def test_evaluate_prints_json_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main([str(run), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == RESULTS

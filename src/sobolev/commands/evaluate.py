@@ -16,7 +16,8 @@ from sobolev.training.run import read_config, write_text
 
 DESCRIPTION = """Play episodes with the agent of RUN's newest checkpoint, every seed on its own.
 
-Prints a table and writes RUN/evaluation.json; the training is not touched."""
+Prints a table and writes RUN/evaluation.json, unless that has more episodes of the same checkpoint; the training is
+not touched."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,16 @@ def main(arguments: Sequence[str]) -> int:
     config = parse(default, arguments, prog="sobolev evaluate", description=DESCRIPTION, positional="run")
     _check(config)
     jaxconfig.configure(read_config(config.run).compilation_cache)
+    from sobolev.study.follow import evaluated
     from sobolev.training import evaluation
 
+    more = evaluated(config.run, config.episodes + 1)
     results = evaluation.evaluate(config.run, config.episodes, config.video, config.dream)
     path = config.run / "evaluation.json"
-    write_text(path, json.dumps(results, indent=2) + "\n")
-    print(json.dumps(results, indent=2) if config.json else "\n".join([*table(results), "", f"as JSON: {path}"]))
+    if not more:
+        write_text(path, json.dumps(results, indent=2) + "\n")
+    told = f"not kept: {path} has more episodes of this checkpoint" if more else f"as JSON: {path}"
+    print(json.dumps(results, indent=2) if config.json else "\n".join([*table(results), "", told]))
     for what, file in (("video", config.video), ("dream", config.dream)):
         if file is not None and not config.json:
             print(f"{what}: {file}")

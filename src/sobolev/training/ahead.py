@@ -1,8 +1,8 @@
 """Compiling in the background what a run will call, while environments start and the first steps are collected."""
 
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
 from typing import Any
 
 Arguments = tuple[Any, ...] | Callable[[], tuple[Any, ...]]
@@ -18,21 +18,26 @@ class Ahead:
     def __init__(self) -> None:
         self._jobs: dict[str, Future] = {}
         self._started: set[Any] = set()
-        self._tracing = Lock()
 
-    def start(self, jobs: Mapping[str, tuple[Any, Arguments]], after: str = "") -> None:
-        """Compile functions for these arguments (arrays, or shapes of them), two at a time, in the order given.
+    def start(self, jobs: Mapping[str, tuple[Any, Arguments]]) -> None:
+        """Compile functions for these arguments (arrays, or shapes of them): traced one by one, in the order given.
 
-        `jobs` are (jitted function, arguments) by name; with `after` they begin when the job of that name is done, and
-        a function in the place of the arguments is then asked for them. Returns at once; what was asked for before is
-        not done again.
+        `jobs` are (jitted function, arguments) by name; a function in the place of the arguments is asked for them in
+        its turn. Returns at once; what was asked for before is not done again.
         """
-        pool, before = ThreadPoolExecutor(2, thread_name_prefix="compile"), self._jobs.get(after)
+        # Tracing holds Python's lock, for which another thread waits that long after every file that it touches: at the
+        # usual 5 ms an import of a hundred modules would take a second.
+        sys.setswitchinterval(min(sys.getswitchinterval(), 0.0005))
+        # Python traces no faster in several threads, and what comes first would wait for the rest.
+        trace = ThreadPoolExecutor(1, thread_name_prefix="trace")
+        pool = ThreadPoolExecutor(max(1, len(jobs)), thread_name_prefix="compile")
         for name, (function, arguments) in jobs.items():
             key = (name, "" if callable(arguments) else str(arguments))
             if key not in self._started:
                 self._started.add(key)
-                self._jobs[name] = pool.submit(self._compiled, function, arguments, before)
+                lowered = trace.submit(_lowered, function, arguments)
+                self._jobs[name] = pool.submit(_compiled, lowered)
+        trace.shutdown(wait=False)
         pool.shutdown(wait=False)
 
     def wait(self, name: str) -> None:
@@ -45,9 +50,10 @@ class Ahead:
         analysis = self._jobs[name].result().memory_analysis() if name in self._jobs else None
         return analysis.temp_size_in_bytes if analysis is not None else 0
 
-    def _compiled(self, function: Any, arguments: Arguments, before: Future | None) -> Any:
-        if before:
-            before.result()
-        with self._tracing:  # Python traces no faster in two threads, and the first would wait for the others
-            lowered = function.lower(*(arguments() if callable(arguments) else arguments))
-        return lowered.compile()
+
+def _lowered(function: Any, arguments: Arguments) -> Any:
+    return function.lower(*(arguments() if callable(arguments) else arguments))
+
+
+def _compiled(lowered: Future) -> Any:
+    return lowered.result().compile()

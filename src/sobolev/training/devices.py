@@ -84,7 +84,7 @@ class Layout:
     def made(self, create: Callable[[], PyTree], axes: Callable[[PyTree], Any]) -> PyTree:
         """What `create` makes, made where the run wants it; `axes` of what it makes, as in `spread`."""
         if self.mesh is None:
-            return create()
+            return jax.jit(create)()
         return jax.jit(create, out_shardings=self._places(axes(jax.eval_shape(create))))()
 
     def _places(self, axes: Any) -> Any:

@@ -47,6 +47,7 @@ class Program:
         self._dream = jax.jit(self._dream_first, static_argnums=(2,))
         self._choose = jax.jit(self._choose_all, static_argnums=(2,))
         self._ahead = Ahead()
+        self._later: dict[str, Any] = {}
 
     def compile_ahead(
         self, environments: int, capacity: int, evaluations: int, learns: bool, where: str = "device"
@@ -67,21 +68,23 @@ class Program:
             carry = jax.eval_shape(lambda: self.initial_carry(environments))
             return self.layout.shapes(carry), self._transition((len(self.seeds), environments))
 
+        # What is called first comes first: the longest, the update, is traced while the first evaluation is played.
         jobs = {}
+        if evaluations:
+            jobs["act"] = (self._act, (state, *acting(evaluations), number, number, "evaluate"))
+        carry, transition = acting(environments)
+        jobs["step"] = (self._step, (state, carry, replay, transition, number))
         if learns and self.updates_at_once and where == "device":
             jobs["learn"] = (self._learn_many, (state, replay, number, number))
         elif learns:
             jobs["learn"] = (self._learn, (state, given, number))
-        if evaluations:
-            jobs["act"] = (self._act, (state, *acting(evaluations), number, number, "evaluate"))
-        carry, transition = acting(environments)
-        self._ahead.start(jobs | {"step": (self._step, (state, carry, replay, transition, number))})
+        self._ahead.start(jobs)
 
         def inspecting() -> tuple[State, Report, Any]:
             return state, self.layout.shapes(self._learn.trace(state, given, number).out_info[2]), number
 
         if learns and isinstance(self.agent, Inspected):
-            self._ahead.start({"inspect": (self._inspect, inspecting)}, after="learn")
+            self._later = {"inspect": (self._inspect, inspecting)}
 
     def update_bytes(self) -> int:
         """Memory that an update takes while it runs, as the compiler says; waits for what `compile_ahead` began."""
@@ -90,12 +93,12 @@ class Program:
     def initial_state(self) -> State:
         """Fresh agents. Each seed's is made alone, so that its bits do not depend on the company."""
         states = [self._initial(seed) for seed in self.seeds]
-        return self.layout.placed(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+        return self.layout.placed(_joined(states) if len(states) > 1 else states[0])
 
     def state_shapes(self) -> State:
         """What `initial_state` gives, as shapes; nothing is computed."""
         one = jax.eval_shape(self._initial_one, 0)
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(self.seeds), *leaf.shape), leaf.dtype), one)
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(self.seeds), *leaf.shape[1:]), leaf.dtype), one)
 
     def initial_carry(self, environments: int) -> Carry:
         """The policies' memory before the first step."""
@@ -171,7 +174,7 @@ class Program:
         """
         if isinstance(replay, HostReplay):
             return self._learn_streamed(state, replay, update, ahead)
-        self._ahead.wait("learn")
+        self._wait_to_learn()
         if count == 1:
             return self._learn(state, replay, np.int32(update))
         return self._learn_many(state, replay, np.int32(update), np.int32(count))
@@ -205,10 +208,17 @@ class Program:
     def _learn_streamed(self, state, replay, update, ahead):
         length = self.agent.config.batch_length
         device, replay = memory.take(replay, self._choice(replay, update, 0), length)
-        self._ahead.wait("learn")
+        self._wait_to_learn()
         state, device, report = self._learn(state, self.placed_replay(device), np.int32(update))
         replay = memory.returned(replay, device)
         return state, memory.look_ahead(replay, self._choice(replay, update + 1, ahead), length), report
+
+    def _wait_to_learn(self):
+        """Until updates are compiled; what is first called after one is then compiled while it runs."""
+        self._ahead.wait("learn")
+        later, self._later = self._later, {}
+        if later:
+            self._ahead.start(later)
 
     def _choice(self, replay: HostReplay, update: int, ahead: int) -> memory.Choice:
         """The windows of an update that comes after so many more steps, on the host. Made there too: a device would
@@ -224,7 +234,7 @@ class Program:
         return jax.vmap(choose, out_axes=memory.Choice(0, 0, None))(self._keys("learn", update))
 
     def _initial_one(self, seed):
-        return self.agent.init(_key(seed, "initial"))
+        return jax.tree.map(lambda leaf: leaf[None], self.agent.init(_key(seed, "initial")))
 
     def _step_all(self, state, carry, replay, transition, iteration):
         keys = self._keys("act", iteration)
@@ -299,6 +309,12 @@ def _host() -> Any:
 def program_of(agent: Agent, seeds: tuple[int, ...], data: int) -> Program:
     """The program of these agents. Equal ones are one in this process: it holds nothing but what is compiled."""
     return Program(agent, seeds, data)
+
+
+@jax.jit
+def _joined(trees: list[PyTree]) -> PyTree:
+    """Trees of [1, …] as one of [len(trees), …]."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
 def _map_axes(change: Callable, trees: tuple, axes: Any) -> tuple:

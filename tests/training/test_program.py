@@ -98,6 +98,7 @@ def test_seeds_are_spread_over_as_many_devices_as_divide_them():
     assert [shards(seeds, devices) for seeds, devices in pairs] == [5, 2, 3, 1, 1, 8]
 
 
+@pytest.mark.slow
 def test_seeds_on_several_devices_are_the_seeds_on_one(tmp_path):
     """A checkpoint of one device goes on with two updates and a step on three, and comes back to one."""
     tiny.compiled_learn(SEEDS)

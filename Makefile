@@ -15,7 +15,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# The tests of half a minute and more that `make test` leaves out, each of which has a shorter relative there.
+# The long tests that `make test` leaves out; .ci/run runs both.
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 -m slow -rs
 

@@ -1,10 +1,10 @@
-# make test | test-slow | test-slurm | lint | demo | bench; each sets up .venv by itself. PYTHON chooses the interpreter: make test PYTHON=python3.13
+# make test | test-slurm | lint | demo | bench; each sets up .venv by itself. PYTHON chooses the interpreter: make test PYTHON=python3.13
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 TASK ?= finger-spin
 
-.PHONY: test test-slow test-slurm lint demo bench clean
+.PHONY: test test-slurm lint demo bench clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -13,16 +13,12 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-
-# The long tests that `make test` leaves out; .ci/run runs both.
-test-slow: $(VENV)/.ready
-	$(BIN)/python -m pytest -n 2 -m slow -rs
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs
 
 # As root, on Debian: a SLURM of one node, started and ended by the test.
 test-slurm: $(VENV)/.ready
 	command -v slurmctld >/dev/null && command -v munged >/dev/null || apt-get install --yes --no-install-recommends slurm-wlm munge
-	$(BIN)/python -m pytest tests/study/test_slurm.py -m 'slow or not slow' -rs
+	$(BIN)/python -m pytest tests/study/test_slurm.py -rs
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

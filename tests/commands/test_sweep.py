@@ -40,7 +40,8 @@ def test_from_a_suite_to_scores(tmp_path, monkeypatch, capsys):
     """Real processes: a run of two seeds, its evaluation, the table; then the same command again."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT}")
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    for name, value in tiny.quick_environment().items():
+        monkeypatch.setenv(name, value)
     words = [str(suite_file(tmp_path)), "--output", "out", "--final-episodes", "2"]
     assert sweep.main(words) == 0
     shown = capsys.readouterr().out

@@ -27,11 +27,7 @@ def rows(number: float, count: int = 40) -> np.ndarray:
     return found
 
 
-ANOTHER_LOSS = [pytest.param(name, marks=pytest.mark.slow) for name in ("mmd", "iqn")]
-"""Methods that have dsdpg's model and target, and a critic's loss of their own."""
-
-
-@pytest.mark.parametrize("method", ["dsdpg", "mage", "td3", *ANOTHER_LOSS])
+@pytest.mark.parametrize("method", family.METHODS)
 def test_the_best_action_of_the_last_step_and_its_discounted_value_before_it(method: str):
     """Three steps; the reward comes with the third, which ends the episode, and depends on the action at the second.
 

@@ -59,7 +59,6 @@ def test_mistakes(words: str, message: str):
         main(["point-mass", *words.split()])
 
 
-@pytest.mark.slow
 def test_a_tiny_pass_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     words = f"--out {tmp_path} --locations 1 3 --methods td3 --seeds 0 1 --steps 560 --updates-per-step 1 --episodes 2"
     with tiny.quickly():

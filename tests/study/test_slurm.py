@@ -55,7 +55,6 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"SLURM is not installed here ({', '.join(MISSING)}): make test-slurm"),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can start SLURM's daemons: make test-slurm as root"),
 ]
@@ -147,7 +146,8 @@ def acts(run: Path) -> bool:
 def test_a_job_array_is_preempted_goes_on_and_tells_its_failures(cluster, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT}")
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    for name, value in tiny.quick_environment().items():
+        monkeypatch.setenv(name, value)
     words = [str(suite(tmp_path)), "--output", "out", "--launcher", "slurm", "--final-episodes", "1"]
     _, _, planned = sweep.planned(words)
     broken = Path("out") / planned[2].folder

@@ -110,7 +110,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.slow
 def test_the_study_writes_its_numbers_and_pictures(written: Path) -> None:
     kinds = [f"cartpole-swingup{name}.{kind}" for name in ("", "-horizon") for kind in ("png", "pdf")]
     assert {path.name for path in written.iterdir()} == {"cartpole-swingup.json", *kinds}

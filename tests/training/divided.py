@@ -37,5 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with tiny.quickly():
-        main()
+    main()

@@ -20,7 +20,7 @@ def main(source: Path, target: Path) -> None:
     checkpoints = Checkpoints(source)
     loaded = checkpoints.load("check")
     assert loaded is not None
-    with Workers(0) as workers, tiny.quickly():
+    with Workers(0) as workers:
         envs = VectorEnv(workers, tiny.TASK, 1, SEEDS, tiny.ENVIRONMENTS, 0)
         now = snapshot.restore(checkpoints, loaded, program, envs, CAPACITY)
         for leaf in jax.tree.leaves((now.state, now.carry, now.replay.steps)):

@@ -70,7 +70,6 @@ def test_a_run_from_images_is_resumed_bit_for_bit(straight, tmp_path):
     assert arrays["agent/updates"].tolist() == [112]
 
 
-@pytest.mark.slow
 def test_a_run_with_replay_in_host_memory_is_resumed_bit_for_bit(tmp_path, capfd):
     """Over the wrap of its ring, and broken off twice."""
     host = config(replay__memory="host")

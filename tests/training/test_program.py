@@ -98,7 +98,6 @@ def test_seeds_are_spread_over_as_many_devices_as_divide_them():
     assert [shards(seeds, devices) for seeds, devices in pairs] == [5, 2, 3, 1, 1, 8]
 
 
-@pytest.mark.slow
 def test_seeds_on_several_devices_are_the_seeds_on_one(tmp_path):
     """A checkpoint of one device goes on with two updates and a step on three, and comes back to one."""
     tiny.compiled_learn(SEEDS)
@@ -132,12 +131,7 @@ def test_seeds_on_several_devices_are_the_seeds_on_one(tmp_path):
 
 def several(folder: Path) -> None:
     """What sharded.py does with the checkpoint in FOLDER/one, in FOLDER/several."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={len(SEEDS)}",
-    }
+    environment = os.environ | tiny.quick_environment(len(SEEDS)) | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     command = [
         sys.executable,
         str(Path(__file__).with_name("sharded.py")),

@@ -198,7 +198,6 @@ def test_a_complete_run_says_so(straight, capfd):
     assert all(np.array_equal(before[name], array) for name, array in content(straight).items())
 
 
-@pytest.mark.slow
 def test_several_seeds_of_real_physics(tmp_path):
     config = tiny.config("cartpole-swingup", seeds=(0, 1, 2), evaluation__episodes=0)
     config = dataclasses.replace(config, steps=2 * 2 * 60)
@@ -215,10 +214,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "sobolev", "train", *tiny.flags(), "--seeds", "2", "--run", str(folder)]
     command += ["--checkpoint.minutes", "1e-9"]
-    environment = os.environ | {
-        "PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT}",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    }
+    environment = os.environ | tiny.quick_environment() | {"PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT}"}
     dice = random.Random(time.time_ns())
     wait_for, delay = dice.randrange(1, 60), dice.random() * 0.05
     with open(tmp_path / "log", "w") as log:

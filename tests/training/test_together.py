@@ -23,17 +23,12 @@ HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 
 
 def started(script: str, *words: str, devices: int = 1) -> subprocess.Popen[str]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-    }
+    environment = os.environ | tiny.quick_environment(devices) | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     command = [sys.executable, str(HERE / script), *words]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.mark.parametrize("script", ["parts.py", pytest.param("divided.py", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("script", ["parts.py", "divided.py"])
 def test_four_devices(script):
     process = started(script, devices=4)
     output = process.communicate(timeout=300)[0]
@@ -57,14 +52,12 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_both_processes_have_the_same_networks(folder):
     for run in ("straight", "broken", "warm"):
         ours, theirs = (np.load(folder / f"{run}-{process}.npz") for process in (0, 1))
         assert all(ours[name].tobytes() == theirs[name].tobytes() for name in ours.files) and len(ours.files) > 20
 
 
-@pytest.mark.slow
 def test_a_resumed_run_is_the_one_that_was_never_broken_off(folder):
     straight, broken = (Checkpoints(folder / run / "checkpoint").load() for run in ("straight", "broken"))
     assert straight is not None and broken is not None
@@ -73,7 +66,6 @@ def test_a_resumed_run_is_the_one_that_was_never_broken_off(folder):
         assert all(ours[name].tobytes() == theirs[name].tobytes() for name in ours) and ours.keys() == theirs.keys()
 
 
-@pytest.mark.slow
 def test_a_warm_start_with_replay_in_host_memory(folder):
     """The other run's encoder is copied once, and trained on by both processes."""
     assert (folder / "warm" / warm.FILE).exists()
@@ -83,7 +75,6 @@ def test_a_warm_start_with_replay_in_host_memory(folder):
     assert len(changed) > 5 and any(changed)
 
 
-@pytest.mark.slow
 def test_the_leader_alone_writes(folder):
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {"straight", "broken", "warm", "taken"}
     for place, ending in (("dreams", "png"), ("snapshots", "safetensors")):

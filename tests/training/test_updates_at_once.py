@@ -10,7 +10,7 @@ import pytest
 from tests import tiny
 
 
-@pytest.mark.parametrize("seeds", [(2,), pytest.param((0, 1), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [(2,), (0, 1)])
 def test_loop_of_updates_equals_single_calls(seeds):
     program = tiny.program(tiny.agent(), seeds)
     with tiny.quickly():

@@ -45,7 +45,7 @@ def main(port: str, process: int, folder: Path) -> None:
         if self.now.iteration == LAST - 1:
             raise Crash
 
-    with pytest.MonkeyPatch.context() as patch, tiny.quickly():
+    with pytest.MonkeyPatch.context() as patch:
         tiny.share_programs(patch)
         patch.setattr(Training, "run_to_end", kept)
         assert start(dataclasses.replace(config, run=folder / "straight"))[1] == 0

@@ -9,6 +9,7 @@ import pytest
 
 from sobolev.envs import VectorEnv, Workers
 from sobolev.training.ahead import Ahead
+from sobolev.training.program import Program
 from tests import tiny
 
 SEEDS = (2,)
@@ -65,7 +66,8 @@ def test_arguments_are_asked_for_in_their_turn():
 
 def test_a_run_calls_what_was_compiled_ahead(compiled):
     """Once everything is compiled, with the shapes of a run, the run's calls compile nothing."""
-    program, capacity, played = tiny.program(tiny.agent(), SEEDS), tiny.CAPACITY, tiny.ENVIRONMENTS
+    program = Program(tiny.agent(), SEEDS)  # not the one of other tests, which may have compiled everything
+    capacity, played = tiny.CAPACITY, tiny.ENVIRONMENTS
     with tiny.quickly(), Workers(0) as workers:
         envs = VectorEnv(workers, tiny.TASK, 1, SEEDS, tiny.ENVIRONMENTS, 0)
         evaluation = VectorEnv(workers, tiny.TASK, 1, SEEDS, played, 1)

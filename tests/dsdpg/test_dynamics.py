@@ -80,7 +80,7 @@ def test_the_bound_is_below_the_evidence():
 
 def test_units_there_and_back():
     rng = np.random.default_rng(0)
-    units = Statistics.init(2, 0.01)
+    units = Statistics.init(2, 0.01, 10.0)
     rows, changes, rewards = (jnp.asarray(rng.normal(2, 3, (30, n)), jnp.float32) for n in (2, 2, 1))
     keep = jnp.ones(30, bool)
     units = replace(
@@ -94,6 +94,11 @@ def test_units_there_and_back():
     moved = units.moved(units.normalised(s), outcome[:-1])
     np.testing.assert_allclose(moved, units.normalised(following), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(units.earned(outcome[-1]), reward, rtol=1e-5)
+    # What is far outside is cut, and has no derivative.
+    far = rows[0] + jnp.array([1e3, 0.0])
+    assert units.normalised(far)[0] == units.outcome(s, far, reward)[0] == 10.0
+    slope = jax.jacobian(lambda change: units.moved(units.normalised(s), change))(outcome[:-1] + jnp.array([1e3, 0.0]))
+    assert (slope[0] == 0).all() and slope[1, 1] > 0
     # An entry that hardly ever changed: a hundredth of the state's deviation is the least unit.
     still = replace(units, change=Moments(jnp.ones(()), jnp.zeros(2), jnp.zeros(2)))
     np.testing.assert_allclose(still.change_std, 0.01 * units.state.std(0.01), rtol=1e-5)
@@ -106,7 +111,7 @@ def learned():
     Episodes end where s' > 1.
     """
     config, rule = replace(CONFIG, latent=2), adam(AdamConfig(), 5e-3)
-    model, units = Dynamics.init(jax.random.key(0), 1, 1, config), Statistics.init(1, 0.01)
+    model, units = Dynamics.init(jax.random.key(0), 1, 1, config), Statistics.init(1, 0.01, 10.0)
 
     def batch(key):
         keys = jax.random.split(key, 3)

@@ -16,7 +16,7 @@ from sobolev.errors import UserError
 from tests import tiny
 
 KERNELS = ("multiquadric", "energy", "mixture")
-CONFIG = DiscrepancyConfig()
+CONFIG = DiscrepancyConfig(gradient_scale=1.0)
 
 
 @pytest.fixture(autouse=True)

@@ -48,9 +48,11 @@ def test_the_best_action_of_the_last_step_and_its_discounted_value_before_it(met
 
 @pytest.mark.parametrize("method", ["dsdpg", "mage", "td3"])
 def test_a_time_limit_ends_nothing(method: str):
-    """A reward of 1 at every step, in episodes that are cut off after four: the value is 1 / (1 − γ) = 5 everywhere."""
+    """A reward of 1 at every step, in episodes that are cut off after four: the value is 1 / (1 − γ) = 5 everywhere.
+
+    It is asked for at the policy's actions, at which critics are trained."""
     steps = family.steps_of(np.random.default_rng(0), 4, 600, lambda n, a: 1.0, terminal=False, told=False)
     program = family.program(method)
     state = family.learned(program, steps, 1000)
-    found = family.value(program.agent, state, rows(0.0), np.zeros((40, 2), np.float32)).mean()
+    found = family.value(program.agent, state, rows(0.0), family.policy(state, rows(0.0))).mean()
     assert found == pytest.approx(5.0, abs=0.5)

@@ -95,8 +95,9 @@ class DiscrepancyConfig:
     """h of the multiquadric kernel (paper 2)"""
     unbiased: bool = True
     """leave a sample's kernel with itself out of the means; with it, the loss favours too narrow laws (ours)"""
-    gradient_scale: float = 1.0
-    """what gradient coordinates are multiplied by beside the return; actions are in [-1, 1] (ours)"""
+    gradient_scale: float = 0.1
+    """what gradient coordinates are multiplied by beside the return; actions are in [-1, 1]. Where gradients are the
+    larger ones, the worst direction is theirs, and nothing learns the return (ours)"""
     direction: Literal["batch", "item"] = "batch"
     """msmmd: one direction for the whole batch, or one for each of its states (ours)"""
     search: int = 32
@@ -163,6 +164,8 @@ class NormalizerConfig:
 
     min_std: float = 0.01
     """smallest standard deviation that a state's entry is divided by (ours)"""
+    clip: float = 10.0
+    """normalised entries of states, their changes and rewards are cut to plus or minus this (ours)"""
 
 
 @dataclass(frozen=True)

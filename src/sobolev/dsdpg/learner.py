@@ -83,7 +83,8 @@ class Learner(ABC):
         memories = [rule.init(cast(Any, part)) for rule, part in zip(rules, parts, strict=False)]
         memories += [()] * (len(parts) - len(memories))
         targets = Targets(*jax.tree.map(jnp.copy, (model.actor, model.critics)))
-        statistics = Statistics.init(vector_size(self.spaces), self.config.normalizer.min_std)
+        units = self.config.normalizer
+        statistics = Statistics.init(vector_size(self.spaces), units.min_std, units.clip)
         return State(model, targets, Optimizers(*memories), statistics, jnp.zeros((), jnp.int32))
 
     def initial_carry(self, batch: int) -> tuple[()]:

@@ -58,26 +58,32 @@ class Statistics(eqx.Module):
     reward: Moments
     """of all rewards of the stream"""
     min_std: float = eqx.field(static=True)
+    clip: float = eqx.field(static=True)
 
     @staticmethod
-    def init(state: int, min_std: float) -> "Statistics":
-        """Nothing seen. min_std: the smallest standard deviation that an entry is divided by."""
-        return Statistics(Moments.init(state), Moments.init(state), Moments.init(1), min_std)
+    def init(state: int, min_std: float, clip: float) -> "Statistics":
+        """Nothing seen. min_std: the smallest standard deviation that an entry is divided by; clip: see `cut`."""
+        return Statistics(Moments.init(state), Moments.init(state), Moments.init(1), min_std, clip)
+
+    def cut(self, normalised: Float[Array, " size"]) -> Float[Array, " size"]:
+        """Within ±clip: an entry that stood still until now (a force that comes with a collision) is an outlier of a
+        thousand standard deviations when it first moves."""
+        return jnp.clip(normalised, -self.clip, self.clip)
 
     def normalised(self, state: Float[Array, " state"]) -> Float[Array, " state"]:
         """A state in units of its running standard deviation, about its running mean."""
-        return self.state.apply(state, self.min_std)
+        return self.cut(self.state.apply(state, self.min_std))
 
     def outcome(
         self, state: Float[Array, " state"], following: Float[Array, " state"], reward: Float[Array, ""]
     ) -> Float[Array, " outcome"]:
         """Δs, then r, as the world model has them."""
         change = (following - state - self.change.mean) / self.change_std
-        return jnp.concatenate([change, self.reward.apply(reward[None], self.min_std)])
+        return self.cut(jnp.concatenate([change, self.reward.apply(reward[None], self.min_std)]))
 
     def moved(self, state: Float[Array, " state"], change: Float[Array, " state"]) -> Float[Array, " state"]:
         """The normalised state that follows a normalised state, by a change in the model's units."""
-        return state + (change * self.change_std + self.change.mean) / self.state.std(self.min_std)
+        return self.cut(state + (change * self.change_std + self.change.mean) / self.state.std(self.min_std))
 
     def earned(self, reward: Float[Array, ""]) -> Float[Array, ""]:
         """A reward of the world model in the environment's units."""

@@ -13,7 +13,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
-from sobolev.dsdpg.config import AdamConfig, CriticConfig, DSDPGConfig, NetworkConfig, without_gradients
+from sobolev.dsdpg.config import (
+    AdamConfig,
+    CriticConfig,
+    DiscrepancyConfig,
+    DSDPGConfig,
+    NetworkConfig,
+    without_gradients,
+)
 from sobolev.dsdpg.critic import critic_loss, samples_at
 from sobolev.dsdpg.mage import sobolev_errors
 from sobolev.dsdpg.networks import Policy, TwinCritic
@@ -81,12 +88,15 @@ class Kind(NamedTuple):
 def kinds(config: LinearConfig) -> dict[str, Kind]:
     """The critics that can be compared.
 
-    No samples are dropped, which would bias the law on purpose. The critic without gradients needs noise to see what
-    actions do.
+    No samples are dropped, which would bias the law on purpose. Return and gradient count alike: here they are of one
+    size. The critic without gradients needs noise to see what actions do.
     """
     network = NetworkConfig(config.units, 2)
     critic = CriticConfig(network=network, noise=4, samples=config.samples, drop=0.0, discount=0.8, rate=0.02)
-    base = DSDPGConfig(batch_size=config.batch, critic=critic, optimizer=AdamConfig(critic=config.rate))
+    alike = DiscrepancyConfig(gradient_scale=1.0)
+    base = DSDPGConfig(
+        batch_size=config.batch, critic=critic, discrepancy=alike, optimizer=AdamConfig(critic=config.rate)
+    )
 
     def using(**changes: Any) -> DSDPGConfig:
         return replace(base, discrepancy=replace(base.discrepancy, **changes))

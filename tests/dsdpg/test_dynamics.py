@@ -97,6 +97,7 @@ def test_units_there_and_back():
     # What is far outside is cut, and has no derivative.
     far = rows[0] + jnp.array([1e3, 0.0])
     assert units.normalised(far)[0] == units.outcome(s, far, reward)[0] == 10.0
+    np.testing.assert_allclose(units.earned(units.outcome(s, following, reward + 1e3)[-1]), reward + 1e3, rtol=1e-5)
     slope = jax.jacobian(lambda change: units.moved(units.normalised(s), change))(outcome[:-1] + jnp.array([1e3, 0.0]))
     assert (slope[0] == 0).all() and slope[1, 1] > 0
     # An entry that hardly ever changed: a hundredth of the state's deviation is the least unit.

@@ -165,7 +165,7 @@ class NormalizerConfig:
     min_std: float = 0.01
     """smallest standard deviation that a state's entry is divided by (ours)"""
     clip: float = 10.0
-    """normalised entries of states, their changes and rewards are cut to plus or minus this (ours)"""
+    """normalised entries of states and of their changes are cut to plus or minus this (ours)"""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Statistics(eqx.Module):
 
     def cut(self, normalised: Float[Array, " size"]) -> Float[Array, " size"]:
         """Within ±clip: an entry that stood still until now (a force that comes with a collision) is an outlier of a
-        thousand standard deviations when it first moves."""
+        thousand standard deviations when it first moves. Rewards are never cut: a rare one is what counts."""
         return jnp.clip(normalised, -self.clip, self.clip)
 
     def normalised(self, state: Float[Array, " state"]) -> Float[Array, " state"]:
@@ -78,8 +78,8 @@ class Statistics(eqx.Module):
         self, state: Float[Array, " state"], following: Float[Array, " state"], reward: Float[Array, ""]
     ) -> Float[Array, " outcome"]:
         """Δs, then r, as the world model has them."""
-        change = (following - state - self.change.mean) / self.change_std
-        return self.cut(jnp.concatenate([change, self.reward.apply(reward[None], self.min_std)]))
+        change = self.cut((following - state - self.change.mean) / self.change_std)
+        return jnp.concatenate([change, self.reward.apply(reward[None], self.min_std)])
 
     def moved(self, state: Float[Array, " state"], change: Float[Array, " state"]) -> Float[Array, " state"]:
         """The normalised state that follows a normalised state, by a change in the model's units."""

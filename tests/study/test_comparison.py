@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from sobolev.errors import UserError
+from sobolev.study.collect import collect
 from sobolev.study.comparison import Comparison, aggregate_curves, compare, scales, task_curve
 from sobolev.study.labels import labelled
 from sobolev.study.runs import Run, Task, find, flat, load
 from sobolev.study.scores import Series
 from sobolev.training.config import configure, resolved
 from sobolev.training.serial import encode
+from tests.study import made_up
 
 STEPS = np.arange(0.0, 101.0, 10.0)
 
@@ -168,6 +170,30 @@ def test_older_configs_are_read_with_what_their_version_did() -> None:
     assert {run.task.name for run in runs} >= {"cartpole-swingup", "finger-spin"}
     assert len({run.folder for run in runs}) == len(runs) and all(run.facts["commit"] for run in runs)
     assert compare(runs).main == ("dreamer", "gpld")
+
+
+def test_noise_makes_another_task(tmp_path: Path) -> None:
+    """And no variant of a method: with and without it, methods are compared under their own names."""
+    widths: tuple[dict[str, Any], ...] = (
+        {},
+        {"env__observation_noise": 0.2},
+        {"env__observation_noise": 0.2, "env__dynamics_noise": 0.1},
+    )
+    for number, noise in enumerate(widths):
+        for method in ("dreamer", "gpld"):
+            made_up.run(tmp_path / f"{number}-{method}", "gym:Hopper-v5", method, **noise)
+    made_up.run(tmp_path / "own", "walker-walk", "gpld", env__observation_noise=0.1)
+    comparison = compare([run for folder in find([tmp_path]) for run in load(folder)])
+    assert comparison.labels == ("dreamer", "gpld")
+    assert [str(task) for task in comparison.tasks("other")] == [
+        "gym:Hopper-v5",
+        "gym:Hopper-v5, observation noise 0.2",
+        "gym:Hopper-v5, observation noise 0.2 and dynamics noise 0.1",
+        "walker-walk, observation noise 0.1",
+    ]
+    assert not comparison.tasks("proprio"), "not averaged with the paper's tasks"
+    places = collect([tmp_path / "1-gpld"], tmp_path / "scores")
+    assert [place.name for place in places] == ["gym-Hopper-v5-observation-noise-0.2-gpld-paper"]
 
 
 @pytest.mark.parametrize("name", ["nothing", "empty"])

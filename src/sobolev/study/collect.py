@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -58,7 +59,8 @@ def collect(folders: Sequence[Path], target: Path) -> list[Path]:
 
 def _place(config: TrainConfig, run: Run, target: Path) -> Path:
     seen = "" if run.task.observations == "proprio" else f"-{run.task.observations}"
-    name = f"{config.task.replace(':', '-').replace('/', '-')}{seen}-{config.method}-{config.preset}"
+    task = re.sub(r"[^\w.]+", "-", run.task.title)
+    name = f"{task}{seen}-{config.method}-{config.preset}"
     if not (target / name / "config.json").exists() or digest(read_config(target / name)) == digest(config):
         return target / name
     return target / f"{name}-{digest(config)}"

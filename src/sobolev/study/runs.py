@@ -22,23 +22,33 @@ from sobolev.training.record import read_record
 from sobolev.training.run import NOT_COMPUTED
 
 VIDEOS = (".mp4", ".gif")
-IGNORED = frozenset({*NOT_COMPUTED, "task", "method", "seeds", "env.workers", "replay.memory", "observations"})
-"""Settings that do not tell two variants of a method apart; task, seeds and observations are told on their own."""
+NOISE = {"env.observation_noise": "observation noise", "env.dynamics_noise": "dynamics noise"}
+"""Settings of the environment that make another task of it, with their names."""
+IGNORED = frozenset({*NOT_COMPUTED, *NOISE, "task", "method", "seeds", "env.workers", "replay.memory", "observations"})
+"""Settings that do not tell two variants of a method apart; task, seeds, observations, noise are told on their own."""
 
 
 class Task(NamedTuple):
-    """What is learned, and from which observations ("proprio", "pixels" or "both")."""
+    """What is learned, from which observations ("proprio", "pixels" or "both"), and through which noise."""
 
     name: str
     observations: str = "proprio"
+    noise: str = ""
+    """that is added to the environment, as in "observation noise 0.2"; empty for none"""
 
     @property
     def family(self) -> str:
-        """The tasks it is averaged with: "proprio", "pixels" or "both", or "other" outside DeepMind Control."""
-        return "other" if ":" in self.name and self.observations == "proprio" else self.observations
+        """The tasks it is averaged with: "proprio", "pixels" or "both" of DeepMind Control as it is; "other"."""
+        foreign = ":" in self.name and self.observations == "proprio"
+        return "other" if foreign or self.noise else self.observations
+
+    @property
+    def title(self) -> str:
+        """Name and noise, where it is known what is observed."""
+        return f"{self.name}, {self.noise}" if self.noise else self.name
 
     def __str__(self) -> str:
-        return self.name if self.observations == "proprio" else f"{self.name} ({self.observations})"
+        return self.title if self.observations == "proprio" else f"{self.title} ({self.observations})"
 
 
 class Final(NamedTuple):
@@ -108,7 +118,7 @@ def load(folder: Path) -> list[Run]:
         runs.append(
             Run(
                 folder=folder,
-                task=Task(config.get("task", task_name(task)), config.get("observations", "proprio")),
+                task=_task(task, config),
                 method=method,
                 settings=flat(config) if config else {},
                 config=config,
@@ -120,6 +130,14 @@ def load(folder: Path) -> list[Run]:
             )
         )
     return runs
+
+
+def _task(named: str, config: Mapping[str, Any]) -> Task:
+    """The task of a config.json, which may be of an older version or missing: then that of the scores."""
+    environment = config.get("env", {})
+    noise = {told: environment.get(path.partition(".")[2], 0.0) for path, told in NOISE.items()}
+    words = [f"{told} {width:g}" for told, width in noise.items() if width]
+    return Task(config.get("task", task_name(named)), config.get("observations", "proprio"), " and ".join(words))
 
 
 def _by_seed(scores: Iterable[Score], task: str, method: str) -> dict[int, Series]:

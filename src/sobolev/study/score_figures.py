@@ -74,7 +74,7 @@ def by_task(
     panels = []
     for task in tasks:
         own = {lines[label]: task_curve(comparison, task, label) for label in comparison.on(task, list(lines))}
-        panels.append(curves(task.name, own, about=_about(task, own)))
+        panels.append(curves(task.title.replace(", ", "\n"), own, about=_about(task, own)))
     caption = "Mean evaluation return over seeds; the band is one standard deviation to either side."
     return Illustration(name, title, caption, draw(panels, list(lines.values())))
 

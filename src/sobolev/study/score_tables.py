@@ -56,7 +56,7 @@ def _score_row(
     with_spread: bool,
 ) -> list[str]:
     found = {label: comparison.reached[task, label] for label in comparison.on(task, labels)}
-    row = [task.name]
+    row = [task.title]
     for label in labels:
         own = found.get(label)
         row.append("" if own is None else spread(own.mean, own.std) if with_spread else f"{own.mean:.1f}")

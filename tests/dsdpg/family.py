@@ -61,6 +61,7 @@ OWN: dict[str, dict[str, Any]] = {
         "ensemble.batches": 20,
         "ensemble.every": 5,
         "ensemble.learning_rate": 3e-3,
+        "gradient.weight": 5.0,
     },
     "td3": {},
 }

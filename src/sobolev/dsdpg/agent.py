@@ -104,7 +104,7 @@ class DSDPG(Learner):
         self, dynamics: Dynamics, critics: TwinCritic, state: State, pairs: Pairs, key: Key[Array, ""]
     ) -> tuple[Float[Array, ""], Metrics]:
         """Loss of world model and critics (paper 2); no term of the one has a gradient in the other."""
-        config, units, keys = self.config, state.statistics, jax.random.split(key, 3)
+        config, units, keys = self.config, state.statistics, jax.random.split(key, 4)
         dynamics, critics = self.cast(dynamics), self.cast(critics)
         actor, targets = self.cast((state.model.actor, state.targets))
         states, following = jax.vmap(units.normalised)(pairs.state), jax.vmap(units.normalised)(pairs.following)
@@ -122,8 +122,7 @@ class DSDPG(Learner):
             penalty = self.penalty(dynamics, units, states, pairs.action, keys[1])
 
         # Critics: samples [Z; ∂Z/∂a] against [y; ∂y/∂a] through model, target policy and target critics.
-        actions = jax.vmap(actor)(states) if config.critic.actions == "policy" else pairs.action
-        actions = jax.lax.stop_gradient(actions)
+        actions = self.judged(actor, states, pairs.action, keys[3])
         model, where = imagination(dynamics, units), (states, actions, pairs.weight)
         far, compared = critic_loss(
             critics, targets.critics, targets.actor, model, dynamics.noise, *where, keys[2], config
@@ -140,6 +139,24 @@ class DSDPG(Learner):
             **summary("target", compared.wanted),
         }
         return model_loss + config.dynamics.penalty * penalty + far, jax.lax.stop_gradient(metrics)
+
+    def judged(
+        self,
+        actor: Actor,
+        states: Float[Array, "batch state"],
+        replayed: Float[Array, "batch action"],
+        key: Key[Array, ""],
+    ) -> Float[Array, "batch action"]:
+        """The actions at which critics are trained, constants: the policy's with noise, or those replayed.
+
+        The noise is ours: at the policy's actions alone a critic knows all others by its gradient, which comes from a
+        model that errs, and where returns are flat it knows nothing.
+        """
+        critic = self.config.critic
+        if critic.actions == "replay":
+            return replayed
+        around = critic.spread * jax.random.normal(key, replayed.shape)
+        return jax.lax.stop_gradient(jnp.clip(jax.vmap(actor)(states) + around, -1.0, 1.0))
 
     def penalty(
         self,

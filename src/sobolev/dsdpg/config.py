@@ -43,6 +43,8 @@ class CriticConfig:
     """train on [return; action gradient]; without it on the return alone, an ablation"""
     actions: Literal["policy", "replay"] = "policy"
     """where a critic is trained: at the policy's own actions, or at those in replay"""
+    spread: float = 0.3
+    """standard deviation of the normal noise on the policy's actions there; 0 for none, as in the paper (ours)"""
     smoothing: float = 0.0
     """standard deviation of the noise on the target policy's action; 0 for none (TD3 has 0.2)"""
     smoothing_clip: float = 0.5

@@ -72,8 +72,9 @@ _FROM_ONE = (
 )
 _FROM_ZERO = (
     "[0, inf)",
-    "critic.smoothing critic.smoothing_clip dynamics.beta dynamics.warmup dynamics.penalty discrepancy.gradient_scale "
-    "discrepancy.restarts exploration.noise exploration.random_steps ensemble.weight_decay gradient.weight",
+    "critic.spread critic.smoothing critic.smoothing_clip dynamics.beta dynamics.warmup dynamics.penalty "
+    "discrepancy.gradient_scale discrepancy.restarts exploration.noise exploration.random_steps ensemble.weight_decay "
+    "gradient.weight",
 )
 _POSITIVE = (
     "(0, inf)",

@@ -1,7 +1,5 @@
 """Compiling in the background what a run will call, while environments start and the first steps are collected."""
 
-import gc
-import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -26,12 +24,6 @@ class Ahead:
         `jobs` are (jitted function, arguments) by name; a function in the place of the arguments is asked for them in
         its turn. Returns at once; what was asked for before is not done again.
         """
-        # Tracing holds Python's lock, for which another thread waits that long after every file that it touches: at the
-        # usual 5 ms an import of a hundred modules would take a second.
-        sys.setswitchinterval(min(sys.getswitchinterval(), 0.0005))
-        # Tracing makes millions of small objects that all stay: looking for waste after every 700 took a fifth of it.
-        eager, *rest = gc.get_threshold()
-        gc.set_threshold(max(eager, 100_000), *rest)
         # Python traces no faster in several threads, and what comes first would wait for the rest.
         trace = ThreadPoolExecutor(1, thread_name_prefix="trace")
         pool = ThreadPoolExecutor(max(1, len(jobs)), thread_name_prefix="compile")

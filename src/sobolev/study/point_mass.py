@@ -38,9 +38,9 @@ class PointMassConfig:
     """which to compare: dsdpg, dsdpg-mmd, mage, mmd, iqn, td3"""
     seeds: tuple[int, ...] = (0, 1, 2)
     """trained side by side in one program"""
-    steps: int = 4000
+    steps: int = 5000
     """env steps of every run and seed"""
-    updates_per_step: int = 2
+    updates_per_step: int = 4
     """updates per agent step; paper 2 has 10"""
     episodes: int = 40
     """final evaluation episodes per seed"""

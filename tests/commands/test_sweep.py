@@ -200,10 +200,10 @@ def test_the_length_of_a_run_is_the_sum_of_its_parts():
 
 
 class Clockwork:
-    """A program that does nothing; a step takes one second and an update ten."""
+    """A program that does nothing; a step takes one second."""
 
-    def __init__(self, agent, seeds):
-        self.now, self.steps, self.updates = 0.0, [], []
+    def __init__(self, seconds_per_update: float):
+        self.now, self.steps, self.updates, self.seconds_per_update = 0.0, [], [], seconds_per_update
 
     def perf_counter(self) -> float:
         return self.now
@@ -225,17 +225,18 @@ class Clockwork:
 
     def learn(self, state, replay, update):
         self.updates.append(update)
-        self.now += 100.0 if update == 0 else 10.0
+        self.now += 100.0 if update == 0 else self.seconds_per_update
         return state, replay, SimpleNamespace(finite=0)
 
 
-def test_a_measurement_times_what_it_says(monkeypatch):
-    """With real environments."""
-    program = Clockwork(None, ())
+@pytest.mark.parametrize(("seconds", "updates"), [(10.0, estimate.UPDATES), (0.25, 4 * estimate.SECONDS)])
+def test_a_measurement_times_what_it_says(seconds, updates, monkeypatch):
+    """With real environments; short updates are timed for a while."""
+    program = Clockwork(seconds)
     monkeypatch.setattr(estimate, "Program", lambda agent, seeds: program)
     monkeypatch.setattr(estimate, "time", program)
     config = tiny.config(seeds=(0, 1))
-    assert estimate.measure(config) == Cost(1.0, 10.0, 1.0)
+    assert estimate.measure(config) == Cost(1.0, seconds, 1.0)
     warmup = Plan.of(config).warmup
-    assert program.steps == list(range(warmup + 1)) and program.updates == list(range(estimate.UPDATES + 1))
+    assert program.steps == list(range(warmup + 1)) and program.updates == list(range(int(updates) + 1))
     assert program.capacity == warmup + 1

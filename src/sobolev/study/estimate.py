@@ -25,8 +25,9 @@ from sobolev.training.run import identity, read_config
 from sobolev.training.schedule import Plan
 from sobolev.training.serial import encode
 
-UPDATES = 3
-"""Updates that a measurement times, after one that compiles."""
+UPDATES, SECONDS = 3, 2.0
+"""A measurement times so many updates at least, after one that compiles, and for so long at least: updates of a few
+milliseconds tell little one by one."""
 EPISODE = 1000
 """Env steps of an evaluation episode: DeepMind Control's; other tasks may end sooner."""
 
@@ -90,13 +91,16 @@ def measure(config: TrainConfig) -> Cost:
             envs.send(action)
             transition = envs.receive()
         per_iteration = (time.perf_counter() - began) / plan.warmup
-        for update in range(UPDATES + 1):
-            if update == 1:
-                began = time.perf_counter()
-            state, replay, report = program.learn(state, replay, update)
+        state, replay, report = program.learn(state, replay, 0)  # compiles
+        jax.block_until_ready(report.finite)
+        began, updates = time.perf_counter(), 0
+        while updates < UPDATES or time.perf_counter() - began < SECONDS:
+            updates += 1
+            state, replay, report = program.learn(state, replay, updates)
             jax.block_until_ready(report.finite)
+        per_update = (time.perf_counter() - began) / updates
         # acting is most of a step without updates, so a step of evaluation is taken to cost the same
-        return Cost(per_iteration, (time.perf_counter() - began) / UPDATES, per_iteration)
+        return Cost(per_iteration, per_update, per_iteration)
 
 
 def disk(config: TrainConfig, shapes: Spaces) -> int:
@@ -131,7 +135,7 @@ def estimates(
             seconds, source = config.steps * len(known) / sum(known), "runs here"
         else:
             if kind(config) not in costs:
-                say(f"measuring {UPDATES} updates of {config.method} {config.size} with {len(config.seeds)} seeds")
+                say(f"measuring a few updates of {config.method} {config.size} with {len(config.seeds)} seeds")
                 costs[kind(config)] = measure(config)
             seconds, source = costs[kind(config)].seconds(config), "measured now"
         shapes = json.dumps([config.task, config.observations, encode(config.env)])

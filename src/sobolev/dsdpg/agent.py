@@ -8,15 +8,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from sobolev import replay as memory
 from sobolev.dsdpg.config import DSDPGConfig
 from sobolev.dsdpg.critic import actor_loss, critic_loss
 from sobolev.dsdpg.dynamics import Dynamics
-from sobolev.dsdpg.learner import Learner, Metrics, Model, Optimizers, Report, State, Targets
+from sobolev.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.dsdpg.networks import Actor, TwinCritic, vector_size
 from sobolev.dsdpg.optimizer import adam, chosen, descend, follow
-from sobolev.dsdpg.units import Pairs, Statistics, imagination, pairs_of
-from sobolev.replay import Replay
+from sobolev.dsdpg.units import Pairs, Statistics, imagination
 from sobolev.smoothness import jacobian_penalty, sample_states
 
 
@@ -44,15 +42,6 @@ class DSDPG(Learner):
             adam(rates, rates.critic),
             adam(rates, rates.dynamics, rates.dynamics_clip),
         )
-
-    def learn(
-        self, state: State, replay: Replay, key: Key[Array, ""], number: Int[Array, ""]
-    ) -> tuple[State, Replay, Report]:
-        """One update on transitions drawn uniformly. One with a non-finite loss or gradient changes nothing."""
-        sample_key, update_key = jax.random.split(key)
-        windows, replay = memory.sample(replay, sample_key, self.config.batch_size, 1, online=False)
-        updated, finite, metrics = self.update(state, pairs_of(windows, self.spaces), update_key, number)
-        return chosen(finite, updated, state), replay, Report(metrics, finite, windows)
 
     def update(
         self, state: State, pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]

@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from sobolev import replay as memory
 from sobolev.dsdpg.networks import Actor, TwinCritic, joined, vector_size
-from sobolev.dsdpg.units import Statistics
+from sobolev.dsdpg.optimizer import chosen
+from sobolev.dsdpg.units import Pairs, Statistics, pairs_of
 from sobolev.envs.specs import Spaces
 from sobolev.nn import cast_floating
-from sobolev.replay import Windows
+from sobolev.replay import Replay, Windows
 
 Metrics = dict[str, Float[Array, ""]]
 
@@ -64,7 +66,7 @@ class Report(eqx.Module):
 
 @dataclass(frozen=True)
 class Learner(ABC):
-    """An agent with a deterministic policy: all but how it learns."""
+    """An agent with a deterministic policy: all but its networks and how a batch changes them."""
 
     config: Any
     """has precision, normalizer and exploration"""
@@ -73,6 +75,21 @@ class Learner(ABC):
     @abstractmethod
     def init(self, key: Key[Array, ""]) -> State:
         """A fresh agent."""
+
+    @abstractmethod
+    def update(
+        self, state: State, pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State, Bool[Array, ""], Metrics]:
+        """The state after update `number` (from 0) on a batch, whether all of it was finite, and metrics."""
+
+    def learn(
+        self, state: State, replay: Replay, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State, Replay, Report]:
+        """One update on transitions drawn uniformly. One with a non-finite loss or gradient changes nothing."""
+        sample_key, update_key = jax.random.split(key)
+        windows, replay = memory.sample(replay, sample_key, self.config.batch_size, 1, online=False)
+        updated, finite, metrics = self.update(state, pairs_of(windows, self.spaces), update_key, number)
+        return chosen(finite, updated, state), replay, Report(metrics, finite, windows)
 
     def begin(self, model: Model, rules: tuple[Any, ...]) -> State:
         """The state of networks that have learned nothing: targets are copies, statistics empty.

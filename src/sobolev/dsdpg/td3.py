@@ -8,13 +8,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from sobolev import replay as memory
 from sobolev.dsdpg.baselines import TD3Config, ValueConfig
-from sobolev.dsdpg.learner import Learner, Metrics, Model, Optimizers, Report, State, Targets
+from sobolev.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.dsdpg.networks import Actor, TwinCritic, vector_size
-from sobolev.dsdpg.optimizer import adam, chosen, descend, follow
-from sobolev.dsdpg.units import Pairs, pairs_of
-from sobolev.replay import Replay
+from sobolev.dsdpg.optimizer import adam, descend, follow
+from sobolev.dsdpg.units import Pairs
 
 
 @dataclass(frozen=True)
@@ -36,15 +34,6 @@ class TD3(Learner):
         """Optimizers of actor and critics."""
         rates = self.config.optimizer
         return adam(rates, rates.actor), adam(rates, rates.critic)
-
-    def learn(
-        self, state: State, replay: Replay, key: Key[Array, ""], number: Int[Array, ""]
-    ) -> tuple[State, Replay, Report]:
-        """One update on transitions drawn uniformly. One with a non-finite loss or gradient changes nothing."""
-        sample_key, update_key = jax.random.split(key)
-        windows, replay = memory.sample(replay, sample_key, self.config.batch_size, 1, online=False)
-        updated, finite, metrics = self.update(state, pairs_of(windows, self.spaces), update_key, number)
-        return chosen(finite, updated, state), replay, Report(metrics, finite, windows)
 
     def update(
         self, state: State, pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]

@@ -44,6 +44,14 @@ def test_the_controller_goes_to_the_goal():
     assert np.hypot(*(ends[goals == 0] - [1, 0]).T).max() < 0.3
 
 
+def test_the_mean_over_training_weighs_by_steps():
+    record = {"method": "td3", "locations": 2, "returns": [9.0, 4.0]}
+    record["curve"] = {"steps": [0, 10, 40], "returns": [[0.0, 2.0, 2.0], [4.0, 4.0, 4.0]]}
+    assert study.over_training(record) == [1.75, 4.0]
+    final, training = "\n".join(study.lines([record], [{"locations": 2, "returns": [8.0]}])).split("\n\n")
+    assert "6.5 ± 2.5" in final and "2.9 ± 1.1" in training and "8.0" in final and "controller" in training
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

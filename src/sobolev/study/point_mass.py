@@ -132,13 +132,30 @@ def reference(number: int, episodes: int = EPISODES) -> dict[str, Any]:
     return {"locations": number, "returns": returns, "goals": goals, "paths": paths}
 
 
+def over_training(record: dict[str, Any]) -> list[float]:
+    """The mean over training of every seed's evaluation returns: how early a method learns."""
+    steps, returns = record["curve"]["steps"], np.array(record["curve"]["returns"])
+    return (np.trapezoid(returns, steps) / (steps[-1] - steps[0])).tolist()
+
+
 def lines(records: Sequence[dict[str, Any]], references: Sequence[dict[str, Any]]) -> list[str]:
-    """A table: mean return over seeds, with standard deviation, per method and N, and that of the controller."""
+    """Two tables of mean and standard deviation over seeds per method and N, beside the controller's mean: final
+    returns, and those over training."""
+    final = _table("final return", records, references, lambda record: record["returns"])
+    return [*final, "", *_table("while training", records, references, over_training)]
+
+
+def _table(
+    title: str,
+    records: Sequence[dict[str, Any]],
+    references: Sequence[dict[str, Any]],
+    returns: Callable[[dict[str, Any]], Sequence[float]],
+) -> list[str]:
     numbers = [record["locations"] for record in references]
-    rows = [["", *(f"N = {number}" for number in numbers)]]
+    rows = [[title, *(f"N = {number}" for number in numbers)]]
     rows.append(["controller", *(f"{np.mean(record['returns']):.1f}" for record in references)])
     for method in dict.fromkeys(record["method"] for record in records):
-        own = {r["locations"]: r["returns"] for r in records if r["method"] == method}
+        own = {r["locations"]: returns(r) for r in records if r["method"] == method}
         rows.append([method, *(f"{np.mean(own[n]):.1f} ± {np.std(own[n]):.1f}" for n in numbers)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]

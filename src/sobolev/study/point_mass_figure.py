@@ -1,6 +1,6 @@
 """The picture of `sobolev study point-mass`: the environment, its law of returns, and what the methods reach."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
 from sobolev.envs.toy import START, WALL, WIDTH, locations, worths
+from sobolev.study.point_mass import over_training
 
 COLORS = {
     "dsdpg": "#1f6fb4",
@@ -23,13 +24,16 @@ SHOWN = 20
 
 
 def draw(records: Sequence[dict[str, Any]], references: Sequence[dict[str, Any]], note: str) -> Figure:
-    """Map of the largest N that is drawn well, laws of the controller's returns, and final returns against N."""
-    figure = Figure(figsize=(12.6, 4.3), dpi=150, layout="constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=(1.0, 1.05, 1.25))
+    """Map of the largest N that is drawn well, laws of the controller's returns; below, against N, how high returns
+    were while the methods trained, and in the end."""
+    figure = Figure(figsize=(10.0, 8.6), dpi=150, layout="constrained")
+    ((left, right), (during, end)) = figure.subplots(2, 2)
     _draw_map(left, min(references, key=lambda record: abs(record["locations"] - 4)))
-    _draw_laws(middle, references)
-    _draw_returns(right, records, references)
-    figure.supxlabel(note, fontsize=7.5, color="#555555")
+    _draw_laws(right, references)
+    _draw_returns(during, records, references, over_training, "mean return while training")
+    _draw_returns(end, records, references, lambda record: record["returns"], "final return")
+    during.legend(fontsize=8, frameon=False, ncols=2, loc="lower left")
+    figure.supxlabel(note, fontsize=8, color="#555555")
     return figure
 
 
@@ -76,12 +80,19 @@ def _draw_laws(ax: Axes, references: Sequence[dict[str, Any]]) -> None:
     ax.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _draw_returns(ax: Axes, records: Sequence[dict[str, Any]], references: Sequence[dict[str, Any]]) -> None:
+def _draw_returns(
+    ax: Axes,
+    records: Sequence[dict[str, Any]],
+    references: Sequence[dict[str, Any]],
+    returns: Callable[[dict[str, Any]], Sequence[float]],
+    title: str,
+) -> None:
+    """`returns` of each record, one for each seed, against N."""
     numbers = [record["locations"] for record in references]
     best = {record["locations"]: float(np.mean(record["returns"])) for record in references}
     methods = list(dict.fromkeys(record["method"] for record in records))
     for i, method in enumerate(methods):
-        own = {r["locations"]: np.array(r["returns"]) / best[r["locations"]] for r in records if r["method"] == method}
+        own = {r["locations"]: np.array(returns(r)) / best[r["locations"]] for r in records if r["method"] == method}
         at = np.arange(len(numbers)) + 0.5 * (i / max(1, len(methods) - 1) - 0.5)
         mean, spread = np.array([[own[n].mean(), own[n].std()] for n in numbers]).T
         ax.errorbar(
@@ -92,11 +103,10 @@ def _draw_returns(ax: Axes, records: Sequence[dict[str, Any]], references: Seque
     ax.axhline(1.0, color="#444444", linestyle="--", linewidth=0.9, label="controller")
     ax.set_xticks(range(len(numbers)), [str(number) for number in numbers])
     ax.set_xlabel("reward locations N", fontsize=9)
-    ax.set_title("final return, over the controller's", fontsize=10)
+    ax.set_title(f"{title}, over the controller's", fontsize=10)
     ax.set_ylim(bottom=0)
     ax.grid(alpha=0.25, axis="y")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(fontsize=8, frameon=False, ncols=2, loc="lower left")
 
 
 def _location_colors(number: int) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
@@ -54,9 +55,9 @@ class State(eqx.Module):
 class Carry(eqx.Module):
     """What a policy remembers between two steps, per environment."""
 
-    deter: Float[Array, "batch deter"]
-    stoch: Float[Array, "batch stoch"]
-    action: Float[Array, "batch action"]
+    deter: Float[Array | np.ndarray, "batch deter"]
+    stoch: Float[Array | np.ndarray, "batch stoch"]
+    action: Float[Array | np.ndarray, "batch action"]
 
 
 class Report(eqx.Module):
@@ -102,7 +103,8 @@ class Dreamer:
         """The memory of a policy that has seen nothing; the first step of an episode clears it anyway."""
         size = self.config.model
         widths = (size.deter, size.rows * size.classes, self.spaces.action)
-        return Carry(*[jnp.zeros((batch, width)) for width in widths])
+        # NumPy's: zeros of JAX's own would have to be compiled, behind all that a run compiles as it starts.
+        return Carry(*[np.zeros((batch, width), np.float32) for width in widths])
 
     def extras(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes of what `act` stores with each step: deter as float16 bits, stoch as class indices."""
@@ -150,7 +152,7 @@ class Dreamer:
         gradient = in_parts(self.gradient, (None, None, 0, None), (None, (0, None, None)))
         gradients, (latents, scale, metrics) = gradient(state.model, state, windows, loss_key)
         norm = optax.tree.norm(gradients)
-        finite = jnp.isfinite(norm) & jnp.isfinite(metrics["loss"])
+        finite = jnp.all(jnp.isfinite(jnp.stack([norm, metrics["loss"]])))
         model, optimizer, change = descend(self.config.optimizer, state.model, gradients, state.optimizer)
         slow = follow(state.slow, model.critic, self.config.behavior.slow_rate)
         updated = State(model, slow, optimizer, scale, state.updates + 1)

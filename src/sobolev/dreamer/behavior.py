@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Key
 
 from sobolev.dreamer.config import BehaviorConfig, ModelConfig
 from sobolev.dreamer.rssm import RSSM, flatten_blocks
-from sobolev.nn import MLP, BoundedNormal, Linear, TwoHot, joined, over, sample_one_hot
+from sobolev.nn import MLP, BoundedNormal, Linear, TwoHot, drawn, joined, over, sample_one_hot
 
 Hiddens = tuple[Float[Array, "*batch units"], ...]
 """Outputs of the linear parts of hidden layers, one by one."""
@@ -72,8 +72,8 @@ def imagine(
     """
     rssm, actor, deter, stoch = jax.lax.stop_gradient((rssm, actor, deter, stoch))
     noise_key, uniform_key = jax.random.split(key)
-    noise = jax.random.normal(noise_key, (horizon, deter.shape[0], actor.mean.bias.size))
-    uniform = jax.random.uniform(uniform_key, (horizon, deter.shape[0], rssm.prior.rows))
+    noise = drawn(jax.random.normal, noise_key, (horizon, deter.shape[0], actor.mean.bias.size))
+    uniform = drawn(jax.random.uniform, uniform_key, (horizon, deter.shape[0], rssm.prior.rows))
     cell = jax.vmap(rssm.cell(), (1, 0, 0), 1)
 
     def choose(deter, stoch, noise):

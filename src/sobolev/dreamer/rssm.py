@@ -20,6 +20,7 @@ from sobolev.nn import (
     Linear,
     Norm,
     at_least_float32,
+    drawn,
     over,
     probabilities,
     product,
@@ -231,7 +232,7 @@ class RSSM(eqx.Module):
         embedded = over(self.embed_action, 2)(jnp.where(first[..., None], 0.0, actions))
         token_part = over(lambda token: product(token, token_kernel), 2)(tokens.astype(token_kernel.dtype))
         keep = 1.0 - first.astype(deter.dtype)
-        uniform = jax.random.uniform(key, (*first.shape, self.posterior.rows))
+        uniform = drawn(jax.random.uniform, key, (*first.shape, self.posterior.rows))
         model, carry = (self.cell(), Posterior(deter_kernel, self.posterior)), (self.to_blocks(deter), stoch)
         inputs = (embedded, token_part, keep, uniform)
         outputs: Any = recurrence(observe_step, model, carry, inputs, (1, 0))
@@ -253,7 +254,7 @@ class RSSM(eqx.Module):
         cell = jax.vmap(self.cell(), (1, 0, 0), 1)
         embedded = over(self.embed_action, 2)(jnp.where(first[..., None], 0.0, actions))
         keep = 1.0 - first.astype(deter.dtype)
-        uniform = jax.random.uniform(key, (*first.shape, self.prior.rows))
+        uniform = drawn(jax.random.uniform, key, (*first.shape, self.prior.rows))
 
         def draw(deter, uniform):
             sample, _ = sample_one_hot(self.prior(deter), uniform)

@@ -16,6 +16,7 @@ from sobolev.nn.distributions import probabilities as probabilities
 from sobolev.nn.distributions import sample_one_hot as sample_one_hot
 from sobolev.nn.distributions import symexp as symexp
 from sobolev.nn.distributions import symlog as symlog
+from sobolev.nn.draws import drawn as drawn
 from sobolev.nn.layers import MLP as MLP
 from sobolev.nn.layers import NORM_EPSILON as NORM_EPSILON
 from sobolev.nn.layers import BlockLinear as BlockLinear

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from sobolev.nn.draws import drawn
+
 
 def symlog(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """sign(x) · log(1 + |x|)."""
@@ -153,7 +155,7 @@ class BoundedNormal(eqx.Module):
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "*batch action"]:
         """One draw."""
-        return self.mean + self.std * jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.mean + self.std * drawn(partial(jax.random.normal, dtype=self.mean.dtype), key, self.mean.shape)
 
     def log_prob(self, action: Float[Array, "*batch action"]) -> Float[Array, "*batch"]:
         """Log-density, summed over the action's dimensions."""

@@ -4,6 +4,7 @@ Every layer maps one unbatched input; batch axes come from `jax.vmap`. Products 
 normalisation in float32. Initial kernels are truncated normal, as DreamerV3's.
 """
 
+from functools import partial
 from typing import TypeVar
 
 import equinox as eqx
@@ -11,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
+
+from sobolev.nn.draws import drawn
 
 Tree = TypeVar("Tree")
 
@@ -23,7 +26,7 @@ UNIT_VARIANCE = 1.1368
 
 def initial_kernel(key: Key[Array, ""], shape: tuple[int, ...], fan_in: int, scale: float) -> Array:
     """Truncated normal kernel of the given shape with standard deviation near scale/sqrt(fan_in)."""
-    normal = jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32)
+    normal = drawn(partial(jax.random.truncated_normal, lower=-2.0, upper=2.0, dtype=jnp.float32), key, shape)
     return normal * jnp.float32(UNIT_VARIANCE * scale / fan_in**0.5)
 
 

@@ -10,6 +10,8 @@ seeds and stay scalars, because XLA copies the whole buffer where an update's po
 """
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
@@ -79,18 +81,24 @@ class Windows(eqx.Module):
 
 
 def create(
-    step: dict[str, Any], latents: PyTree, environments: int, capacity_per_environment: int, seeds: int | None = None
+    step: dict[str, Any],
+    latents: PyTree,
+    environments: int,
+    capacity_per_environment: int,
+    seeds: int | None = None,
+    zeros: Callable[[PyTree], PyTree] | None = None,
 ) -> Replay:
     """An empty replay for steps and latents like these (arrays or ShapeDtypeStructs, without environment axis).
 
-    Raises ValueError where environments x capacity is zero or does not fit 32-bit positions, or a flag is missing."""
+    `zeros` makes arrays of zeros from a tree of ShapeDtypeStructs; None takes JAX's own. Raises ValueError where environments x capacity is zero or does not fit 32-bit positions, or a flag is missing."""
     if not 0 < environments * capacity_per_environment < 2**31:
         raise ValueError(f"no replay of {environments} environments x {capacity_per_environment} steps")
     if missing := {"first", "last"} - set(step):
         raise ValueError(f"steps lack {sorted(missing)}")
     lead = () if seeds is None else (seeds,)
     lead += (environments, capacity_per_environment)
-    steps, latents = jax.tree.map(lambda leaf: jnp.zeros(lead + tuple(leaf.shape), leaf.dtype), (step, latents))
+    shape = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(lead + tuple(leaf.shape), leaf.dtype), (step, latents))
+    steps, latents = (zeros or partial(jax.tree.map, jnp.zeros_like))(shape)
     # two arrays, since one buffer cannot be donated twice
     return Replay(steps, latents, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 

@@ -103,7 +103,7 @@ class Program:
     def initial_carry(self, environments: int) -> Carry:
         """The policies' memory before the first step."""
         carry = self.agent.initial_carry(environments)
-        return self.layout.placed(jax.tree.map(lambda leaf: jnp.tile(leaf, (len(self.seeds), *[1] * leaf.ndim)), carry))
+        return self.layout.placed(jax.tree.map(lambda leaf: np.tile(leaf, (len(self.seeds), *[1] * leaf.ndim)), carry))
 
     def initial_replay(self, environments: int, capacity: int, where: str = "device") -> Stored:
         """An empty replay of `capacity` steps for each environment of each seed; `where`: see `ReplayConfig.memory`."""
@@ -112,8 +112,8 @@ class Program:
             return self.placed_replay(
                 memory.create_host(step, self.agent.extras(), environments, capacity, len(self.seeds))
             )
-        create = partial(memory.create, step, self.agent.extras(), environments, capacity, seeds=len(self.seeds))
-        return self.layout.made(create, memory.replay_axes)
+        create = partial(memory.create, step, self.agent.extras(), environments, capacity, len(self.seeds))
+        return self.layout.made(partial(create, zeros=self.layout.zeros), memory.replay_axes)
 
     def placed_replay(self, replay: Any) -> Any:
         """A replay, or the device's part of one, where the run wants it."""

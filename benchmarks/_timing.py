@@ -18,7 +18,10 @@ import numpy as np
 from sobolev.dreamer.agent import Dreamer
 from sobolev.dreamer.config import SIZES, BehaviorConfig, DreamerConfig
 from sobolev.envs.specs import ArraySpec, Spaces
+from sobolev.training.jaxconfig import compute_in_this_thread
 from sobolev.training.program import Program, Stored
+
+compute_in_this_thread()  # as a run does, and before anything here asks JAX for its devices
 
 SHAPES = {"height": (), "orientations": (14,), "velocity": (9,)}
 WALKER = Spaces(tuple((name, ArraySpec(shape, "float32")) for name, shape in SHAPES.items()), 6)

@@ -1,6 +1,6 @@
 """Makes updates of the public DreamerV3 code on request; runs in an environment of that code's own, not of this one.
 
-    PYTHON reference_driver.py CHECKOUT --size 1m --batch 16 64 --horizon 25 [--penalty 0.5 0.5]
+    PYTHON reference_driver.py CHECKOUT --size 1m --batch 16 64 --horizon 25 [--penalty 0.5 0.5] [--in-background]
 
 Standard output carries one JSON object per line. The first one, {"parameters": …, "jax": …}, comes when a first update
 is made and everything is compiled; then every line "go" on standard input is answered by {"seconds": …} of one update.
@@ -30,12 +30,15 @@ def main() -> None:
     flags.add_argument("--batch", type=int, nargs=2, required=True)
     flags.add_argument("--horizon", type=int, required=True)
     flags.add_argument("--penalty", type=float, nargs=2, metavar=("LAMBDA", "RHO"))
+    flags.add_argument("--in-background", action="store_true", help="compute as JAX does by itself")
     chosen = flags.parse_args()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the code prints goes elsewhere
     sys.path.insert(0, str(chosen.checkout.resolve()))
     import jax
 
+    if not chosen.in_background:
+        jax.config.update("jax_cpu_enable_async_dispatch", False)  # as our side, see `jaxconfig.compute_in_this_thread`
     agent = build(chosen)
     stream = iter(agent.stream(batches(agent, *chosen.batch)))
     carry = agent.init_train(chosen.batch[0])

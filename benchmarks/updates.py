@@ -47,8 +47,10 @@ class Reference:
             *[chosen.reference_python, str(Path(__file__).with_name("reference_driver.py")), str(chosen.reference)],
             *["--size", size, "--batch", *map(str, chosen.batch), "--horizon", str(chosen.horizon)],
             *(["--penalty", *penalty] if chosen.penalty else []),
+            *(["--in-background"] if chosen.reference_as_it_is else []),
         ]
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        kept_back = ("PYTHONPATH", "GLIBC_TUNABLES") if chosen.reference_as_it_is else ("PYTHONPATH",)
+        environment = {name: value for name, value in os.environ.items() if name not in kept_back}
         self.child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
@@ -143,12 +145,16 @@ def main() -> None:
     flags.add_argument("--breakdown", action="store_true", help="where the time goes, by a profile")
     flags.add_argument("--reference", type=Path, help="a checkout of danijar/dreamerv3 or romils9/gpld-mbrl")
     flags.add_argument("--reference-python", default=sys.executable, help="the python of the reference's environment")
+    flags.add_argument(
+        "--reference-as-it-is", action="store_true", help="the reference without our settings of glibc and of JAX"
+    )
     add_flags(flags, repeats=9)
     chosen = flags.parse_args()
     if chosen.reference and (chosen.seeds > 1 or not (chosen.reference / "dreamerv3" / "configs.yaml").exists()):
         raise SystemExit("--reference takes a checkout that holds dreamerv3/configs.yaml, and compares one seed")
     tunables = os.environ.get("GLIBC_TUNABLES", "none")
-    print(f"{os.cpu_count()} cores, GLIBC_TUNABLES {tunables}, on both sides", flush=True)
+    whose = "on our side alone" if chosen.reference_as_it_is else "on both sides"
+    print(f"{os.cpu_count()} cores, GLIBC_TUNABLES {tunables}, no computing in the background, {whose}", flush=True)
     for size in chosen.sizes:
         config = config_of(size, chosen)
         config = config if chosen.penalty else without_penalty(config)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -74,10 +75,38 @@ def test_programs_are_kept_apart_by_device(backend: str, tmp_path: Path, monkeyp
     assert (tmp_path / "cache" / name).is_dir()
 
 
+FAULTS = """
+import resource, sys
+from sobolev.training.jaxconfig import compute_in_this_thread
+if sys.argv[1] == "here":
+    compute_in_this_thread()
+import jax, jax.numpy as jnp
+work = jax.jit(lambda x: jnp.sum(jnp.cumsum(jnp.sin(x))[::7]) + jnp.sum(jnp.cumsum(x * x) * jnp.cumsum(jnp.cos(x))))
+x, faults = jnp.ones(2**25), []
+for _ in range(6):
+    work(x).block_until_ready()
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(faults[-1] - faults[2])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's memory")
+def test_a_cpu_computes_where_freed_memory_is_kept():
+    """Three calls that need 0.5 GB, 131,072 pages: new ones each time in JAX's threads, the same in the main thread."""
+    settings = {**os.environ, "GLIBC_TUNABLES": ":".join(jaxconfig.TUNABLES)}
+    pages = {}
+    for where in ("here", "elsewhere"):
+        command = [sys.executable, "-c", FAULTS, where]
+        found = subprocess.run(command, env=settings, capture_output=True, text=True, check=True)
+        pages[where] = int(found.stdout)
+    assert pages["here"] < 4096 < pages["elsewhere"]
+
+
 def test_one_switch_turns_the_cache_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     updates = recorded(monkeypatch, tmp_path / "cache", "cpu")
     jaxconfig.configure(compilation_cache=False)
-    assert updates == {"jax_enable_compilation_cache": False}
+    assert updates.pop("jax_enable_compilation_cache") is False
+    assert not [name for name in updates if "cache" in name]
     assert not (tmp_path / "cache").exists()
 
 
@@ -89,7 +118,7 @@ def test_a_folder_that_cannot_be_made_and_a_users_own_leave_things_as_they_are(
     jaxconfig.configure()
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
     jaxconfig.configure()
-    assert updates == {}
+    assert not [name for name in updates if "cache" in name]
 
 
 def test_processors_of_other_features_have_other_names(monkeypatch: pytest.MonkeyPatch):

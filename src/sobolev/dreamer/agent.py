@@ -55,9 +55,9 @@ class State(eqx.Module):
 class Carry(eqx.Module):
     """What a policy remembers between two steps, per environment."""
 
-    deter: Float[Array | np.ndarray, "batch deter"]
-    stoch: Float[Array | np.ndarray, "batch stoch"]
-    action: Float[Array | np.ndarray, "batch action"]
+    deter: Float[Array, "batch deter"]
+    stoch: Float[Array, "batch stoch"]
+    action: Float[Array, "batch action"]
 
 
 class Report(eqx.Module):
@@ -103,8 +103,8 @@ class Dreamer:
         """The memory of a policy that has seen nothing; the first step of an episode clears it anyway."""
         size = self.config.model
         widths = (size.deter, size.rows * size.classes, self.spaces.action)
-        # NumPy's: zeros of JAX's own would have to be compiled, behind all that a run compiles as it starts.
-        return Carry(*[np.zeros((batch, width), np.float32) for width in widths])
+        # NumPy's zeros: JAX's own would have to be compiled, behind all that a run compiles as it starts.
+        return Carry(*[jax.device_put(np.zeros((batch, width), np.float32)) for width in widths])
 
     def extras(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes of what `act` stores with each step: deter as float16 bits, stoch as class indices."""

@@ -90,7 +90,8 @@ def create(
 ) -> Replay:
     """An empty replay for steps and latents like these (arrays or ShapeDtypeStructs, without environment axis).
 
-    `zeros` makes arrays of zeros from a tree of ShapeDtypeStructs; None takes JAX's own. Raises ValueError where environments x capacity is zero or does not fit 32-bit positions, or a flag is missing."""
+    `zeros` makes arrays of zeros from a tree of ShapeDtypeStructs; None takes JAX's own. Raises ValueError where
+    environments x capacity is zero or does not fit 32-bit positions, or a flag is missing."""
     if not 0 < environments * capacity_per_environment < 2**31:
         raise ValueError(f"no replay of {environments} environments x {capacity_per_environment} steps")
     if missing := {"first", "last"} - set(step):

@@ -37,12 +37,13 @@ def processor() -> str:
 def configure(compilation_cache: bool = True) -> None:
     """Keep compiled programs, so that a second start need not compile again; trace them with little in the way.
 
-    JAX_COMPILATION_CACHE_DIR, where set, is used as it is. A cache that cannot be written is left off: it changes
-    nothing but the start.
+    To be called before JAX is asked for its devices. JAX_COMPILATION_CACHE_DIR, where set, is used as it is. A cache
+    that cannot be written is left off: it changes nothing but the start.
     """
     import jax
 
     _ease_tracing()
+    compute_in_this_thread()
     if not compilation_cache:
         jax.config.update("jax_enable_compilation_cache", False)
         return
@@ -58,6 +59,17 @@ def configure(compilation_cache: bool = True) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     if jax.default_backend() == "cpu":
         _hush()
+
+
+def compute_in_this_thread() -> None:
+    """A CPU computes in the thread that asks for it, and returns when it is done; before JAX is asked for its devices.
+
+    Of the buffers of over 64 MB glibc keeps those of the main thread alone for the next time. Other threads, which
+    take them where JAX computes in the background, get new memory at every update, and touching it takes long.
+    """
+    import jax
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def _ease_tracing() -> None:
@@ -106,9 +118,10 @@ HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 TUNABLES = (
     "glibc.malloc.mmap_threshold=4294967296",
     "glibc.malloc.trim_threshold=4294967296",
-    "glibc.malloc.top_pad=67108864",
+    "glibc.malloc.top_pad=8388608",
 )
-"""Freed buffers of up to 4 GB stay with the process."""
+"""Freed buffers of up to 4 GB stay with the process, which asks for 8 MB at a time: with more, what the compiler's
+threads ask for comes in huge pages, of which they use little."""
 
 
 def use_large_buffers() -> None:

@@ -1,0 +1,47 @@
+"""Zeros in memory that nobody has touched."""
+
+import os
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sobolev.training import blank
+
+pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="of a CPU's memory")
+
+
+def resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def test_they_are_zeros_where_garbage_was():
+    """Of every size about a page's, in memory that others have just freed."""
+    for size in (1, 100, 4095, 4096, 4097, 20_000, 2_000_000):
+        jax.block_until_ready(jax.jit(lambda size=size: jnp.full(size, 7, jnp.uint8))())
+        shapes = {"a": jax.ShapeDtypeStruct((size,), jnp.uint8), "b": jax.ShapeDtypeStruct((3, size), jnp.bool_)}
+        found = jax.jit(lambda shapes=shapes: blank.zeros(shapes))()
+        assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), found) == jax.tree.map(
+            lambda leaf: (leaf.shape, leaf.dtype), shapes
+        )
+        assert not any(np.asarray(leaf).any() for leaf in found.values())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they are written")
+def test_they_take_memory_as_they_are_written_and_in_place():
+    before, row = resident(), 2**20
+    shape = jax.ShapeDtypeStruct((500, row), jnp.float32)
+    array = jax.block_until_ready(jax.jit(lambda: blank.zeros(shape))())
+    assert resident() - before < 2e8 < array.nbytes
+    place = array.unsafe_buffer_pointer()
+    write = jax.jit(
+        lambda array, at: jax.lax.dynamic_update_index_in_dim(array, jnp.ones(row), at, 0), donate_argnums=0
+    )
+    for at in range(50):
+        array = jax.block_until_ready(write(array, at))
+    assert array.unsafe_buffer_pointer() == place
+    assert 50 * row * 4 <= resident() - before < 2e8 + 100 * row * 4
+    assert float(array[49].sum()) == row and not np.asarray(array[50:60]).any()

@@ -55,9 +55,9 @@ class State(eqx.Module):
 class Carry(eqx.Module):
     """What a policy remembers between two steps, per environment."""
 
-    deter: Float[Array, "batch deter"]
-    stoch: Float[Array, "batch stoch"]
-    action: Float[Array, "batch action"]
+    deter: Float[Array | np.ndarray, "batch deter"]
+    stoch: Float[Array | np.ndarray, "batch stoch"]
+    action: Float[Array | np.ndarray, "batch action"]
 
 
 class Report(eqx.Module):
@@ -103,8 +103,7 @@ class Dreamer:
         """The memory of a policy that has seen nothing; the first step of an episode clears it anyway."""
         size = self.config.model
         widths = (size.deter, size.rows * size.classes, self.spaces.action)
-        # NumPy's zeros: JAX's own would have to be compiled, behind all that a run compiles as it starts.
-        return Carry(*[jax.device_put(np.zeros((batch, width), np.float32)) for width in widths])
+        return Carry(*[np.zeros((batch, width), np.float32) for width in widths])
 
     def extras(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes of what `act` stores with each step: deter as float16 bits, stoch as class indices."""
@@ -122,11 +121,12 @@ class Dreamer:
         `transition` has observation, first and last of the present step. After a last step the action is zero.
         """
         latent_key, action_key = jax.random.split(key)
+        deter, stoch, past = (jnp.asarray(part) for part in (carry.deter, carry.stoch, carry.action))
         model = cast_floating(state.model, self.dtype)
         tokens = jax.vmap(model.world.encoder)(transition["observation"])
-        carried = cast_floating((carry.deter, carry.stoch), self.dtype)
+        carried = cast_floating((deter, stoch), self.dtype)
         first = transition["first"][None]
-        latents = model.world.rssm.observe(*carried, carry.action[None], tokens[None], first, latent_key)
+        latents = model.world.rssm.observe(*carried, past[None], tokens[None], first, latent_key)
         latents = jax.tree.map(lambda x: x[0], latents)
         action = jax.vmap(model.actor)(latents.deter, latents.stoch).sample(action_key)
         action = jnp.where(transition["last"][:, None], 0.0, action)

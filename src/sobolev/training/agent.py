@@ -61,7 +61,10 @@ class Agent(Protocol):
         ...
 
     def initial_carry(self, batch: int) -> Carry:
-        """The memory of a policy that has seen nothing, for so many environments."""
+        """The memory of a policy that has seen nothing, for so many environments.
+
+        Of NumPy, if it can be: JAX would compile a program for each array, behind all that a run compiles as it starts.
+        """
         ...
 
     def extras(self) -> dict[str, jax.ShapeDtypeStruct]:

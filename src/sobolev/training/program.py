@@ -102,8 +102,12 @@ class Program:
 
     def initial_carry(self, environments: int) -> Carry:
         """The policies' memory before the first step."""
-        carry = self.agent.initial_carry(environments)
-        return self.layout.placed(jax.tree.map(lambda leaf: np.tile(leaf, (len(self.seeds), *[1] * leaf.ndim)), carry))
+
+        def for_all(leaf: Array | np.ndarray) -> Array | np.ndarray:
+            tile = np.tile if isinstance(leaf, np.ndarray) else jnp.tile
+            return tile(leaf, (len(self.seeds), *[1] * leaf.ndim))
+
+        return self.layout.placed(jax.tree.map(for_all, self.agent.initial_carry(environments)))
 
     def initial_replay(self, environments: int, capacity: int, where: str = "device") -> Stored:
         """An empty replay of `capacity` steps for each environment of each seed; `where`: see `ReplayConfig.memory`."""

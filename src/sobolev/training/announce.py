@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from sobolev.replay import HostReplay
+from sobolev.training import pages
 from sobolev.training.config import TrainConfig
 from sobolev.training.devices import shards
 from sobolev.training.room import Needs, human, size
@@ -40,15 +41,16 @@ def plan(config: TrainConfig, plan: Plan, run: Path, done: int, needs: Needs) ->
 def memory(now: Snapshot, update: int) -> str:
     """How much memory the run takes from here on; `update`: bytes that an update takes beside agent and replay.
 
-    Replay has its full size from the start, but in host memory, which it takes as it fills; an accelerator has only its
-    latents then. On a CPU the rest is what this process has anyway.
+    Replay counts with its full size, though host memory is taken as it fills; of one in host memory an accelerator has
+    the latents. On a CPU the rest is what this process has anyway.
     """
     cpu, host = jax.default_backend() == "cpu", isinstance(now.replay, HostReplay)
-    there = size(now.replay.latents) + (0 if host else size(now.replay.steps))
-    replay, agent = there + (size(now.replay.steps) if host and cpu else 0), size((now.state, now.carry))
-    parts = {"replay": replay, "the agent": agent, "an update": update}
+    stored = now.replay.latents if host and not cpu else (now.replay.steps, now.replay.latents)
+    agent = size((now.state, now.carry))
+    parts = {"replay": size(stored), "the agent": agent, "an update": update}
     if cpu:
-        parts["the program itself"] = max(0, resident() - there - agent)
+        taken = sum(pages.held(leaf) for leaf in jax.tree.leaves(stored))
+        parts["the program itself"] = max(0, resident() - taken - agent)
     whole, where = sum(parts.values()), "memory" if cpu else "device memory"
     return f"{where} {human(whole)}: " + ", ".join(f"{name} {human(size)}" for name, size in parts.items())
 
@@ -58,10 +60,10 @@ def resident() -> int:
     try:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        count = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, ValueError):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return pages * resource.getpagesize()
+    return count * resource.getpagesize()
 
 
 def advice(config: TrainConfig) -> str | None:

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 from sobolev.errors import UserError
 from sobolev.nn.batching import DATA
-from sobolev.training import blank
+from sobolev.training import pages
 
 SEEDS = "seeds"
 """The name of the mesh axis over which seeds are spread."""
@@ -85,7 +85,7 @@ class Layout:
     @property
     def zeros(self) -> Callable[[PyTree], PyTree] | None:
         """What makes large arrays of zeros from their shapes inside of `made`; None where JAX's own way is as good."""
-        return blank.zeros if self.mesh is None and jax.default_backend() == "cpu" else None
+        return pages.zeros if self.mesh is None and jax.default_backend() == "cpu" else None
 
     def made(self, create: Callable[[], PyTree], axes: Callable[[PyTree], Any]) -> PyTree:
         """What `create` makes, made where the run wants it; `axes` of what it makes, as in `spread`."""

@@ -1,4 +1,4 @@
-"""Zeros in memory that nobody has touched."""
+"""Zeros in memory that nobody has touched, and what of it is taken."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sobolev.training import blank
+from sobolev.training import pages
 
 pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="of a CPU's memory")
 
@@ -23,7 +23,7 @@ def test_they_are_zeros_where_garbage_was():
     for size in (1, 100, 4095, 4096, 4097, 20_000, 2_000_000):
         jax.block_until_ready(jax.jit(lambda size=size: jnp.full(size, 7, jnp.uint8))())
         shapes = {"a": jax.ShapeDtypeStruct((size,), jnp.uint8), "b": jax.ShapeDtypeStruct((3, size), jnp.bool_)}
-        found = jax.jit(lambda shapes=shapes: blank.zeros(shapes))()
+        found = jax.jit(lambda shapes=shapes: pages.zeros(shapes))()
         assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), found) == jax.tree.map(
             lambda leaf: (leaf.shape, leaf.dtype), shapes
         )
@@ -34,8 +34,8 @@ def test_they_are_zeros_where_garbage_was():
 def test_they_take_memory_as_they_are_written_and_in_place():
     before, row = resident(), 2**20
     shape = jax.ShapeDtypeStruct((500, row), jnp.float32)
-    array = jax.block_until_ready(jax.jit(lambda: blank.zeros(shape))())
-    assert resident() - before < 2e8 < array.nbytes
+    array = jax.block_until_ready(jax.jit(lambda: pages.zeros(shape))())
+    assert resident() - before < 2e8 < array.nbytes and pages.held(array) < 1e6
     place = array.unsafe_buffer_pointer()
     write = jax.jit(
         lambda array, at: jax.lax.dynamic_update_index_in_dim(array, jnp.ones(row), at, 0), donate_argnums=0
@@ -44,4 +44,13 @@ def test_they_take_memory_as_they_are_written_and_in_place():
         array = jax.block_until_ready(write(array, at))
     assert array.unsafe_buffer_pointer() == place
     assert 50 * row * 4 <= resident() - before < 2e8 + 100 * row * 4
+    assert 50 * row * 4 <= pages.held(array) <= 100 * row * 4
     assert float(array[49].sum()) == row and not np.asarray(array[50:60]).any()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all counts")
+def test_of_an_array_in_use_every_byte_is_held():
+    page = os.sysconf("SC_PAGESIZE")
+    for array in (np.ones(100_000), jnp.ones(100_000), np.ones((7, 3)), np.zeros(0)):
+        assert array.nbytes <= pages.held(array) <= array.nbytes + 2 * page
+    assert pages.held(np.zeros(2**27)) < 2**20

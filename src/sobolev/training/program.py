@@ -41,7 +41,7 @@ class Program:
         jit = self.layout.compiled
         self._learn = jit(self._learn_all, donate_argnums=(0, 1))
         self._learn_many = jit(self._learn_loop, donate_argnums=(0, 1))
-        self._step = jit(self._step_all, donate_argnums=(1, 2))
+        self._step = jit(self._step_all, donate_argnums=(0, 1, 2))
         self._act = jit(self._act_all, donate_argnums=(1,), static_argnums=(5,))
         self._inspect = jit(self._inspect_all)
         self._dream = jax.jit(self._dream_first, static_argnums=(2,))
@@ -147,12 +147,12 @@ class Program:
     ) -> tuple[np.ndarray, State, Carry, Stored]:
         """Chooses actions [S, E, A] for a transition, adds both to replay, and lets the agents observe them.
 
-        Carry and replay are donated.
+        State, carry and replay are donated. (A state that had only been looked at would be in use, for JAX, and a CPU
+        would make the next update in the background: see `jaxconfig.compute_in_this_thread`.)
         """
         device = self.placed_replay(memory.streamed(replay)) if isinstance(replay, HostReplay) else replay
         self._ahead.wait("step")
-        action, carry, device, observed = self._step(state, carry, device, transition, np.int32(iteration))
-        state = eqx.combine(observed, state) if jax.tree.leaves(observed) else state
+        action, state, carry, device = self._step(state, carry, device, transition, np.int32(iteration))
         action = np.asarray(action)
         if isinstance(replay, HostReplay):
             step = {**transition, "action": action}
@@ -248,7 +248,8 @@ class Program:
         add = self.layout.spread(jax.vmap(memory.add, (axes, 0, 0), axes), (axes, 0, 0), axes)
         replay = add(replay, step, extras)
         (observed,) = self._over_seeds(self._observed)(state, step)
-        return action, carry, replay, observed
+        state = eqx.combine(observed, state) if jax.tree.leaves(observed) else state
+        return action, state, carry, replay
 
     def _observed(self, state, step):
         """What a step changes of a state, with None in the place of all the rest, which then need not be copied."""

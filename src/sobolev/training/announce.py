@@ -1,7 +1,5 @@
 """What a run says of itself: before it starts, when it ends, and what would fit this machine better."""
 
-import contextlib
-import ctypes
 import os
 import resource
 import sys
@@ -56,10 +54,8 @@ def memory(now: Snapshot, update: int) -> str:
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds, after giving back to the system what is free (where it tells)."""
+    """Bytes of memory that this process holds, with what is free in it: the next update takes that again."""
     try:
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
         count = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, ValueError):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -8,6 +8,7 @@ of one update.
 """
 
 import argparse
+import ctypes
 import json
 import re
 import signal
@@ -67,6 +68,7 @@ def fill(size: str, steps: int) -> None:
 
     filled = jax.jit(lambda replay: jax.lax.fori_loop(0, per_environment, add, replay), donate_argnums=0)
     replay = jax.block_until_ready(filled(replay))
+    ctypes.CDLL(None).malloc_trim(0)  # what filling in this way has left free is not a run's
     before, bytes_per_step = announce.resident(), announce.size(replay) / steps
     assert int(replay.count) == per_environment
     Path("/proc/self/clear_refs").write_text("5")  # the compiler's peak is not meant

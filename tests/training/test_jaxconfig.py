@@ -102,6 +102,37 @@ def test_a_cpu_computes_where_freed_memory_is_kept():
     assert pages["here"] < 4096 < pages["elsewhere"]
 
 
+MAIN_THREAD = """
+from sobolev.training.jaxconfig import compute_in_this_thread
+compute_in_this_thread()
+import jax
+from sobolev.envs import VectorEnv, Workers
+from tests import tiny
+program = tiny.program(tiny.agent(), (2,))
+with Workers(0) as workers:
+    envs = VectorEnv(workers, tiny.TASK, 1, (2,), tiny.ENVIRONMENTS, 0)
+    transition = envs.reset(0)
+    state, carry = program.initial_state(), program.initial_carry(tiny.ENVIRONMENTS)
+    replay = program.initial_replay(tiny.ENVIRONMENTS, tiny.CAPACITY)
+    for number in range(20):
+        action, state, carry, replay = program.step(state, carry, replay, transition, number)
+        envs.send(action)
+        transition = envs.receive()
+        if number > 10:
+            state, replay, report = program.learn(state, replay, number)
+            print(all(leaf.is_ready() for leaf in jax.tree.leaves((state, report))))
+"""
+
+
+def test_an_update_after_a_step_is_done_when_its_call_returns():
+    """JAX would make it in the background where a donated state is in use, which one is that a step has read."""
+    root = Path(__file__).parents[2]
+    settings = {**os.environ, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", MAIN_THREAD]
+    found = subprocess.run(command, env=settings, cwd=root, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["True"] * 9
+
+
 def test_one_switch_turns_the_cache_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     updates = recorded(monkeypatch, tmp_path / "cache", "cpu")
     jaxconfig.configure(compilation_cache=False)

@@ -12,7 +12,7 @@ class ReplayConfig:
     """agent steps stored over all environments of one seed, at least one window per environment"""
     memory: Literal["device", "host"] = "device"
     """device: buffers live beside the model, and no batch visits the host; host: what was observed and done lies in
-    host memory, and the next batch is gathered while an update runs. Does not change what is sampled"""
+    host memory, and an accelerator's next batch is gathered while it updates. Does not change what is sampled"""
 
     def steps_per_environment(self, environments: int, planned: int) -> int:
         """Length of one environment's ring: its share of the capacity, or the planned agent steps if these are fewer.

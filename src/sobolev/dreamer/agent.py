@@ -152,6 +152,7 @@ class Dreamer:
         gradient = in_parts(self.gradient, (None, None, 0, None), (None, (0, None, None)))
         gradients, (latents, scale, metrics) = gradient(state.model, state, windows, loss_key)
         norm = optax.tree.norm(gradients)
+        # Joined by a reduction, which XLA computes once: a plain "and" it would repeat wherever the answer is used.
         finite = jnp.all(jnp.isfinite(jnp.stack([norm, metrics["loss"]])))
         model, optimizer, change = descend(self.config.optimizer, state.model, gradients, state.optimizer)
         slow = follow(state.slow, model.critic, self.config.behavior.slow_rate)

@@ -71,7 +71,7 @@ def jacobian_penalty(
         return _summary(exact_energies(fn, inputs, chosen))
     if estimator not in ESTIMATORS:
         raise nearest("estimator", estimator, ESTIMATORS)
-    # Drawn along one axis: the same numbers, and XLA compiles what draws along a short last axis 20 times as long.
+    # Drawn along one axis: the same numbers. Along a short last axis XLA makes a CPU twenty times as much code.
     shape = inputs.shape[0], number, classes
     probes = jax.random.rademacher(key_probes, (math.prod(shape),), _wide(inputs.dtype)).reshape(shape)
     if isinstance(fn, LinearFirst):

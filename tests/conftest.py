@@ -56,3 +56,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first; whichever come later, in the order of their names."""
     place = {name: number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get("/".join(item.path.parts[-2:]), len(LONG)))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled_programs():
+    """One file's programs are of no use to another: kept, they add up to gigabytes in each worker."""
+    yield
+    jax.clear_caches()

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from sobolev.errors import UserError
-from sobolev.study import published
+from sobolev.study import published, score_tables
+from sobolev.study.comparison import compare
 from sobolev.study.report import NEEDED, check_output, report, unfinished
+from sobolev.study.runs import find, load
 from tests.study import browser, made_up
 
 TASKS = [*published.table_3()["gpld"], "quadruped-run", "quadruped-walk"]
@@ -110,6 +112,40 @@ def test_cost_is_against_runs_that_are_alike(small: Made) -> None:
         ["0.5", "0.5", "0", "1.00 ± 0.000", "0", "2"],
         ["1", "0.5", "0", "1.20 ± 0.000", "100", "1"],
     ]
+
+
+def test_variants_are_compared_with_the_method_as_it_is(small: Made, large: Made) -> None:
+    head, *body = rows(small, "variants-gpld-proprio")
+    assert head == ["task", "variant", "score", "gain over gpld", "seeds"]
+    by_label = {(task, label): more for task, label, *more in body}
+    assert list(by_label) == [
+        *(("hopper-hop", label) for label in ("gpld", "gpld schedule=none")),
+        *(("walker-walk", label) for label in ("gpld", "gpld rho=0.25", "gpld rho=1")),
+    ]
+    score, gain, seeds = by_label["walker-walk", "gpld rho=1"]
+    usual = by_label["walker-walk", "gpld"]
+    ratio = float(score.split()[0]) / float(usual[0].split()[0])
+    assert float(gain.strip("%")) == pytest.approx(100 * (ratio - 1), abs=0.1) and seeds == "3"
+    assert usual[1:] == ["", "3"] and by_label["hopper-hop", "gpld schedule=none"][2] == "2"
+    assert "variants-gpld-proprio" in names(small.output / "figures", ".pdf")
+    # nothing of what has no variants, nor of what has them without the method as it is
+    assert not any(name.startswith("variants") for name in names(large.output / "tables", ".csv"))
+
+
+def test_variants_on_several_tasks_have_an_aggregate_over_those_that_the_method_has(tmp_path: Path) -> None:
+    tasks = ["walker-walk", "hopper-hop", "cheetah-run"]
+    for task in tasks[:2]:
+        made_up.run(tmp_path / f"{task}", task)
+    for task in tasks:
+        made_up.run(tmp_path / f"{task}-1", task, penalty__rho=1.0)
+    made_up.run(tmp_path / "low", "walker-walk", penalty__rho=0.25)
+    comparison = compare([run for folder in find([tmp_path]) for run in load(folder)])
+    table = score_tables.variants(comparison, "gpld", "proprio")
+    assert table is not None and score_tables.variants(comparison, "gpld", "pixels") is None
+    (*_, last), (marked,) = table.rows, table.marked
+    assert marked == len(table.rows) - 1 == 5 and last[:2] == ("normalised aggregate, 2 tasks", "gpld rho=1")
+    gains = [float(str(row[3]).strip("%").replace("−", "-")) for row in table.rows[:-1] if row[1] == "gpld rho=1"]
+    assert float(str(last[3]).strip("%").replace("−", "-")) == pytest.approx(sum(gains) / 2, abs=0.11)
 
 
 def test_what_does_not_fit_is_told(small: Made) -> None:

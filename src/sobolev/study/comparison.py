@@ -73,6 +73,12 @@ class Comparison:
         return tuple(label for label in self.labels if label in methods or label.split()[0] not in self.labels)
 
     @property
+    def variants(self) -> dict[str, list[str]]:
+        """By method, its labels, where the tables have the method as it is alone: that one first."""
+        found = {m: [label for label in self.labels if label.split()[0] == m] for m in self.labels if " " not in m}
+        return {method: labels for method, labels in found.items() if len(labels) > 1}
+
+    @property
     def families(self) -> dict[str, list[Task]]:
         """The tasks that are averaged with each other, by family, in the order of `FAMILIES`."""
         return {family: self.tasks(family) for family in FAMILIES if self.tasks(family)}
@@ -85,6 +91,10 @@ class Comparison:
     def on(self, task: Task, labels: Sequence[str] | None = None) -> list[str]:
         """Those of the labels (default: the main ones) that have the task."""
         return [label for label in (self.main if labels is None else labels) if (task, label) in self.cells]
+
+    def varied(self, method: str, family: str) -> list[Task]:
+        """The tasks of a family that several variants of a method have."""
+        return [task for task in self.tasks(family) if len(self.on(task, self.variants[method])) > 1]
 
     def means(self, label: str, tasks: Sequence[Task]) -> dict[Task, float]:
         """Mean score over seeds on those of the tasks that the label has."""

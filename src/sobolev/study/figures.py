@@ -24,7 +24,9 @@ OTHERS = ("#3a8f4d", "#8a4fa3", "#b8860b", "#c0396b", "#2aa3a3", "#6b6b2e", "#7a
 PUBLISHED = "#777777"
 """What others published is grey and dashed."""
 CELL = (3.1, 2.35)
-"""Width and height of a panel with all that belongs to it, in inches."""
+"""Width and height of a panel with all that belongs to it, in inches, under a title of one line."""
+TITLE = 0.15
+"""Height of a further line of the title, in inches."""
 MARGINS = (0.56, 0.14, 0.44, 0.3)
 """Left, right, bottom and top of the axes inside their panel, in inches."""
 LEGEND = 0.26
@@ -109,20 +111,22 @@ def draw(panels: Sequence[Panel], legend: Sequence[Line] = (), columns: int = 4,
     ruled = _legend_rows(legend, width)
     printed = textwrap.wrap(note, int(19 * width))
     top, foot = 0.1 * bool(ruled) + LEGEND * len(ruled), 0.12 * len(printed)
-    height = CELL[1] * rows + top + foot
+    extra = TITLE * max(panel.title.count("\n") for panel in panels)
+    tall = CELL[1] + extra
+    height = tall * rows + top + foot
     figure = Figure(figsize=(width, height), dpi=DPI)
     canvas = FigureCanvasAgg(figure)
     boxes = []
     for index, panel in enumerate(panels):
-        x, y = index % columns * CELL[0], height - top - (index // columns + 1) * CELL[1]
+        x, y = index % columns * CELL[0], height - top - (index // columns + 1) * tall
         left, right, bottom, above = MARGINS
-        inside = (x + left, y + bottom, CELL[0] - left - right, CELL[1] - bottom - above)
+        inside = (x + left, y + bottom, CELL[0] - left - right, tall - bottom - above - extra)
         ax = figure.add_axes(tuple(np.array(inside) / (width, height, width, height)))
         ax.tick_params(labelsize=7, length=2.5)
         ax.set_title(panel.title, fontsize=8.5)
         ax.spines[["top", "right"]].set_visible(False)
         panel.draw(ax)
-        corners = (x, height - y - CELL[1], x + CELL[0], height - y)
+        corners = (x, height - y - tall, x + CELL[0], height - y)
         boxes.append(tuple(round(corner * DPI) for corner in corners))
     _write_legend(figure, ruled, height)
     figure.text(0.15 / width, 0.04 / height, "\n".join(printed), fontsize=6, color="#555555", va="bottom")

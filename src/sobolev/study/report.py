@@ -88,7 +88,7 @@ def assemble(
         _section("scores", "Scores", _score_tables(comparison, with_published)),
         _section("curves", "Learning curves", score_figures.paper_figures(comparison)),
         _section("statistics", "Statistics", _statistics(comparison)),
-        _section("ablations", "Ablations", score_figures.ablations(comparison)),
+        _section("ablations", "Ablations", [*score_figures.ablations(comparison), *_variants(comparison)]),
         _section("published", "Beside published curves", _published(comparison) if with_published else []),
         _section("cost", "Cost", [score_tables.table_4(comparison, with_published)]),
         _section("sensitivity", "Sensitivity", [sensitivity_figure(path) for path in sensitivity]),
@@ -127,6 +127,15 @@ def _statistics(comparison: Comparison) -> list[Table | Illustration | None]:
     for family in comparison.families:
         found.append(score_figures.statistics_figure(comparison, family))
         found.append(score_tables.statistics_table(comparison, family))
+    return found
+
+
+def _variants(comparison: Comparison) -> list[Table | Illustration | None]:
+    found: list[Table | Illustration | None] = []
+    for method in comparison.variants:
+        for family in comparison.families:
+            found.append(score_figures.variants(comparison, method, family))
+            found.append(score_tables.variants(comparison, method, family))
     return found
 
 

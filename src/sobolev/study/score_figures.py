@@ -15,6 +15,8 @@ from sobolev.study.scores import Curve, binned, mean_curve
 from sobolev.study.tables import counts
 
 QUADRUPED = ("quadruped-run", "quadruped-walk")
+LEGIBLE = 8
+"""Learning curves in one panel, at most."""
 THRESHOLDS = np.linspace(0, 1, 101)
 
 
@@ -208,6 +210,15 @@ def ablations(comparison: Comparison) -> list[Illustration]:
         picture = draw(panels, list(lines.values()), columns=2)
         found.append(Illustration(f"figure-5{letter}", f"Figure 5{letter}. {title}", caption, picture))
     return found
+
+
+def variants(comparison: Comparison, method: str, family: str) -> Illustration | None:
+    """Learning curves of a method's variants per task; None where no task has two of them, or there are too many."""
+    labels = comparison.variants[method]
+    if len(labels) > LEGIBLE:
+        return None
+    title = f"Curves of the variants of {method}: {FAMILIES[family]}"
+    return by_task(comparison, comparison.varied(method, family), f"variants-{method}-{family}", title, labels)
 
 
 def _variants(comparison: Comparison, varied: str, fixed: Mapping[str, object]) -> dict[str, Run]:

@@ -29,14 +29,14 @@ def scores(
     columns += [f"paper {method}" for method in theirs] + ["paper gain"] * bool(theirs)
     rows = [_score_row(comparison, task, labels, others, theirs, with_spread) for task in tasks]
     total = ["normalised aggregate", *([""] * len(labels))]
-    total += [percent(_gain(comparison, label, tasks)) for label in others]
+    total += [percent(_gain(comparison, label, base, tasks)) for label in others]
     if theirs:
         total += ["", "", percent(published_gain([task.name for task in tasks]))]
     totals = [tuple(total)] if others or theirs else []
     return Table(
         name,
         title,
-        _score_caption(comparison, tasks, with_spread, bool(theirs), bool(others)),
+        _score_caption(comparison, tasks, labels, base if others else "", with_spread, bool(theirs)),
         tuple(columns),
         (*map(tuple, rows), *totals),
         frozenset({len(rows)} if totals else ()),
@@ -60,7 +60,7 @@ def _score_row(
     for label in labels:
         own = found.get(label)
         row.append("" if own is None else spread(own.mean, own.std) if with_spread else f"{own.mean:.1f}")
-    row += [percent(_gain(comparison, label, [task])) for label in others]
+    row += [percent(_gain(comparison, label, comparison.baseline, [task])) for label in others]
     if theirs:
         printed = [theirs[method].get(task.name) for method in theirs]
         row += ["" if p is None else spread(*p) if with_spread else f"{p.mean:.1f}" for p in printed]
@@ -68,8 +68,8 @@ def _score_row(
     return row
 
 
-def _gain(comparison: Comparison, label: str, tasks: Sequence[Task]) -> float | None:
-    return normalised_gain(comparison.means(label, tasks), comparison.means(comparison.baseline, tasks))
+def _gain(comparison: Comparison, label: str, base: str, tasks: Sequence[Task]) -> float | None:
+    return normalised_gain(comparison.means(label, tasks), comparison.means(base, tasks))
 
 
 def published_gain(tasks: Sequence[str]) -> float | None:
@@ -79,18 +79,21 @@ def published_gain(tasks: Sequence[str]) -> float | None:
     return normalised_gain(means["gpld"], means["dreamer"])
 
 
-def _score_caption(comparison: Comparison, tasks: Sequence[Task], with_spread: bool, theirs: bool, gains: bool) -> str:
-    seeds = {len(comparison.cells[task, label].scores) for task in tasks for label in comparison.on(task)}
-    episodes = {comparison.reached[task, label].episodes for task in tasks for label in comparison.on(task)}
+def _score_caption(
+    comparison: Comparison, tasks: Sequence[Task], labels: Sequence[str], base: str, with_spread: bool, theirs: bool
+) -> str:
+    cells = [(task, label) for task in tasks for label in comparison.on(task, labels)]
+    seeds = {len(comparison.cells[cell].scores) for cell in cells}
+    episodes = {comparison.reached[cell].episodes for cell in cells}
     steps = {int(comparison.ends[task]) for task in tasks}
     told = f"Returns at {_range(steps)} env steps, {'mean ± standard deviation' if with_spread else 'mean'} "
     told += f"over {_range(seeds)} {'seed' if seeds == {1} else 'seeds'}"
     whole = {number for number in episodes if number is not None}
     told += f", {_range(whole)} episodes per seed after training." if whole and None not in episodes else "."
-    if gains:
-        told += f" Normalised aggregate: each task by the score of {comparison.baseline}, then averaged over tasks."
+    if base:
+        told += f" Normalised aggregate: each task by the score of {base}, then averaged over tasks."
     if theirs:
-        runs = [run for task in tasks for label in comparison.on(task) for run in comparison.cells[task, label].runs]
+        runs = [run for cell in cells for run in comparison.cells[cell].runs]
         told = " ".join([told, f"Paper: {published.TABLE_3}.", *off_protocol(runs)])
     return told
 
@@ -114,6 +117,34 @@ def table_3(comparison: Comparison, with_published: bool) -> Table | None:
     tasks = comparison.tasks("proprio")
     title = "Table 3. Scores on all proprioceptive DeepMind Control tasks"
     return scores(comparison, tasks, "table-3", title, with_published) if tasks else None
+
+
+def variants(comparison: Comparison, method: str, family: str) -> Table | None:
+    """Scores of a method's variants, and their gains over the method as it is; None where no task has two of them."""
+    labels, tasks = comparison.variants[method], comparison.varied(method, family)
+    if not tasks:
+        return None
+    rows = []
+    for task in tasks:
+        for label in comparison.on(task, labels):
+            own = comparison.reached[task, label]
+            gain = "" if label == method else percent(_gain(comparison, label, method, [task]))
+            rows.append((task.title, label, spread(own.mean, own.std), gain, str(own.scores.size)))
+    totals = []
+    for label in labels[1:]:
+        common = [task for task in tasks if len(comparison.on(task, (method, label))) == 2]
+        gain = _gain(comparison, label, method, common)
+        if len(common) > 1 and gain is not None:
+            totals.append((f"normalised aggregate, {len(common)} tasks", label, "", percent(gain), ""))
+    return Table(
+        f"variants-{method}-{family}",
+        f"Scores of the variants of {method}: {FAMILIES[family]}",
+        _score_caption(comparison, tasks, labels, method if totals else "", with_spread=True, theirs=False),
+        ("task", "variant", "score", f"gain over {method}", "seeds"),
+        (*rows, *totals),
+        frozenset(range(len(rows), len(rows) + len(totals))),
+        words=frozenset({0, 1}),
+    )
 
 
 def statistics_table(comparison: Comparison, family: str) -> Table | None:
@@ -262,7 +293,7 @@ def headline(comparison: Comparison) -> list[tuple[str, str]]:
     for family in comparison.families:
         for label in others:
             tasks = comparison.tasks(family, (base, label))
-            gain = _gain(comparison, label, tasks)
+            gain = _gain(comparison, label, base, tasks)
             if gain is None:
                 continue
             what = f"{label} over {base}, normalised aggregate, {_of(family, len(tasks))}"

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sobolev.dreamer.agent import Dreamer
-from sobolev.dreamer.config import SIZES, BehaviorConfig, DreamerConfig
+from sobolev.agents.dreamer.agent import Dreamer
+from sobolev.agents.dreamer.config import SIZES, BehaviorConfig, DreamerConfig
 from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.training.jaxconfig import compute_in_this_thread
 from sobolev.training.program import Program, Stored

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from _timing import record
 
+from sobolev.config.registry import agent_of
+from sobolev.config.train import TrainConfig, configure
 from sobolev.envs.specs import ArraySpec, Spaces
-from sobolev.training.config import TrainConfig, configure
-from sobolev.training.methods import agent_of
 from sobolev.training.program import Program
 
 METHODS = ("dsdpg", "mmd", "iqn", "mage", "td3")

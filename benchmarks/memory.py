@@ -19,7 +19,7 @@ from pathlib import Path
 
 from _timing import WALKER, config_of, record
 
-from sobolev.dreamer.config import SIZES
+from sobolev.agents.dreamer.config import SIZES
 from sobolev.training.jaxconfig import use_large_buffers
 
 UNITS = {"B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9}
@@ -47,7 +47,7 @@ def fill(size: str, steps: int) -> None:
     import jax
 
     from sobolev import replay as memory
-    from sobolev.dreamer.agent import Dreamer
+    from sobolev.agents.dreamer.agent import Dreamer
     from sobolev.training import announce
     from sobolev.training.program import Program
 

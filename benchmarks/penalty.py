@@ -27,8 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 from _timing import WALKER, add_flags, config_of, interval, random_replay, record
 
-from sobolev.dreamer.agent import Dreamer
-from sobolev.dreamer.config import SIZES, DreamerConfig, without_penalty
+from sobolev.agents.dreamer.agent import Dreamer
+from sobolev.agents.dreamer.config import SIZES, DreamerConfig, without_penalty
 from sobolev.smoothness import PenaltyConfig
 from sobolev.training.jaxconfig import use_large_buffers
 from sobolev.training.program import Program

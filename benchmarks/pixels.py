@@ -15,7 +15,7 @@ from dataclasses import replace
 import jax
 from _timing import Update, add_flags, alternate, before, config_of, interval, record
 
-from sobolev.dreamer.config import SIZES, without_penalty
+from sobolev.agents.dreamer.config import SIZES, without_penalty
 from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.training.jaxconfig import use_large_buffers
 

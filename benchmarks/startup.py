@@ -24,7 +24,7 @@ from pathlib import Path
 
 from _timing import record
 
-from sobolev.dreamer.config import SIZES
+from sobolev.agents.dreamer.config import SIZES
 
 MOMENTS = ("first evaluation", "first update begins", "first update is logged")
 

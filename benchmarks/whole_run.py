@@ -23,10 +23,10 @@ from typing import Any
 import jax
 from _timing import record
 
-from sobolev.dreamer.config import SIZES
+from sobolev.agents.dreamer.config import SIZES
+from sobolev.config.train import configure
 from sobolev.envs import VectorEnv
 from sobolev.training import loop, start
-from sobolev.training.config import configure
 from sobolev.training.jaxconfig import use_large_buffers
 from sobolev.training.loop import Training
 from sobolev.training.program import Program

@@ -17,11 +17,11 @@ import pytest
 from gymnasium.spaces import Box, Dict
 from jax._src import compiler
 
-from sobolev.dreamer.agent import Dreamer
+from sobolev.agents.api import Agent
+from sobolev.agents.dreamer.agent import Dreamer
+from sobolev.config.train import TrainConfig, configure, resolved
 from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.training import evaluation, loop
-from sobolev.training.agent import Agent
-from sobolev.training.config import TrainConfig, configure, resolved
 from sobolev.training.program import Program
 from sobolev.training.schedule import Plan
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from sobolev.dreamer.rssm import RSSM, LatentTable
+from sobolev.agents.dreamer.rssm import RSSM, LatentTable
 from sobolev.nn import MLP, BlockLinear, Convolution, ConvolutionStage, Head, Hidden, Linear, Norm
 
 FOLDER = Path(os.environ.get("REFERENCE_VECTORS", Path(__file__).parent / "data" / "reference_vectors"))

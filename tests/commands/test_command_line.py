@@ -12,10 +12,10 @@ import pytest
 
 from sobolev import __main__ as command_line
 from sobolev.commands import COMMANDS, arguments, evaluate, train
+from sobolev.config.codec import settings
+from sobolev.config.train import METHODS, TrainConfig, configure, defaults, resolved
 from sobolev.errors import UserError
-from sobolev.training.config import METHODS, TrainConfig, configure, defaults, resolved
 from sobolev.training.run import opened
-from sobolev.training.serial import settings
 
 
 def sobolev(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sobolev.config.codec import encode
+from sobolev.config.train import configure, resolved
 from sobolev.errors import UserError
 from sobolev.study.collect import collect
 from sobolev.study.comparison import Comparison, aggregate_curves, compare, scales, task_curve
 from sobolev.study.labels import labelled
 from sobolev.study.runs import Run, Task, find, flat, load
 from sobolev.study.scores import Series
-from sobolev.training.config import configure, resolved
-from sobolev.training.serial import encode
 from tests.study import made_up
 
 STEPS = np.arange(0.0, 101.0, 10.0)

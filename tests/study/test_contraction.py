@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sobolev.dsdpg.target import backup
+from sobolev.agents.dsdpg.target import backup
 from sobolev.errors import UserError
 from sobolev.study import contraction as study
 from sobolev.study.dsdpg_figures import draw_contraction
@@ -59,7 +59,7 @@ def test_scaling_two_laws_scales_mmd_by_no_more():
     """MMD²(cX, cY) ≤ c MMD²(X, Y) for c ≤ 1, the step from which the modulus √(γκ) follows; not so for a Gaussian."""
     from functools import partial
 
-    from sobolev.dsdpg.mmd import mmd_squared, multiquadric
+    from sobolev.agents.dsdpg.mmd import mmd_squared, multiquadric
 
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):

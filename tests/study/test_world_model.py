@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sobolev.agents.dreamer.config import SIZES
 from sobolev.commands import study as command
-from sobolev.dreamer.config import SIZES
+from sobolev.config.codec import to_json
 from sobolev.envs import VectorEnv, Workers
 from sobolev.errors import UserError
 from sobolev.smoothness import PenaltyConfig
@@ -19,7 +20,6 @@ from sobolev.study import prediction, world_model
 from sobolev.study.episodes import Noise, Policies, play
 from sobolev.study.world_model import WorldModelConfig
 from sobolev.training.run import write_text
-from sobolev.training.serial import to_json
 from tests import tiny
 
 SEEDS = (0, 1)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sobolev.dreamer.agent import Dreamer
+from sobolev.agents.dreamer.agent import Dreamer
 from sobolev.training import snapshot
 from sobolev.training.program import Program
 from tests import tiny

@@ -5,12 +5,12 @@ import re
 
 import jax
 
-from sobolev.dreamer.agent import Dreamer
-from sobolev.dreamer.config import SIZES, DreamerConfig
+from sobolev.agents.dreamer.agent import Dreamer
+from sobolev.agents.dreamer.config import SIZES, DreamerConfig
+from sobolev.config.train import configure
 from sobolev.envs import VectorEnv, Workers
 from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.training import announce, snapshot
-from sobolev.training.config import configure
 from sobolev.training.program import Program
 from tests import tiny
 

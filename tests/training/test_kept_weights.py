@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sobolev.dreamer.agent import Dreamer
+from sobolev.agents.dreamer.agent import Dreamer
+from sobolev.config.train import from_json, to_json
 from sobolev.errors import UserError
-from sobolev.training.config import from_json, to_json
 from sobolev.training.run import digest
 from sobolev.training.snapshot import kept_weights, read_weights
 from sobolev.training.start import start

@@ -11,9 +11,9 @@ import jax
 import numpy as np
 import pytest
 
+from sobolev.config.train import TrainConfig
 from sobolev.errors import UserError
 from sobolev.training import dreams, evaluation
-from sobolev.training.config import TrainConfig
 from sobolev.training.dreams import Dream
 from sobolev.training.program import Program
 from tests import tiny
@@ -110,8 +110,8 @@ def test_images_are_bytes_until_they_are_on_the_device(straight):
 
 
 def program_of(config: TrainConfig) -> Program:
+    from sobolev.config.registry import agent_of
     from sobolev.training.environments import spaces
-    from sobolev.training.methods import agent_of
 
     return tiny.program(agent_of(config, spaces(config)), SEEDS)  # pyright: ignore[reportArgumentType]
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from sobolev.commands.train import config_from
+from sobolev.config.train import TrainConfig, configure, resolved
 from sobolev.errors import UserError
 from sobolev.training import record
-from sobolev.training.config import TrainConfig, configure, resolved
 
 
 def config(**values: Any) -> TrainConfig:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from sobolev.config.registry import agent_of
+from sobolev.config.train import TrainConfig, configure, resolved
 from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.errors import UserError
 from sobolev.training import room
-from sobolev.training.config import TrainConfig, configure, resolved
-from sobolev.training.methods import agent_of
 from sobolev.training.program import Program
 from sobolev.training.room import Needs
 from sobolev.training.schedule import Plan

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from sobolev.config.codec import settings
+from sobolev.config.train import ADDED, TrainConfig, configure, resolved
 from sobolev.errors import UserError
-from sobolev.training.config import ADDED, TrainConfig, configure, resolved
 from sobolev.training.run import NOT_COMPUTED, differences, digest, folder, identity, opened, read_config, write_text
-from sobolev.training.serial import settings
 
 
 def config(**values: Any) -> TrainConfig:

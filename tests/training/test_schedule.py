@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from sobolev.training.config import configure, resolved
+from sobolev.config.train import configure, resolved
 from sobolev.training.schedule import Plan
 
 

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import pytest
 
+from sobolev.config.train import DevicesConfig
 from sobolev.errors import UserError
 from sobolev.training import together, warm
 from sobolev.training.checkpoint import Checkpoints
-from sobolev.training.config import DevicesConfig
 from sobolev.training.devices import Layout
 from sobolev.training.storage import load_arrays
 from tests import tiny

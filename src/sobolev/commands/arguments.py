@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
+from sobolev.config.codec import bad_value, settings
 from sobolev.errors import UserError, suggestion
-from sobolev.training.serial import bad_value, settings
 
 T = TypeVar("T")
 

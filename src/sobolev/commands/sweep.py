@@ -12,14 +12,14 @@ from tyro.conf import Positional, arg
 
 from sobolev.commands.arguments import Flag, checked, flags, parse, value_of
 from sobolev.commands.train import config_from
+from sobolev.config.codec import settings, words
+from sobolev.config.registry import METHODS
+from sobolev.config.train import defaults
 from sobolev.errors import UserError
 from sobolev.study import suites
 from sobolev.study.cells import Cell, cells
 from sobolev.study.slurm import SlurmConfig
 from sobolev.study.sweep import Sweep, entries
-from sobolev.training.config import defaults
-from sobolev.training.methods import METHODS
-from sobolev.training.serial import settings, words
 
 if TYPE_CHECKING:
     from sobolev.study.estimate import Estimate
@@ -166,11 +166,11 @@ def _groups(line: Sequence[str]) -> list[list[str]]:
 
 def dry_run(found: Sequence[Cell], output: Path, config: SweepConfig) -> list[str]:
     """The lines that tell what would run, how long, and on how much disk."""
+    from sobolev.config.train import resolved
     from sobolev.study.estimate import estimates
     from sobolev.study.follow import saved_steps
     from sobolev.training import jaxconfig
     from sobolev.training.announce import human
-    from sobolev.training.config import resolved
     from sobolev.training.progress import duration
 
     configs = [resolved(cell.config) for cell in found]

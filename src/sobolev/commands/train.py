@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sobolev.commands.arguments import parse, value_of
-from sobolev.training.config import TrainConfig, defaults
+from sobolev.config.train import TrainConfig, defaults
 
 DESCRIPTION = """Train an agent on TASK: walker-walk and the like (DeepMind Control), or gym:Ant-v5 (Gymnasium).
 

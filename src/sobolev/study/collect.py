@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sobolev.config.train import TrainConfig, to_json
 from sobolev.errors import UserError
 from sobolev.study.files import made
 from sobolev.study.labels import OPEN, usual_settings
 from sobolev.study.runs import Run, load
-from sobolev.training.config import TrainConfig, to_json
 from sobolev.training.run import digest, read_config, write_text
 
 COPIED = ("scores.json", "train_scores.json", "evaluation.json")

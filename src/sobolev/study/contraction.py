@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from sobolev.dsdpg.config import DiscrepancyConfig
-from sobolev.dsdpg.mmd import ascend, mmd_squared, multiquadric, projected, starting_directions
+from sobolev.agents.dsdpg.config import DiscrepancyConfig
+from sobolev.agents.dsdpg.mmd import ascend, mmd_squared, multiquadric, projected, starting_directions
 from sobolev.errors import UserError
 from sobolev.study.linear_system import LinearSystem
 

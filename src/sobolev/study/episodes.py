@@ -12,10 +12,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from sobolev.config.registry import agent_of
 from sobolev.envs import Transition, VectorEnv
 from sobolev.errors import UserError
 from sobolev.training.evaluation import load_state
-from sobolev.training.methods import agent_of
 from sobolev.training.program import Program
 from sobolev.training.run import read_config
 

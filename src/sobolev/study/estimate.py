@@ -12,18 +12,18 @@ from typing import Any, NamedTuple
 
 import jax
 
+from sobolev.config.codec import encode
+from sobolev.config.registry import METHODS, agent_of
+from sobolev.config.train import TrainConfig
 from sobolev.envs import Workers, worker_count
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
 from sobolev.study.follow import saved_steps
 from sobolev.training import record, room
-from sobolev.training.config import TrainConfig
 from sobolev.training.environments import TRAINING, environments, spaces
-from sobolev.training.methods import METHODS, agent_of
 from sobolev.training.program import Program
 from sobolev.training.run import identity, read_config
 from sobolev.training.schedule import Plan
-from sobolev.training.serial import encode
 
 UPDATES, SECONDS = 3, 2.0
 """A measurement times so many updates at least, after one that compiles, and for so long at least: updates of a few

@@ -13,7 +13,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
-from sobolev.dsdpg.config import (
+from sobolev.agents.baselines.mage import sobolev_errors
+from sobolev.agents.baselines.td3 import cautious
+from sobolev.agents.dsdpg.config import (
     AdamConfig,
     CriticConfig,
     DiscrepancyConfig,
@@ -21,12 +23,10 @@ from sobolev.dsdpg.config import (
     NetworkConfig,
     without_gradients,
 )
-from sobolev.dsdpg.critic import critic_loss, samples_at
-from sobolev.dsdpg.mage import sobolev_errors
-from sobolev.dsdpg.networks import Policy, TwinCritic
-from sobolev.dsdpg.optimizer import adam, follow
-from sobolev.dsdpg.target import Model, backup
-from sobolev.dsdpg.td3 import cautious
+from sobolev.agents.dsdpg.critic import critic_loss, samples_at
+from sobolev.agents.dsdpg.networks import Policy, TwinCritic
+from sobolev.agents.dsdpg.optimizer import adam, follow
+from sobolev.agents.dsdpg.target import Model, backup
 from sobolev.errors import UserError, nearest
 from sobolev.study.linear_system import Law, LinearSystem, exact_law, example
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from sobolev.config.train import TrainConfig, configure
 from sobolev.envs.toy import PointMass
 from sobolev.errors import UserError, nearest
-from sobolev.training.config import TrainConfig, configure
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dsdpg": ("dsdpg", {}),

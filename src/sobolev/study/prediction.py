@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from sobolev.dreamer.world_model import WorldModel
+from sobolev.agents.dreamer.world_model import WorldModel
 from sobolev.nn import TwoHot, kl_divergence, over, symlog
 from sobolev.study.sensitivity import latents_along
 

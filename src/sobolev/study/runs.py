@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sobolev.config.train import ADDED
 from sobolev.errors import UserError
 from sobolev.study.scores import Score, Series, read, series, task_name
-from sobolev.training.config import ADDED
 from sobolev.training.record import read_record
 from sobolev.training.run import NOT_COMPUTED
 

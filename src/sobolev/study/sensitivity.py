@@ -10,19 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from sobolev.dreamer.config import DreamerConfig
-from sobolev.dreamer.rssm import Latents
-from sobolev.dreamer.world_model import WorldModel
+from sobolev.agents.api import State
+from sobolev.agents.dreamer.config import DreamerConfig
+from sobolev.agents.dreamer.rssm import Latents
+from sobolev.agents.dreamer.world_model import WorldModel
+from sobolev.config.registry import agent_of
+from sobolev.config.train import TrainConfig
 from sobolev.envs import VectorEnv, Workers, worker_count
 from sobolev.errors import UserError
 from sobolev.nn import cast_floating, over
 from sobolev.smoothness import sensitivity as local
 from sobolev.smoothness.sensitivity import MAGNITUDES
-from sobolev.training.agent import State
-from sobolev.training.config import TrainConfig
 from sobolev.training.environments import AFTERWARDS, environments
 from sobolev.training.evaluation import load_state
-from sobolev.training.methods import agent_of
 from sobolev.training.program import Program
 from sobolev.training.run import identity, read_config
 from sobolev.training.snapshot import kept_weights, read_weights

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from sobolev.config.codec import decode, encode
 from sobolev.errors import UserError
 from sobolev.study.cells import Cell
 from sobolev.training.run import write_text
-from sobolev.training.serial import decode, encode
 
 State = Literal["waiting", "queued", "running", "done", "stopped", "failed"]
 """waiting: not begun; queued: given to the cluster; stopped: interrupted and saved, the next start goes on; failed:

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from sobolev.config.codec import encode
 from sobolev.errors import UserError
 from sobolev.smoothness import tabular
-from sobolev.training.serial import encode
 
 NORMAL_95 = 1.959964
 """Half-width of a 95% interval, in standard errors."""

@@ -19,10 +19,10 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 from tyro.conf import Positional, arg
 
 from sobolev import replay as memory
-from sobolev.dreamer.agent import Dreamer, compact
-from sobolev.dreamer.config import SIZES, DreamerConfig, OptimizerConfig, without_penalty
-from sobolev.dreamer.optimizer import build_optimizer, descend
-from sobolev.dreamer.world_model import WorldModel, world_model_losses
+from sobolev.agents.dreamer.agent import Dreamer, compact
+from sobolev.agents.dreamer.config import SIZES, DreamerConfig, OptimizerConfig, without_penalty
+from sobolev.agents.dreamer.optimizer import build_optimizer, descend
+from sobolev.agents.dreamer.world_model import WorldModel, world_model_losses
 from sobolev.envs import Spaces, VectorEnv, Workers
 from sobolev.errors import UserError
 from sobolev.nn import cast_floating

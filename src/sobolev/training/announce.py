@@ -7,9 +7,9 @@ from pathlib import Path
 
 import jax
 
+from sobolev.config.train import TrainConfig
 from sobolev.replay import HostReplay
 from sobolev.training import pages
-from sobolev.training.config import TrainConfig
 from sobolev.training.devices import shards
 from sobolev.training.room import Needs, human, size
 from sobolev.training.schedule import Plan

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from sobolev.agents.api import Agent, State
 from sobolev.envs import Transition
 from sobolev.errors import UserError
-from sobolev.training.agent import Agent, State
 from sobolev.training.films import FILMS, FRAMES_PER_SECOND, write_video
 from sobolev.training.metrics import Picture
 from sobolev.training.program import Program

@@ -1,7 +1,7 @@
 """The environments of a run, as its config says."""
 
+from sobolev.config.train import TrainConfig
 from sobolev.envs import Environment, Spaces, VectorEnv, Workers, make
-from sobolev.training.config import TrainConfig
 
 TRAINING, DURING_TRAINING, AFTERWARDS = 0, 1, 2
 """Kinds of environments: for training, and for evaluation during it and after it."""

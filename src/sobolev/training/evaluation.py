@@ -7,17 +7,17 @@ from typing import Any
 import jax
 import numpy as np
 
+from sobolev.agents.api import State
+from sobolev.config.registry import agent_of
+from sobolev.config.train import TrainConfig
 from sobolev.envs import Environment, Workers, worker_count
 from sobolev.envs.specs import check_finite
 from sobolev.errors import UserError
 from sobolev.training import dreams
-from sobolev.training.agent import State
 from sobolev.training.checkpoint import Checkpoints
-from sobolev.training.config import TrainConfig
 from sobolev.training.dreams import Recording
 from sobolev.training.environments import AFTERWARDS, environment, environments, spaces
 from sobolev.training.films import write_video
-from sobolev.training.methods import agent_of
 from sobolev.training.metrics import field_name
 from sobolev.training.program import Program, program_of
 from sobolev.training.run import read_config

@@ -11,16 +11,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from sobolev.agents.api import Report
+from sobolev.config.registry import agent_of
+from sobolev.config.train import TrainConfig
 from sobolev.envs import Workers, worker_count
 from sobolev.errors import UserError
 from sobolev.replay import HostReplay
 from sobolev.training import announce, dreams, room, snapshot, warm
-from sobolev.training.agent import Report
 from sobolev.training.checkpoint import Checkpoints
-from sobolev.training.config import TrainConfig
 from sobolev.training.environments import DURING_TRAINING, TRAINING, environments
 from sobolev.training.evaluation import play
-from sobolev.training.methods import agent_of
 from sobolev.training.metrics import RunLog
 from sobolev.training.program import Program, program_of
 from sobolev.training.progress import Progress

@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from sobolev import replay as memory
+from sobolev.agents.api import Agent, Carry, Inspected, Report, State
 from sobolev.envs import Transition
 from sobolev.replay import HostReplay, Replay
-from sobolev.training.agent import Agent, Carry, Inspected, Report, State
 from sobolev.training.ahead import Ahead
 from sobolev.training.devices import Layout, local
 

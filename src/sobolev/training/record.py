@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sobolev.config.codec import settings, words
+from sobolev.config.train import TrainConfig, defaults, resolved
 from sobolev.errors import UserError
-from sobolev.training.config import TrainConfig, defaults, resolved
 from sobolev.training.run import write_text
-from sobolev.training.serial import settings, words
 
 NAME = "record.json"
 

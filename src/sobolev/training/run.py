@@ -17,9 +17,9 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from sobolev.config.codec import encode, settings
+from sobolev.config.train import ADDED, TrainConfig, from_json, to_json
 from sobolev.errors import UserError
-from sobolev.training.config import ADDED, TrainConfig, from_json, to_json
-from sobolev.training.serial import encode, settings
 
 NOT_COMPUTED = ("steps", "preset", "run", "fresh", "compilation_cache", "evaluation", "checkpoint", "log", "devices")
 """Fields that do not change what is computed, up to the number of steps."""

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from sobolev.training.config import TrainConfig
-from sobolev.training.methods import Pace, pace_of
+from sobolev.config.registry import Pace, pace_of
+from sobolev.config.train import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sobolev.agents.api import Carry, State
 from sobolev.envs import Transition
 from sobolev.errors import UserError
 from sobolev.replay import HostReplay, Replay, read_ring, write_ring
-from sobolev.training.agent import Carry, State
 from sobolev.training.checkpoint import Checkpoints, Loaded
 from sobolev.training.devices import local
 from sobolev.training.program import Program, Stored

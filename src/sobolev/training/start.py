@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from pathlib import Path
 from typing import Any
 
+from sobolev.config.train import TrainConfig, checked, configure, resolved
 from sobolev.training import jaxconfig
-from sobolev.training.config import TrainConfig, checked, configure, resolved
 from sobolev.training.record import recorded
 from sobolev.training.run import folder, opened
 

@@ -18,11 +18,11 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from sobolev.config.train import DevicesConfig, TrainConfig
 from sobolev.envs import Transition, VectorEnv
 from sobolev.envs.specs import Spaces
 from sobolev.envs.vector import Records
 from sobolev.errors import UserError
-from sobolev.training.config import DevicesConfig, TrainConfig
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from sobolev.agents.api import State
+from sobolev.config.train import TrainConfig
 from sobolev.errors import UserError
-from sobolev.training.agent import State
 from sobolev.training.checkpoint import Checkpoints
-from sobolev.training.config import TrainConfig
 from sobolev.training.run import read_config
 from sobolev.training.storage import Damaged, load_arrays, room_errors, write_arrays
 from sobolev.training.trees import flatten, forms, unflatten

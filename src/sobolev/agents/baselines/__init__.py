@@ -1,0 +1,1 @@
+"""TD3, MAGE, and DSDPG's ablations MMD and IQN: what DSDPG is compared with."""

@@ -1,0 +1,110 @@
+"""MAGE's world model: an ensemble of normal laws of Δs given (s, a), with networks for the reward and the end.
+
+In normalised units, as `Dynamics` is. A draw of one member is reparametrised: with its noise held fixed, it is a smooth
+function of state and action.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from sobolev.agents.baselines.config import EnsembleConfig
+from sobolev.agents.dsdpg.dynamics import Imagined, Normal
+from sobolev.nn import Perceptron, bernoulli_loss
+
+
+class Member(eqx.Module):
+    """One member, with the networks that all share."""
+
+    transition: Perceptron
+    reward: Perceptron
+    ending: Perceptron
+    bounds: tuple[float, float] = eqx.field(static=True)
+
+    @property
+    def noise(self) -> int:
+        """Standard normal numbers that one draw takes: one per entry of Δs, and one for the end of the episode."""
+        return self.transition.output.bias.size // 2 + 1
+
+    def law(self, state: Float[Array, " state"], action: Float[Array, " action"]) -> Normal:
+        """The law of Δs; log-variances are squashed between the bounds."""
+        raw, (low, high) = self.transition(state, action), self.bounds
+        size = raw.size // 2
+        return Normal(raw[:size], jnp.exp(0.5 * (low + (high - low) * jax.nn.sigmoid(raw[size:]))))
+
+    def draw(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, " noise"]
+    ) -> Imagined:
+        """(Δs, r) for given standard normal numbers."""
+        law = self.law(state, action)
+        change = law.mean + law.std * noise[:-1]
+        return Imagined(change, self.reward(state, action, change)[0])
+
+    def ending_logit(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], following: Float[Array, " state"]
+    ) -> Float[Array, ""]:
+        """Logit of the probability that the episode ends in the state that follows."""
+        return self.ending(state, action, following)[0]
+
+    def loss(
+        self,
+        state: Float[Array, " state"],
+        action: Float[Array, " action"],
+        outcome: Float[Array, " outcome"],
+        following: Float[Array, " state"],
+        terminal: Float[Array, ""],
+    ) -> Float[Array, ""]:
+        """Of one transition: likelihood loss of Δs, squared error of r, cross-entropy of the end.
+
+        outcome: Δs, then r, normalised; terminal: 0 or 1. The likelihood loss is the mean over the entries of Δs of
+        squared error over variance, plus log-variance. The reward learns at the true Δs.
+        """
+        law, change = self.law(state, action), outcome[:-1]
+        likelihood = jnp.mean(jnp.square((change - law.mean) / law.std) + 2 * jnp.log(law.std))
+        reward = jnp.square(self.reward(state, action, change)[0] - outcome[-1])
+        return likelihood + reward + bernoulli_loss(self.ending_logit(state, action, following), terminal)
+
+
+class Ensemble(eqx.Module):
+    """Members of one shape, their parameters stacked along a leading axis."""
+
+    transitions: Perceptron
+    reward: Perceptron
+    ending: Perceptron
+    config: EnsembleConfig = eqx.field(static=True)
+
+    @staticmethod
+    def init(key: Key[Array, ""], state: int, action: int, config: EnsembleConfig) -> "Ensemble":
+        """Independently drawn members."""
+        network, heads, keys = config.network, config.reward, jax.random.split(key, 3)
+
+        def member(k: Key[Array, ""]) -> Perceptron:
+            return Perceptron.init(k, state + action, network.units, network.layers, 2 * state, 0.1)
+
+        return Ensemble(
+            transitions=jax.vmap(member)(jax.random.split(keys[0], config.members)),
+            reward=Perceptron.init(keys[1], 2 * state + action, heads.units, heads.layers, 1, 0.1),
+            ending=Perceptron.init(keys[2], 2 * state + action, heads.units, heads.layers, 1, 0.1),
+            config=config,
+        )
+
+    def member(self, transition: Perceptron) -> Member:
+        """A member from its own network; for use under `vmap` over `transitions`."""
+        return Member(transition, self.reward, self.ending, (self.config.low, self.config.high))
+
+    def loss(
+        self,
+        states: Float[Array, "members batch state"],
+        actions: Float[Array, "members batch action"],
+        outcomes: Float[Array, "members batch outcome"],
+        following: Float[Array, "members batch state"],
+        terminal: Float[Array, "members batch"],
+        weight: Float[Array, "members batch"],
+    ) -> Float[Array, ""]:
+        """Sum over members of the weighted mean of `Member.loss` on its own batch; weights sum to 1 for each."""
+
+        def one(transition: Perceptron, *batch: Array) -> Float[Array, " batch"]:
+            return jax.vmap(self.member(transition).loss)(*batch)
+
+        return jnp.sum(weight * jax.vmap(one)(self.transitions, states, actions, outcomes, following, terminal))

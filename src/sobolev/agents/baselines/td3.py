@@ -1,0 +1,97 @@
+"""TD3 with Huber loss (arXiv 1802.09477): the baseline without a world model."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from sobolev.agents.baselines.config import TD3Config, ValueConfig
+from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
+from sobolev.agents.dsdpg.networks import Actor, TwinCritic, vector_size
+from sobolev.agents.dsdpg.optimizer import adam, descend, follow
+from sobolev.agents.dsdpg.units import Pairs
+
+
+@dataclass(frozen=True)
+class TD3(Learner):
+    """Twin delayed deterministic policy gradient."""
+
+    config: TD3Config
+
+    def init(self, key: Key[Array, ""]) -> State:
+        """A fresh agent."""
+        config, keys = self.config, jax.random.split(key)
+        state, action = vector_size(self.spaces), self.spaces.action
+        actor = Actor.init(keys[0], state, action, config.actor.network)
+        critics = TwinCritic.init(keys[1], state, action, 0, config.critic.network)
+        return self.begin(Model(actor, critics, ()), self.rules)
+
+    @property
+    def rules(self) -> tuple[Any, Any]:
+        """Optimizers of actor and critics."""
+        rates = self.config.optimizer
+        return adam(rates, rates.actor), adam(rates, rates.critic)
+
+    def update(
+        self, state: State, pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State, Bool[Array, ""], Metrics]:
+        """The state after update `number`, whether all of it was finite, and metrics.
+
+        Actor and targets move every `delay` updates.
+        """
+        config, model, memories, weight = self.config, state.model, state.optimizers, pairs.weight
+        states, following = map(jax.vmap(state.statistics.normalised), (pairs.state, pairs.following))
+
+        # Critics: y = r + γ (1 − d) min_j Q̄_j(s', π̄(s') + noise), at the actions that were taken.
+        targets, noise = self.cast(state.targets), smoothing(key, pairs.action.shape, config.critic)
+        value = jax.vmap(lambda s, n: cautious(targets.critics, s, targets.actor(s) + n))(following, noise)
+        wanted = jax.lax.stop_gradient(pairs.reward + config.critic.discount * (1 - pairs.terminal) * value)
+
+        def critic_loss(critics: TwinCritic) -> tuple[Float[Array, ""], Float[Array, "batch 2"]]:
+            found = jax.vmap(lambda s, a: self.cast(critics)(s, a, jnp.zeros((2, 0))))(states, pairs.action)
+            errors = optax.losses.huber_loss(found, jnp.stack([wanted] * 2, 1))
+            return jnp.sum(weight * errors.mean(1)), found
+
+        (loss, found), slopes = jax.value_and_grad(critic_loss, has_aux=True)(model.critics)
+        critics, critics_memory = descend(self.rules[1], model.critics, slopes, memories.critics)
+
+        def improve() -> tuple[Any, Float[Array, ""]]:
+            def actor_loss(actor: Actor) -> Float[Array, ""]:
+                policy, first = self.cast(actor), self.cast(critics)
+                values = jax.vmap(lambda s: first(s, policy(s), jnp.zeros((2, 0)))[0])(states)
+                return -jnp.sum(weight * values)
+
+            slope = jax.grad(actor_loss)(model.actor)
+            actor, actor_memory = descend(self.rules[0], model.actor, slope, memories.actor)
+            targets = follow(state.targets, Targets(actor, critics), config.critic.rate)
+            return (actor, actor_memory, targets), optax.tree.norm(slope)
+
+        def wait() -> tuple[Any, Float[Array, ""]]:
+            return (model.actor, memories.actor, state.targets), jnp.zeros(())
+
+        due = number % config.actor.delay == 0
+        (actor, actor_memory, targets), actor_norm = jax.lax.cond(due, improve, wait)
+        metrics = {
+            "loss/critic": loss,
+            "return/predicted": jnp.sum(weight * found.mean(1)),
+            "return/target": jnp.sum(weight * wanted),
+            "gradient_norm/critic": optax.tree.norm(slopes),
+            "gradient_norm/actor": actor_norm,
+        }
+        memories = Optimizers(actor_memory, critics_memory, ())
+        after = replace(state, model=Model(actor, critics, ()), targets=targets, optimizers=memories)
+        return after, jnp.isfinite(jnp.stack(list(metrics.values()))).all(), metrics
+
+
+def smoothing(key: Key[Array, ""], shape: tuple[int, ...], config: ValueConfig) -> Float[Array, "*shape"]:
+    """Clipped normal noise for the target policy's actions."""
+    noise = config.smoothing * jax.random.normal(key, shape)
+    return jnp.clip(noise, -config.smoothing_clip, config.smoothing_clip)
+
+
+def cautious(critics: TwinCritic, state: Float[Array, " state"], action: Float[Array, " action"]) -> Float[Array, ""]:
+    """The smaller value of both critics, at the action clipped to [−1, 1]."""
+    return critics(state, jnp.clip(action, -1.0, 1.0), jnp.zeros((2, 0))).min()

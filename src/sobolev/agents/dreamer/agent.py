@@ -1,0 +1,345 @@
+"""The Dreamer agent: pure functions over one pytree of state, and the whole loss on one page."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from sobolev import replay as memory
+from sobolev.agents.dreamer.behavior import (
+    Actor,
+    ImaginationLosses,
+    ReturnScale,
+    imagination_losses,
+    imagine,
+    replay_value_loss,
+)
+from sobolev.agents.dreamer.config import DreamerConfig
+from sobolev.agents.dreamer.dream import open_loop
+from sobolev.agents.dreamer.optimizer import build_optimizer, descend, follow
+from sobolev.agents.dreamer.rssm import Latents
+from sobolev.agents.dreamer.world_model import RECONSTRUCTION, WorldModel, world_model_losses
+from sobolev.envs.specs import Spaces
+from sobolev.nn import Head, TwoHot, averaged, cast_floating, entropy, in_parts, over, own
+from sobolev.replay import AnyReplay, Windows
+from sobolev.smoothness import coefficient, sampled_penalty
+
+Metrics = dict[str, Float[Array, ""]]
+Extras = dict[str, Array]
+
+
+class Model(eqx.Module):
+    """Everything that the optimizer trains."""
+
+    world: WorldModel
+    actor: Actor
+    critic: Head
+
+
+class State(eqx.Module):
+    """Everything about an agent that changes, but for its replay."""
+
+    model: Model
+    slow: Head
+    optimizer: optax.OptState
+    scale: ReturnScale
+    updates: Int[Array, ""]
+
+
+class Carry(eqx.Module):
+    """What a policy remembers between two steps, per environment."""
+
+    deter: Float[Array | np.ndarray, "batch deter"]
+    stoch: Float[Array | np.ndarray, "batch stoch"]
+    action: Float[Array | np.ndarray, "batch action"]
+
+
+class Report(eqx.Module):
+    """What one update tells: scalars, whether it was finite (if not, it changed nothing), and its batch."""
+
+    metrics: dict[str, Float[Array, "*seeds"]]
+    finite: Bool[Array, "*seeds"]
+    batch: Windows
+
+
+@dataclass(frozen=True)
+class Dreamer:
+    """DreamerV3, or GPLD-DreamerV3 where the penalty's coefficients are not zero."""
+
+    config: DreamerConfig
+    spaces: Spaces
+
+    def init(self, key: Key[Array, ""]) -> State:
+        """A fresh agent; the slow critic starts as a copy of the critic."""
+        config, keys = self.config, jax.random.split(key, 3)
+        size = config.model
+        critic = Head.init(keys[2], self.features, size.units, size.critic_layers, size.bins, 0.0)
+        model = Model(
+            world=WorldModel.init(keys[0], self.spaces, size),
+            actor=Actor.init(keys[1], self.spaces.action, size, config.behavior),
+            critic=critic,
+        )
+        slow = jax.tree.map(jnp.copy, critic)
+        optimizer = build_optimizer(config.optimizer).init(cast(Any, model))
+        return State(model, slow, optimizer, ReturnScale.init(), jnp.zeros((), jnp.int32))
+
+    @property
+    def features(self) -> int:
+        """Size of [deter, stoch]."""
+        return self.config.model.deter + self.config.model.rows * self.config.model.classes
+
+    @property
+    def dtype(self) -> Any:
+        """Dtype of the networks' products."""
+        return jnp.dtype(self.config.precision)
+
+    def initial_carry(self, batch: int) -> Carry:
+        """The memory of a policy that has seen nothing; the first step of an episode clears it anyway."""
+        size = self.config.model
+        widths = (size.deter, size.rows * size.classes, self.spaces.action)
+        return Carry(*[np.zeros((batch, width), np.float32) for width in widths])
+
+    def extras(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes of what `act` stores with each step: deter as float16 bits, stoch as class indices."""
+        size = self.config.model
+        return {
+            "deter": jax.ShapeDtypeStruct((size.deter,), jnp.uint16),
+            "stoch": jax.ShapeDtypeStruct((size.rows,), jnp.uint8),
+        }
+
+    def act(
+        self, state: State, carry: Carry, transition: Any, key: Key[Array, ""], mode: Literal["train", "evaluate"]
+    ) -> tuple[Float[Array, "batch action"], Carry, Extras]:
+        """Samples actions for a batch of environments, in both modes, as DreamerV3 does.
+
+        `transition` has observation, first and last of the present step. After a last step the action is zero.
+        """
+        latent_key, action_key = jax.random.split(key)
+        deter, stoch, past = (jnp.asarray(part) for part in (carry.deter, carry.stoch, carry.action))
+        model = cast_floating(state.model, self.dtype)
+        tokens = jax.vmap(model.world.encoder)(transition["observation"])
+        carried = cast_floating((deter, stoch), self.dtype)
+        first = transition["first"][None]
+        latents = model.world.rssm.observe(*carried, past[None], tokens[None], first, latent_key)
+        latents = jax.tree.map(lambda x: x[0], latents)
+        action = jax.vmap(model.actor)(latents.deter, latents.stoch).sample(action_key)
+        action = jnp.where(transition["last"][:, None], 0.0, action)
+        deter, stoch = cast_floating((latents.deter, latents.stoch), jnp.float32)
+        return action, Carry(deter, stoch, action), compact(latents)
+
+    def observe(self, state: State, transitions: dict[str, Any]) -> State:
+        """Dreamer keeps no statistics of observations."""
+        del transitions
+        return state
+
+    def learn(
+        self, state: State, replay: AnyReplay, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State, AnyReplay, Report]:
+        """One update on a sampled batch, whose refreshed latents go back to replay.
+
+        An update with a non-finite loss or gradient leaves state and latents as they were. The update's number is not
+        used: masked updates do not count for the schedules.
+        """
+        del number
+        sample_key, loss_key = jax.random.split(key)
+        windows, replay = memory.sample(replay, sample_key, self.config.batch_size, self.config.batch_length)
+        gradient = in_parts(self.gradient, (None, None, 0, None), (None, (0, None, None)))
+        gradients, (latents, scale, metrics) = gradient(state.model, state, windows, loss_key)
+        norm = optax.tree.norm(gradients)
+        # Joined by a reduction, which XLA computes once: a plain "and" it would repeat wherever the answer is used.
+        finite = jnp.all(jnp.isfinite(jnp.stack([norm, metrics["loss"]])))
+        model, optimizer, change = descend(self.config.optimizer, state.model, gradients, state.optimizer)
+        slow = follow(state.slow, model.critic, self.config.behavior.slow_rate)
+        updated = State(model, slow, optimizer, scale, state.updates + 1)
+        state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
+        replay = memory.write_back(replay, windows, compact(latents), finite)
+        metrics = metrics | {"gradient_norm": norm, "update_norm": change}
+        return state, replay, Report(metrics, finite, windows)
+
+    def gradient(
+        self, model: Model, state: State, windows: Windows, key: Key[Array, ""]
+    ) -> tuple[Model, tuple[Latents, ReturnScale, Metrics]]:
+        """Gradients of the loss, and what it gives beside, of a batch, or of this device's part of it.
+
+        Of a part, they are the means over all parts, but for the latents, which are the part's own.
+        """
+        gradients, (latents, scale, metrics) = jax.grad(self.loss, has_aux=True)(model, state, windows, own(key))
+        return averaged(gradients), (latents, scale, averaged(metrics))
+
+    def choose(self, ring: memory.Ring, key: Key[Array, ""]) -> memory.Choice:
+        """The windows that `learn` with this key samples of such a replay."""
+        sample_key, _ = jax.random.split(key)
+        return memory.choose(ring, sample_key, self.config.batch_size, self.config.batch_length)
+
+    def dream(self, state: State, steps: dict[str, Any], context: int, key: Key[Array, ""]) -> dict[str, Array]:
+        """Predictions of a recorded stream, of which the first `context` steps are observed: see `open_loop`."""
+        return open_loop(state.model.world, self.dtype, steps, context, key)
+
+    def loss(
+        self, model: Model, state: State, windows: Windows, key: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], tuple[Latents, ReturnScale, Metrics]]:
+        """The loss of a batch of windows: paper 1, Section 4, on DreamerV3's loss.
+
+        Returns the refreshed latents [batch, time, …], the new return scale and metrics beside it.
+        """
+        config, behavior = self.config, self.config.behavior
+        keys = jax.random.split(key, 4)
+        exact, model = model, cast_floating(model, self.dtype)
+        world, stop = model.world, jax.lax.stop_gradient
+
+        # World model: posterior latents along the window, and what they should predict.
+        steps, tokens, latents = self.infer(world, windows, keys[0])
+        losses = world_model_losses(world, latents, steps, config.loss, 1 - 1 / behavior.discount_horizon)
+
+        # Penalty: row-wise Jacobians of the latent tables at a fraction of the states (equation 5, Algorithms 1 and 2).
+        penalty, penalty_metrics = self.penalty(exact.world, latents.deter, tokens, state.updates, keys[1])
+
+        # Behaviour: imagined rollouts from every posterior state; nothing of them trains the world model.
+        slow = cast_floating(state.slow, self.dtype)
+        starts = stop(jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (latents.deter, latents.stoch)))
+        imagination = self.imagination(model, slow, state.scale, starts, keys[2])
+
+        # Critic on replayed rewards, bootstrapped by the imagined returns; this one trains the world model too.
+        replayed, returns = replay_value_loss(
+            steps["reward"],
+            steps["last"],
+            steps["terminal"],
+            imagination.returns[0].reshape(steps["last"].shape),
+            over(model.critic, 2)(latents.deter, latents.stoch),
+            over(slow, 2)(*stop((latents.deter, latents.stoch))),
+            behavior,
+        )
+
+        losses |= {"policy": imagination.policy, "value": imagination.value, "replay_value": replayed}
+        means = {name: loss.mean() for name, loss in losses.items()}
+        total = penalty + sum(self.loss_scale(name) * mean for name, mean in means.items())
+        metrics = {
+            **{f"loss/{name}": mean for name, mean in means.items()},
+            **penalty_metrics,
+            "loss": total,
+            "return/imagined": imagination.returns.mean(),
+            "return/replayed": returns.mean(),
+            "return/scale": imagination.scale.scale(behavior),
+            "entropy/posterior": over(entropy, 2)(latents.probs).mean(),
+            "entropy/actor": over(model.actor, 2)(latents.deter, latents.stoch).entropy().mean(),
+        }
+        latents = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), latents)
+        return total, stop((latents, imagination.scale, metrics))
+
+    def infer(
+        self, world: WorldModel, windows: Windows, key: Key[Array, ""]
+    ) -> tuple[dict[str, Any], Float[Array, "time batch tokens"], Latents]:
+        """Steps, encoder outputs and posterior latents [time, batch, …] of windows.
+
+        The recurrence starts from the stored latents of the context step.
+        """
+        context, steps = time_major(windows.steps)
+        deter, stoch = self.expand(windows.latents)
+        tokens = over(world.encoder, 2)(steps["observation"])
+        actions = jnp.concatenate([context["action"][None], steps["action"][:-1]])
+        return steps, tokens, world.rssm.observe(deter, stoch, actions, tokens, steps["first"], key)
+
+    def inspect(self, state: State, report: Report, key: Key[Array, ""]) -> Metrics:
+        """What one term contributes to the gradient, at the batch of the newest update: {} without a penalty.
+
+        penalty/gradient_norm is the norm of the gradient of lambda times the penalty (posterior's and prior's
+        together) with respect to all parameters, through encoder and recurrence, at the present parameters and with
+        random draws of its own; penalty/gradient_share is that over the norm of the whole loss's gradient, as that
+        update found it. Norms of parts that point different ways do not add up to that of the whole.
+        """
+        if not (self.config.penalty.posterior or self.config.penalty.prior):
+            return {}
+        gradient = in_parts(self.penalty_gradient, (None, 0, None), None)
+        norm = optax.tree.norm(gradient(state, report.batch, key))
+        whole = report.metrics["gradient_norm"]
+        return {"penalty/gradient_norm": norm, "penalty/gradient_share": norm / jnp.maximum(whole, 1e-20)}
+
+    def penalty_gradient(self, state: State, windows: Windows, key: Key[Array, ""]) -> WorldModel:
+        """Gradient of lambda times the penalty, of a batch; of this device's part of it, the mean over all parts."""
+        keys = jax.random.split(own(key), 4)  # as the loss does, so that one key gives the same draws
+
+        def penalty(world: WorldModel) -> Float[Array, ""]:
+            _, tokens, latents = self.infer(cast_floating(world, self.dtype), windows, keys[0])
+            return self.penalty(world, latents.deter, tokens, state.updates, keys[1])[0]
+
+        return averaged(jax.grad(penalty)(state.model.world))
+
+    def imagination(
+        self, model: Model, slow: Head, scale: ReturnScale, starts: tuple[Array, Array], key: Key[Array, ""]
+    ) -> ImaginationLosses:
+        """Actor and critic losses of rollouts from the states [deter, stoch] in `starts`, [states, …] each."""
+        world, behavior, stop = model.world, self.config.behavior, jax.lax.stop_gradient
+        rollout = imagine(world.rssm, model.actor, starts[0], starts[1], behavior.horizon, key)
+        acted, final = (rollout.deter, rollout.stoch), (rollout.final_deter, rollout.final_stoch)
+        bins = TwoHot(self.config.model.bins)
+
+        def along(predict: Callable) -> Float[Array, "states starts"]:
+            """Predictions in states 0…H; none of them trains anything."""
+            return stop(jnp.concatenate([over(predict, 2)(*acted), jax.vmap(predict)(*final)[None]]))
+
+        return imagination_losses(
+            reward=along(lambda *features: bins.mean(world.reward(*features)))[1:],
+            cont=along(lambda *features: jax.nn.sigmoid(world.cont(*features)[0])),
+            action=rollout.action,
+            policy=over(model.actor.traced, 2)(*acted, rollout.hiddens)[0],
+            value_logits=over(model.critic, 2)(*acted),
+            final_value=jax.vmap(bins.mean)(stop(jax.vmap(model.critic)(*final))),
+            slow_logits=over(slow, 2)(*acted),
+            scale=scale,
+            config=behavior,
+        )
+
+    def penalty(
+        self,
+        world: WorldModel,
+        deter: Float[Array, "time batch deter"],
+        tokens: Float[Array, "time batch tokens"],
+        updates: Int[Array, ""],
+        key: Key[Array, ""],
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """λ · R for the tables that are penalised (equation 5), with λ from the schedule; zero where none is."""
+        config, total, metrics = self.config.penalty, jnp.zeros(()), {}
+        deter, tokens = (x.reshape(-1, x.shape[-1]) for x in (deter, tokens))
+        tables = {
+            "posterior": (config.posterior, world.rssm.posterior, (deter, tokens)),
+            "prior": (config.prior, world.rssm.prior, (deter,)),
+        }
+        for (name, (initial, table, inputs)), k in zip(tables.items(), jax.random.split(key), strict=True):
+            if initial > 0:
+                estimate = sampled_penalty(table, inputs, k, config)
+                weight = coefficient(config, initial, updates)
+                total = total + weight * estimate.value
+                metrics |= {
+                    f"penalty/{name}": estimate.value,
+                    f"penalty/{name}_lambda": weight,
+                    f"penalty/{name}_row_std": jnp.std(estimate.rows),
+                }
+        return total, metrics
+
+    def loss_scale(self, name: str) -> float:
+        """Scale of a loss term; every observation's reconstruction has the same."""
+        return getattr(self.config.loss, "reconstruction" if name.startswith(RECONSTRUCTION) else name)
+
+    def expand(self, latents: Extras) -> tuple[Float[Array, "batch deter"], Float[Array, "batch stoch"]]:
+        """Stored latents as the recurrence takes them."""
+        deter = jax.lax.bitcast_convert_type(latents["deter"], jnp.float16)
+        stoch = jax.nn.one_hot(latents["stoch"], self.config.model.classes, dtype=self.dtype)
+        return deter.astype(self.dtype), stoch.reshape(stoch.shape[0], -1)
+
+
+def compact(latents: Latents) -> Extras:
+    """Latents as replay stores them. Deter lies in [−1, 1], where float16 is finer than bfloat16; kept as bits."""
+    deter = jax.lax.bitcast_convert_type(latents.deter.astype(jnp.float16), jnp.uint16)
+    return {"deter": deter, "stoch": latents.index.astype(jnp.uint8)}
+
+
+def time_major(steps: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The context step [batch, …] and the steps after it [time, batch, …] of sampled windows."""
+    steps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)
+    return jax.tree.map(lambda x: x[0], steps), jax.tree.map(lambda x: x[1:], steps)

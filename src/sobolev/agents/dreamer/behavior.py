@@ -1,0 +1,231 @@
+"""Learning to act in imagination: rollouts, actor, critic, returns and their losses (DreamerV3)."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from sobolev.agents.dreamer.config import BehaviorConfig, ModelConfig
+from sobolev.agents.dreamer.rssm import RSSM, flatten_blocks
+from sobolev.nn import MLP, BoundedNormal, Linear, TwoHot, drawn, joined, over, sample_one_hot
+
+Hiddens = tuple[Float[Array, "*batch units"], ...]
+"""Outputs of the linear parts of hidden layers, one by one."""
+
+
+class Actor(eqx.Module):
+    """Policy: a bounded normal over actions from [deter, stoch]."""
+
+    mlp: MLP
+    mean: Linear
+    std: Linear
+    low: float = eqx.field(static=True)
+    high: float = eqx.field(static=True)
+
+    @staticmethod
+    def init(key: Key[Array, ""], actions: int, model: ModelConfig, behavior: BehaviorConfig) -> "Actor":
+        """A policy that starts close to mean 0; output kernels are scaled by 0.01."""
+        hidden, mean, std = jax.random.split(key, 3)
+        return Actor(
+            MLP.init(hidden, model.deter + model.rows * model.classes, model.units, model.actor_layers),
+            Linear.init(mean, model.units, actions, 0.01),
+            Linear.init(std, model.units, actions, 0.01),
+            behavior.min_std,
+            behavior.max_std,
+        )
+
+    def __call__(self, deter: Float[Array, " deter"], stoch: Float[Array, " stoch"]) -> BoundedNormal:
+        """The distribution of the action in this state, float32."""
+        return self.traced(deter, stoch)[0]
+
+    def traced(
+        self, deter: Float[Array, " deter"], stoch: Float[Array, " stoch"], before: Hiddens | None = None
+    ) -> tuple[BoundedNormal, Hiddens]:
+        """The distribution, and what `MLP.traced` tells; with `before` from an equal call only its gradient costs."""
+        x, outputs = self.mlp.traced(deter, stoch, before=before)
+        mean, std = self.mean(x).astype(jnp.float32), self.std(x).astype(jnp.float32)
+        return BoundedNormal.init(mean, std, self.low, self.high), outputs
+
+
+class Rollout(eqx.Module):
+    """Imagined states 0…H−1, the actions chosen in them and what the actor computed, time first; the final state H."""
+
+    deter: Float[Array, "horizon starts deter"]
+    stoch: Float[Array, "horizon starts stoch"]
+    action: Float[Array, "horizon starts action"]
+    hiddens: Hiddens
+    final_deter: Float[Array, "starts deter"]
+    final_stoch: Float[Array, "starts stoch"]
+
+
+def imagine(
+    rssm: RSSM,
+    actor: Actor,
+    deter: Float[Array, "starts deter"],
+    stoch: Float[Array, "starts stoch"],
+    horizon: int,
+    key: Key[Array, ""],
+) -> Rollout:
+    """Rolls the prior forward from `starts` states under the actor for `horizon` steps.
+
+    Nothing is differentiated through a rollout (REINFORCE), so all of it is behind a stop-gradient.
+    """
+    rssm, actor, deter, stoch = jax.lax.stop_gradient((rssm, actor, deter, stoch))
+    noise_key, uniform_key = jax.random.split(key)
+    noise = drawn(jax.random.normal, noise_key, (horizon, deter.shape[0], actor.mean.bias.size))
+    uniform = drawn(jax.random.uniform, uniform_key, (horizon, deter.shape[0], rssm.prior.rows))
+    cell = jax.vmap(rssm.cell(), (1, 0, 0), 1)
+
+    def choose(deter, stoch, noise):
+        policy, hiddens = actor.traced(deter, stoch)
+        action = policy.mean + policy.std * noise
+        return action, rssm.embed_action(action.astype(deter.dtype)), hiddens
+
+    def draw(deter, uniform):
+        sample, _ = sample_one_hot(rssm.prior(deter), uniform)
+        return sample.reshape(-1).astype(deter.dtype)
+
+    def advance(carry, inputs):
+        (blocks, deter, stoch), (noise, uniform) = carry, inputs
+        action, embedded, hiddens = jax.vmap(choose)(deter, stoch, noise)
+        blocks = cell(blocks, stoch, embedded)
+        following = flatten_blocks(blocks)
+        return (blocks, following, jax.vmap(draw)(following, uniform)), (deter, stoch, action, hiddens)
+
+    carry = (rssm.to_blocks(deter), deter, stoch)
+    (_, *final), states = jax.lax.scan(advance, carry, (noise, uniform))
+    return Rollout(*states, *final)
+
+
+def lambda_return(
+    reward: Float[Array, "time batch"],
+    discount: Float[Array, "time batch"],
+    trace: Float[Array, "time batch"],
+    value: Float[Array, "time batch"],
+) -> Float[Array, "time batch"]:
+    """R_t = r_{t+1} + d_{t+1} · ((1 − λ_{t+1}) · v_{t+1} + λ_{t+1} · R_{t+1}), with R of the last step its value.
+
+    All arguments begin one step after the first return: their entry t belongs to step t + 1.
+    """
+
+    def step(following, inputs):
+        reward, discount, trace, value = inputs
+        result = reward + discount * ((1 - trace) * value + trace * following)
+        return result, result
+
+    _, returns = jax.lax.scan(step, value[-1], (reward, discount, trace, value), reverse=True)
+    return returns
+
+
+class ReturnScale(eqx.Module):
+    """Running percentiles of imagined returns; advantages are divided by their distance."""
+
+    low: Float[Array, ""]
+    high: Float[Array, ""]
+
+    @staticmethod
+    def init() -> "ReturnScale":
+        """Both percentiles start at 0."""
+        return ReturnScale(jnp.zeros(()), jnp.zeros(()))
+
+    def update(self, returns: Float[Array, "time batch"], config: BehaviorConfig) -> "ReturnScale":
+        """Moves both percentiles towards those of `returns` by `return_rate`."""
+        low, high = jnp.percentile(joined(returns, 1), jnp.asarray([config.return_low, config.return_high]))
+        rate = config.return_rate
+        return ReturnScale((1 - rate) * self.low + rate * low, (1 - rate) * self.high + rate * high)
+
+    def scale(self, config: BehaviorConfig) -> Float[Array, ""]:
+        """What advantages are divided by, at least `return_floor`."""
+        return jnp.maximum(config.return_floor, self.high - self.low)
+
+
+def actor_loss(
+    policy: BoundedNormal,
+    action: Float[Array, "horizon batch action"],
+    advantage: Float[Array, "horizon batch"],
+    weight: Float[Array, "horizon batch"],
+    entropy: float,
+) -> Float[Array, "horizon batch"]:
+    """REINFORCE with entropy bonus: −weight · (log π(a) · advantage + entropy · H(π))."""
+    weight, advantage, action = jax.lax.stop_gradient((weight, advantage, action))
+    return -weight * (policy.log_prob(action) * advantage + entropy * policy.entropy())
+
+
+def critic_loss(
+    logits: Float[Array, "time batch bins"],
+    slow_value: Float[Array, "time batch"],
+    returns: Float[Array, "time batch"],
+    weight: Float[Array, "time batch"],
+    config: BehaviorConfig,
+) -> Float[Array, "time batch"]:
+    """Two-hot loss to the return plus two-hot loss to the slow critic's prediction, weighted."""
+    weight, returns, slow_value = jax.lax.stop_gradient((weight, returns, slow_value))
+    bins = TwoHot(logits.shape[-1])
+
+    def loss(logits, returns, slow_value):
+        return bins.loss_to(logits, returns, slow_value, weights=(1.0, config.slow_regularizer))
+
+    return weight * over(loss, 2)(logits, returns, slow_value)
+
+
+class ImaginationLosses(eqx.Module):
+    """Losses per imagined step, and the returns that they were computed from."""
+
+    policy: Float[Array, "horizon batch"]
+    value: Float[Array, "horizon batch"]
+    returns: Float[Array, "horizon batch"]
+    scale: ReturnScale
+
+
+def imagination_losses(
+    reward: Float[Array, "horizon batch"],
+    cont: Float[Array, "states batch"],
+    action: Float[Array, "horizon batch action"],
+    policy: BoundedNormal,
+    value_logits: Float[Array, "horizon batch bins"],
+    final_value: Float[Array, " batch"],
+    slow_logits: Float[Array, "horizon batch bins"],
+    scale: ReturnScale,
+    config: BehaviorConfig,
+) -> ImaginationLosses:
+    """Actor and critic losses of rollouts with states 0…H.
+
+    `reward` belongs to states 1…H, `cont` to 0…H, `final_value` to H, the rest to 0…H−1. The continue probability
+    already contains the discount. Targets use the critic's own prediction, not the slow critic's; step t is weighted by
+    the probability that the rollout still runs, starting at cont_0.
+    """
+    mean = over(TwoHot(value_logits.shape[-1]).mean, 2)
+    value = mean(jax.lax.stop_gradient(value_logits))
+    following = jnp.concatenate([value[1:], final_value[None]])
+    returns = lambda_return(reward, cont[1:], jnp.full_like(reward, config.trace), following)
+    scale = scale.update(returns, config)
+    weight = jnp.cumprod(cont, 0)[:-1]
+    advantage = (returns - value) / scale.scale(config)
+    return ImaginationLosses(
+        policy=actor_loss(policy, action, advantage, weight, config.entropy),
+        value=critic_loss(value_logits, mean(slow_logits), returns, weight, config),
+        returns=returns,
+        scale=scale,
+    )
+
+
+def replay_value_loss(
+    reward: Float[Array, "time batch"],
+    last: Array,
+    terminal: Array,
+    bootstrap: Float[Array, "time batch"],
+    value_logits: Float[Array, "time batch bins"],
+    slow_logits: Float[Array, "time batch bins"],
+    config: BehaviorConfig,
+) -> tuple[Float[Array, "returns batch"], Float[Array, "returns batch"]]:
+    """Critic loss and λ-return over replayed rewards, for all steps but the last one of the window.
+
+    The bootstrap at each step is the imagined return of the rollout that starts there. Returns end at terminal steps
+    and are cut at last ones, where the loss is masked.
+    """
+    discount = (1 - 1 / config.discount_horizon) * (1.0 - terminal[1:].astype(jnp.float32))
+    trace = config.trace * (1.0 - last[1:].astype(jnp.float32))
+    returns = lambda_return(reward[1:], discount, trace, bootstrap[1:])
+    slow_value = over(TwoHot(value_logits.shape[-1]).mean, 2)(slow_logits[:-1])
+    weight = 1.0 - last[:-1].astype(jnp.float32)
+    return critic_loss(value_logits[:-1], slow_value, returns, weight, config), returns

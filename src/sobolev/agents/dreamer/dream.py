@@ -1,0 +1,38 @@
+"""What the world model sees and foresees of a recorded stream."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Key
+
+from sobolev.agents.dreamer.decoder import observed
+from sobolev.agents.dreamer.world_model import WorldModel
+from sobolev.nn import cast_floating, over
+
+
+def open_loop(
+    world: WorldModel, dtype: DTypeLike, steps: dict[str, Any], context: int, key: Key[Array, ""]
+) -> dict[str, Array]:
+    """Predicted observations [time, batch, …], in the numbers of the environment, by name.
+
+    `steps`: leaves [time, batch, …] with `observation` (a dict), `first`, and `action`, the one chosen at each step.
+    The first `context` steps are observed and reconstructed from the posterior. From there on nothing is observed:
+    the prior draws the latents, given the recorded actions. Where an episode begins then, the model begins one of its
+    own. Products run in `dtype`.
+    """
+    world, keys = cast_floating(world, dtype), jax.random.split(key)
+    action, first, observation = steps["action"], steps["first"], steps["observation"]
+    before = jnp.concatenate([jnp.zeros_like(action[:1]), action[:-1]])
+    blank = jnp.zeros((first.shape[1], world.rssm.gates.bias.size // 3), dtype)
+    nothing = jnp.zeros((first.shape[1], world.rssm.prior.last_bias.size), dtype)
+
+    tokens = over(world.encoder, 2)({name: entry[:context] for name, entry in observation.items()})
+    seen = world.rssm.observe(blank, nothing, before[:context], tokens, first[:context], keys[0])
+    foreseen = world.rssm.predict(seen.deter[-1], seen.stoch[-1], before[context:], first[context:], keys[1])
+
+    deter = jnp.concatenate([seen.deter, foreseen[0]])
+    stoch = jnp.concatenate([seen.stoch, foreseen[1]])
+    predicted = over(world.decoder, 2)(deter, stoch)
+    return {name: over(observed, 2)(predicted[name], observation[name]) for name in predicted}

@@ -1,0 +1,68 @@
+"""The world model: encoder, recurrent state-space model, decoder, reward and continue heads, and its losses."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from sobolev.agents.dreamer.config import LossConfig, ModelConfig
+from sobolev.agents.dreamer.decoder import Decoder, reconstruction_loss
+from sobolev.agents.dreamer.encoder import Encoder, token_count
+from sobolev.agents.dreamer.rssm import RSSM, Latents
+from sobolev.envs.specs import Spaces
+from sobolev.nn import Head, TwoHot, bernoulli_loss, kl_divergence, over
+
+RECONSTRUCTION = "reconstruction/"
+"""What the loss of an observation is called, before the observation's name."""
+
+
+class WorldModel(eqx.Module):
+    """Everything that is trained on replayed experience to predict it."""
+
+    encoder: Encoder
+    rssm: RSSM
+    decoder: Decoder
+    reward: Head
+    cont: Head
+
+    @staticmethod
+    def init(key: Key[Array, ""], spaces: Spaces, config: ModelConfig) -> "WorldModel":
+        """A world model for these spaces; the reward head starts at exactly zero."""
+        keys = jax.random.split(key, 5)
+        features = config.deter + config.rows * config.classes
+        return WorldModel(
+            encoder=Encoder.init(keys[0], spaces, config),
+            rssm=RSSM.init(keys[1], spaces.action, token_count(spaces, config), config),
+            decoder=Decoder.init(keys[2], spaces, config),
+            reward=Head.init(keys[3], features, config.units, config.reward_layers, config.bins, 0.0),
+            cont=Head.init(keys[4], features, config.units, config.continue_layers, 1),
+        )
+
+
+def world_model_losses(
+    model: WorldModel, latents: Latents, steps: dict, config: LossConfig, discount: float
+) -> dict[str, Float[Array, "time batch"]]:
+    """Prediction and KL losses of posterior latents [time, batch, …] for the steps that they belong to.
+
+    Reconstruction (of vectors in symlog space), two-hot reward, continue target (1 − terminal) · discount, and both
+    directions of the balanced KL, each not below `free_nats` (paper 1, Section 4, with DreamerV3's balance).
+    """
+    deter, stoch = latents.deter, latents.stoch
+    reconstruction = over(reconstruction_loss, 2)(over(model.decoder, 2)(deter, stoch), steps["observation"])
+    bins = TwoHot(model.reward.output.bias.size)
+    reward = over(bins.loss_to, 2)(over(model.reward, 2)(deter, stoch), steps["reward"])
+    target = (1.0 - steps["terminal"].astype(jnp.float32)) * discount
+    cont = over(bernoulli_loss, 2)(over(model.cont, 2)(deter, stoch)[..., 0], target)
+    dyn, rep = balanced_kl(latents.probs, over(model.rssm.prior, 2)(deter), config.free_nats)
+    reconstruction = {f"{RECONSTRUCTION}{name}": loss for name, loss in reconstruction.items()}
+    return {**reconstruction, "reward": reward, "cont": cont, "dyn": dyn, "rep": rep}
+
+
+def balanced_kl(
+    posterior: Float[Array, "time batch rows classes"], prior: Float[Array, "time batch rows classes"], free_nats: float
+) -> tuple[Float[Array, "time batch"], Float[Array, "time batch"]]:
+    """KL that trains the prior (dyn) and KL that trains the posterior (rep), each at least `free_nats`."""
+    stop, kl = jax.lax.stop_gradient, over(kl_divergence, 2)
+    dyn = jnp.maximum(free_nats, kl(stop(posterior), prior))
+    rep = jnp.maximum(free_nats, kl(posterior, stop(prior)))
+    return dyn, rep

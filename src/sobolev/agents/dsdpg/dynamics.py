@@ -1,0 +1,154 @@
+"""The one-step world model: a conditional variational autoencoder of (Δs, r) given (s, a), with a learned prior.
+
+Everything is in normalised units: states by their running statistics, changes of state and rewards by theirs. Draws
+are reparametrised: with the noise held fixed, the next state and the reward are smooth functions of state and action.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from sobolev.agents.dsdpg.config import DynamicsConfig
+from sobolev.nn import Perceptron, at_least_float32, bernoulli_loss
+
+
+class Normal(NamedTuple):
+    """Independent normals."""
+
+    mean: Float[Array, " size"]
+    std: Float[Array, " size"]
+
+
+class Imagined(NamedTuple):
+    """One draw from the model, in normalised units."""
+
+    change: Float[Array, " state"]
+    """Δs"""
+    reward: Float[Array, ""]
+
+
+class ModelLosses(NamedTuple):
+    """Terms of the model's loss for one transition, in nats."""
+
+    likelihood: Float[Array, ""]
+    """−log g(Δs, r | s, a, z) with z from the encoder"""
+    divergence: Float[Array, ""]
+    """KL(encoder ‖ prior)"""
+    terminal: Float[Array, ""]
+    """cross-entropy of the termination head"""
+
+
+class Dynamics(eqx.Module):
+    """Prior p(z|s,a), encoder q(z|s,a,Δs,r), decoder g(Δs,r|s,a,z), and a head for the end of the episode.
+
+    The decoder's standard deviations are learned, one per output, up to a small bound: noise that is larger, or that
+    depends on state and action, has to pass through z.
+    """
+
+    prior: Perceptron
+    encoder: Perceptron
+    decoder: Perceptron
+    ending: Perceptron
+    spread: Float[Array, " outcome"]
+    """raw standard deviations of the decoder: Δs, then r"""
+    config: DynamicsConfig = eqx.field(static=True)
+
+    @staticmethod
+    def init(key: Key[Array, ""], state: int, action: int, config: DynamicsConfig) -> "Dynamics":
+        """A model whose decoder starts at no change of state and mean reward, with unit standard deviations."""
+        keys, (units, layers) = jax.random.split(key, 4), (config.network.units, config.network.layers)
+        latent, outputs = config.latent, state + 1
+        return Dynamics(
+            prior=Perceptron.init(keys[0], state + action, units, layers, 2 * latent, 0.1),
+            encoder=Perceptron.init(keys[1], state + action + outputs, units, layers, 2 * latent, 0.1),
+            decoder=Perceptron.init(keys[2], state + action + latent, units, layers, outputs, 0.1),
+            ending=Perceptron.init(keys[3], 2 * state + action, units, layers, 1, 0.1),
+            spread=jnp.full(outputs, 2.0),
+            config=config,
+        )
+
+    @property
+    def noise(self) -> int:
+        """Standard normal numbers that one draw takes: for z, for the decoder, and one for the end of the episode."""
+        return self.config.latent + self.spread.size + 1
+
+    def prior_at(self, state: Float[Array, " state"], action: Float[Array, " action"]) -> Normal:
+        """p(z | s, a)."""
+        return self._normal(self.prior(state, action))
+
+    def posterior_at(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], outcome: Float[Array, " outcome"]
+    ) -> Normal:
+        """q(z | s, a, Δs, r)."""
+        return self._normal(self.encoder(state, action, outcome))
+
+    def decode(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], latent: Float[Array, " latent"]
+    ) -> Normal:
+        """g(Δs, r | s, a, z): Δs, then r."""
+        mean = self.decoder(state, action, latent)
+        return Normal(mean, bounded(self.spread, self.config.min_std, self.config.decoder_std))
+
+    def draw(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, " noise"]
+    ) -> Imagined:
+        """(Δs, r) for given standard normal numbers: z from the prior, then the decoder's draw."""
+        latent, rest = noise[: self.config.latent], noise[self.config.latent : -1]
+        prior = self.prior_at(state, action)
+        decoded = self.decode(state, action, prior.mean + prior.std * latent)
+        outcome = decoded.mean + decoded.std * rest
+        return Imagined(outcome[:-1], outcome[-1])
+
+    def ending_logit(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], following: Float[Array, " state"]
+    ) -> Float[Array, ""]:
+        """Logit of the probability that the episode ends in (not only with) the state that follows."""
+        return self.ending(state, action, following)[0]
+
+    def losses(
+        self,
+        state: Float[Array, " state"],
+        action: Float[Array, " action"],
+        outcome: Float[Array, " outcome"],
+        following: Float[Array, " state"],
+        terminal: Float[Array, ""],
+        noise: Float[Array, " latent"],
+    ) -> ModelLosses:
+        """Minus the evidence bound in two terms, with one draw of z, and the loss of the termination head.
+
+        outcome: Δs and r, normalised; following: the next state, normalised as states are; terminal: 0 or 1.
+        """
+        prior, posterior = self.prior_at(state, action), self.posterior_at(state, action, outcome)
+        decoded = self.decode(state, action, posterior.mean + posterior.std * noise)
+        ended = bernoulli_loss(self.ending_logit(state, action, following), terminal)
+        return ModelLosses(-log_density(decoded, outcome), normal_divergence(posterior, prior), ended)
+
+    def _normal(self, raw: Float[Array, " outputs"]) -> Normal:
+        """Mean, and a standard deviation that begins near 1 (as long as the upper bound lets it)."""
+        size, high = self.config.latent, self.config.max_std
+        start = float(np.log(1 / self.config.min_std) / np.log(high / self.config.min_std))
+        shift = float(np.log(start / (1 - start))) if 0 < start < 1 else 4.0
+        return Normal(raw[:size], bounded(raw[size:] + shift, self.config.min_std, high))
+
+
+def bounded(raw: Float[Array, " size"], low: float, high: float) -> Float[Array, " size"]:
+    """Standard deviations between two bounds, evenly in the logarithm where `raw` is small."""
+    raw = raw.astype(at_least_float32(jnp.dtype(raw.dtype)))
+    return jnp.exp(float(np.log(low)) + float(np.log(high / low)) * jax.nn.sigmoid(raw))
+
+
+def log_density(normal: Normal, value: Float[Array, " size"]) -> Float[Array, ""]:
+    """Log-density in nats, summed over the entries."""
+    z = (value - normal.mean) / normal.std
+    return jnp.sum(-0.5 * jnp.square(z) - jnp.log(normal.std) - 0.5 * float(np.log(2 * np.pi)))
+
+
+def normal_divergence(q: Normal, p: Normal) -> Float[Array, ""]:
+    """KL(q ‖ p) in nats, summed over the entries."""
+    ratio = jnp.square(q.std / p.std)
+    gap = jnp.square((q.mean - p.mean) / p.std)
+    return 0.5 * jnp.sum(ratio + gap - 1.0 - jnp.log(ratio))

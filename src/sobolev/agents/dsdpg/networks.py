@@ -1,0 +1,126 @@
+"""Actor and critics. All act on one normalised state; batches and samples come from `jax.vmap`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from sobolev.agents.dsdpg.config import CriticConfig, NetworkConfig
+from sobolev.envs.specs import Spaces
+from sobolev.errors import UserError
+from sobolev.nn import Perceptron
+
+Policy = Callable[[Float[Array, " state"]], Float[Array, " action"]]
+"""a = π(s)"""
+Value = Callable[[Float[Array, " state"], Float[Array, " action"], Float[Array, " noise"]], Float[Array, ""]]
+"""Z(s, a, ξ), one sample of the return"""
+
+
+class Actor(eqx.Module):
+    """The deterministic policy π(s) in (−1, 1)."""
+
+    perceptron: Perceptron
+
+    @staticmethod
+    def init(key: Key[Array, ""], state: int, action: int, network: NetworkConfig) -> "Actor":
+        """Small initial output weights: the first actions are near 0, where tanh is steep."""
+        return Actor(Perceptron.init(key, state, network.units, network.layers, action, 0.1))
+
+    def __call__(self, state: Float[Array, " state"]) -> Float[Array, " action"]:
+        """The action at a normalised state."""
+        return jnp.tanh(self.perceptron(state))
+
+
+class Generator(eqx.Module):
+    """Z(s, a, ξ): one sample of the return, from a network of state, action and noise.
+
+    Its gradient ∂Z/∂a is the sample of the return's action gradient, never a head of its own (paper 2). With noise of
+    size 0 it is a plain value Q(s, a).
+    """
+
+    perceptron: Perceptron
+
+    @staticmethod
+    def init(key: Key[Array, ""], state: int, action: int, noise: int, network: NetworkConfig) -> "Generator":
+        """A generator for noise of that size."""
+        return Generator(Perceptron.init(key, state + action + noise, network.units, network.layers, 1))
+
+    def __call__(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, " noise"]
+    ) -> Float[Array, ""]:
+        """One sample at a normalised state."""
+        return self.perceptron(state, action, noise)[0]
+
+
+class TwinCritic(eqx.Module):
+    """Two generators of one shape, their parameters stacked along a leading axis."""
+
+    both: Generator
+
+    @staticmethod
+    def init(key: Key[Array, ""], state: int, action: int, noise: int, network: NetworkConfig) -> "TwinCritic":
+        """Two independently drawn generators."""
+        return TwinCritic(
+            jax.vmap(lambda k: Generator.init(k, state, action, noise, network))(jax.random.split(key, 2))
+        )
+
+    def over(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """function(critic, *arguments of that critic), for both; arguments and results have a leading axis of two."""
+        return jax.vmap(function)(self.both, *arguments)
+
+    def __call__(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, "2 noise"]
+    ) -> Float[Array, "2"]:
+        """One sample of each at the same state and action."""
+        return self.over(lambda critic, xi: critic(state, action, xi), noise)
+
+
+def drawn(key: Key[Array, ""], shape: tuple[int, ...], config: CriticConfig) -> Float[Array, "*shape noise"]:
+    """ξ for so many samples: standard normal, or the features cos(π k τ), k = 1 … noise, of quantiles τ ~ U(0, 1)."""
+    if config.draws == "noise":
+        return jax.random.normal(key, (*shape, config.noise))
+    steps = jnp.arange(1, config.noise + 1, dtype=jnp.float32)
+    return jnp.cos(jnp.pi * jax.random.uniform(key, (*shape, 1)) * steps.reshape(*[1] * len(shape), -1))
+
+
+def quantile_of(xi: Float[Array, "*shape noise"]) -> Float[Array, "*shape"]:
+    """τ of such features."""
+    return jnp.arccos(jnp.clip(xi[..., 0], -1.0, 1.0)) / jnp.pi
+
+
+def sobolev_sample(
+    value: Value, state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, " noise"]
+) -> Float[Array, " vector"]:
+    """[Z(s, a, ξ); ∂Z/∂a], one sample of the vector whose law the critic models (paper 2)."""
+    found, gradient = jax.value_and_grad(value, argnums=1)(state, action, noise)
+    return jnp.concatenate([found[None], gradient])
+
+
+def vector_size(spaces: Spaces) -> int:
+    """Number of entries of an observation joined to one vector. Raises UserError for pixels."""
+    pixels = [name for name, spec in spaces.observation if spec.dtype == "uint8"]
+    if pixels:
+        raise UserError(
+            f"the observation '{pixels[0]}' is an image, but dsdpg, mage and td3 take vectors: choose --method gpld"
+        )
+    return sum(_size(spec.shape) for _, spec in spaces.observation)
+
+
+def joined(spaces: Spaces, observation: dict[str, Array]) -> Float[Array, "*batch state"]:
+    """A batch of observations as vectors, entries in the order of their names."""
+    parts = []
+    for name, spec in spaces.observation:
+        values = observation[name]
+        lead = values.shape[: values.ndim - len(spec.shape)]
+        parts.append(values.reshape(*lead, _size(spec.shape)))
+    return jnp.concatenate(parts, -1)
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size

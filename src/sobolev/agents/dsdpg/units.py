@@ -1,0 +1,135 @@
+"""Normalised units: the running statistics that they come from, and the world model as the critics see it."""
+
+from typing import Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import ndtr
+from jaxtyping import Array, Bool, Float
+
+from sobolev.agents.dsdpg.dynamics import Imagined
+from sobolev.agents.dsdpg.networks import joined
+from sobolev.agents.dsdpg.normalizer import Moments
+from sobolev.agents.dsdpg.target import Model
+from sobolev.envs.specs import Spaces
+from sobolev.replay import Windows
+
+
+class Pairs(eqx.Module):
+    """A batch of transitions (s, a, r, s', terminal), in the environment's units."""
+
+    state: Float[Array, "batch state"]
+    action: Float[Array, "batch action"]
+    reward: Float[Array, " batch"]
+    following: Float[Array, "batch state"]
+    terminal: Float[Array, " batch"]
+    valid: Bool[Array, " batch"]
+    """false where the second step begins another episode: no action led there"""
+
+    @property
+    def weight(self) -> Float[Array, " batch"]:
+        """The share of each transition in a mean over the valid ones."""
+        valid = self.valid.astype(jnp.float32)
+        return valid / jnp.maximum(jnp.sum(valid), 1.0)
+
+
+def pairs_of(windows: Windows, spaces: Spaces) -> Pairs:
+    """Transitions from windows of one step and its context step."""
+    steps = windows.steps
+    states = joined(spaces, steps["observation"])
+    return Pairs(
+        state=states[:, 0],
+        action=steps["action"][:, 0],
+        reward=steps["reward"][:, 1],
+        following=states[:, 1],
+        terminal=steps["terminal"][:, 1].astype(jnp.float32),
+        valid=~steps["first"][:, 1],
+    )
+
+
+class Statistics(eqx.Module):
+    """Running statistics of what networks see; methods take one state, reward or change of state."""
+
+    state: Moments
+    """of all observations of the stream"""
+    change: Moments
+    """of s' − s, over replayed steps"""
+    reward: Moments
+    """of all rewards of the stream"""
+    min_std: float = eqx.field(static=True)
+    clip: float = eqx.field(static=True)
+
+    @staticmethod
+    def init(state: int, min_std: float, clip: float) -> "Statistics":
+        """Nothing seen. min_std: the smallest standard deviation that an entry is divided by; clip: see `cut`."""
+        return Statistics(Moments.init(state), Moments.init(state), Moments.init(1), min_std, clip)
+
+    def cut(self, normalised: Float[Array, " size"]) -> Float[Array, " size"]:
+        """Within ±clip: an entry that stood still until now (a force that comes with a collision) is an outlier of a
+        thousand standard deviations when it first moves. Rewards are never cut: a rare one is what counts."""
+        return jnp.clip(normalised, -self.clip, self.clip)
+
+    def normalised(self, state: Float[Array, " state"]) -> Float[Array, " state"]:
+        """A state in units of its running standard deviation, about its running mean."""
+        return self.cut(self.state.apply(state, self.min_std))
+
+    def outcome(
+        self, state: Float[Array, " state"], following: Float[Array, " state"], reward: Float[Array, ""]
+    ) -> Float[Array, " outcome"]:
+        """Δs, then r, as the world model has them."""
+        change = self.cut((following - state - self.change.mean) / self.change_std)
+        return jnp.concatenate([change, self.reward.apply(reward[None], self.min_std)])
+
+    def moved(self, state: Float[Array, " state"], change: Float[Array, " state"]) -> Float[Array, " state"]:
+        """The normalised state that follows a normalised state, by a change in the model's units."""
+        return self.cut(state + (change * self.change_std + self.change.mean) / self.state.std(self.min_std))
+
+    def earned(self, reward: Float[Array, ""]) -> Float[Array, ""]:
+        """A reward of the world model in the environment's units."""
+        return self.reward.undo(reward[None], self.min_std)[0]
+
+    @property
+    def change_std(self) -> Float[Array, " state"]:
+        """Unit of Δs: its standard deviation, a hundredth of the state's at least."""
+        return self.change.std(0.01 * self.state.std(self.min_std))
+
+
+@runtime_checkable
+class OneStep(Protocol):
+    """A world model in normalised units: `Dynamics`, or a member of MAGE's ensemble."""
+
+    @property
+    def noise(self) -> int:
+        """Standard normal numbers that one draw takes; the last of them is for the end of the episode."""
+        ...
+
+    def draw(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, " noise"]
+    ) -> Imagined:
+        """(Δs, r) for given noise."""
+        ...
+
+    def ending_logit(
+        self, state: Float[Array, " state"], action: Float[Array, " action"], following: Float[Array, " state"]
+    ) -> Float[Array, ""]:
+        """Logit of the probability that the episode ends in the state that follows."""
+        ...
+
+
+def imagination(dynamics: OneStep, statistics: Statistics) -> Model:
+    """(s, a, ε) → (s', r, d): normalised states, rewards in the environment's units, d drawn as 0 or 1.
+
+    The chance of an end is drawn, not averaged over: two futures are two returns, not one in between.
+    """
+
+    def draw(
+        state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, " noise"]
+    ) -> tuple[Float[Array, " state"], Float[Array, ""], Float[Array, ""]]:
+        imagined = dynamics.draw(state, action, noise)
+        following = statistics.moved(state, imagined.change)
+        logit = dynamics.ending_logit(*jax.lax.stop_gradient((state, action, following)))
+        ended = (ndtr(noise[-1]) < jax.nn.sigmoid(logit)).astype(imagined.reward.dtype)
+        return following, statistics.earned(imagined.reward), ended
+
+    return draw

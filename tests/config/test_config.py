@@ -1,0 +1,173 @@
+"""Configs: presets, JSON round trip, resolution, and one sentence for everything impossible."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sobolev.agents.dreamer.config import SIZES
+from sobolev.config import train as configs
+from sobolev.config.codec import assign, settings
+from sobolev.config.train import METHODS, PRESETS, configure, defaults, from_json, resolved, to_json
+from sobolev.config.validate import RANGES, validate
+from sobolev.errors import UserError
+
+
+def changed(**values: Any) -> configs.TrainConfig:
+    """The laptop preset with settings changed; a double underscore is a dot."""
+    return configure(
+        "walker-walk", preset="laptop", settings={name.replace("__", "."): value for name, value in values.items()}
+    )
+
+
+def test_paper_preset_is_table_2() -> None:
+    config = defaults("walker-walk")
+    agent = config.agent
+    assert (config.steps, config.env.number) == (10**6, 16)
+    assert (config.evaluation.every, config.evaluation.episodes) == (5000, 3)
+    assert (agent.batch_size, agent.batch_length, agent.train_ratio, agent.behavior.horizon) == (16, 64, 512, 25)
+    assert (agent.optimizer.learning_rate, agent.optimizer.warmup, agent.optimizer.clip) == (4e-5, 1000, 0.3)
+    assert (agent.penalty.posterior, agent.penalty.prior, agent.penalty.rho, agent.penalty.floor) == (0.5, 0, 0.5, 1e-3)
+    assert agent.model == SIZES["12m"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("method", ["gpld", "dreamer"])
+@pytest.mark.parametrize("size", [None, *SIZES])
+def test_every_combination_of_labels_is_a_valid_run(preset: str, method: str, size: str | None) -> None:
+    config = defaults("walker-walk", method, size, preset)
+    validate(config)
+    assert config.agent.model == SIZES[config.size]
+    assert (config.agent.penalty.posterior > 0) == (method == "gpld")
+
+
+def test_methods_differ_by_the_penalty_alone() -> None:
+    gpld, dreamer = defaults("walker-walk", "gpld"), defaults("walker-walk", "dreamer")
+    different = [path for path, leaf in settings(gpld).items() if settings(dreamer)[path] != leaf]
+    assert different == ["method", "penalty.posterior"]
+
+
+def test_resolution_leaves_nothing_open() -> None:
+    config = resolved(defaults("walker-walk"), "cpu")
+    assert (config.env.repeat, config.agent.precision) == (2, "float32")
+    assert resolved(defaults("walker-walk"), "gpu").agent.precision == "bfloat16"
+    assert resolved(changed(env__repeat=4, precision="bfloat16"), "cpu").env.repeat == 4
+    assert resolved(config, "gpu") == config
+
+
+def test_whole_numbers_are_taken_for_floats() -> None:
+    """So that 512 and 512.0 are one run, not two."""
+    text = to_json(defaults("walker-walk"))
+    assert '"train_ratio": 512.0' in text
+    assert to_json(from_json(text.replace('"train_ratio": 512.0', '"train_ratio": 512'))) == text
+    assert to_json(configure("walker-walk", settings={"train_ratio": 512})) == text
+
+
+@given(
+    steps=st.integers(1, 10**9),
+    seeds=st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=5, unique=True),
+    rho=st.floats(0.001, 1.0),
+    rate=st.floats(1e-300, 1e300),
+    rows=st.none() | st.integers(1, 32),
+    run=st.none() | st.text("abc/ :", min_size=1).map(Path),
+)
+def test_json_round_trip_is_exact(
+    steps: int, seeds: list[int], rho: float, rate: float, rows: int | None, run: Path | None
+) -> None:
+    values = {"steps": steps, "seeds": tuple(seeds), "penalty.rho": rho, "optimizer.learning_rate": rate}
+    values |= {"penalty.rows": rows, "run": run, "penalty.custom": ((0, 1.0), (10, rho))}
+    config = configure("gym:Ant-v5", settings=values)
+    assert from_json(to_json(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"steps": 60000,', "", "the setting 'steps' is missing"),
+        ('"steps": 60000', '"stepps": 60000', "unknown setting 'stepps': did you mean steps"),
+        ('"rho": 0.5', '"rhoo": 0.5', r"unknown setting 'agent.penalty.rhoo': did you mean agent.penalty.rho"),
+        ('"steps": 60000', '"steps": "many"', "steps takes a whole number, not 'many'"),
+        ('"steps": 60000', '"steps": true', "steps takes a whole number"),
+        ('"steps": 60000', '"steps": 1.5', "steps takes a whole number"),
+        ('"fresh": false', '"fresh": 0', "fresh takes true or false"),
+        ('"schedule": "sqrt"', '"schedule": "sqr"', "unknown agent.penalty.schedule 'sqr': did you mean sqrt"),
+        ('{\n  "task"', '[\n  "task"', "not valid JSON"),
+    ],
+)
+def test_json_of_another_schema_is_refused(old: str, new: str, message: str) -> None:
+    text = to_json(defaults("walker-walk", preset="laptop"))
+    assert old in text
+    with pytest.raises(UserError, match=message):
+        from_json(text.replace(old, new, 1))
+
+
+def test_every_number_has_a_range() -> None:
+    found = [item for method in METHODS for item in settings(defaults("walker-walk", method)).items()]
+    numbers = {path for path, (kind, _) in found if kind in (int, float, int | None)}
+    assert numbers == set(RANGES)
+
+
+@pytest.mark.parametrize("path", sorted(RANGES))
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+def test_numbers_outside_their_range_are_refused(path: str, value: float) -> None:
+    method = next(method for method in METHODS if path in settings(defaults("walker-walk", method)))
+    kind = settings(defaults("walker-walk", method))[path][0]
+    if kind is not float and value != -1:
+        with pytest.raises(UserError, match="takes a whole number"):
+            configure("walker-walk", method=method, settings={path: value})
+        return
+    value = -100.0 if RANGES[path].startswith("[-") and value == -1 else value
+    with pytest.raises(UserError, match=path.rpartition(".")[2].replace("_", ".")):
+        validate(configure("walker-walk", method=method, settings={path: value}))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"steps": 0}, "--steps is 0, but must be at least 1"),
+        ({"penalty__rho": 0.0}, "rho is 0.0"),
+        ({"penalty__rho": 1.01}, "rho is 1.01"),
+        ({"penalty__posterior": -0.5}, "posterior is -0.5"),
+        ({"seeds": ()}, "--seeds is empty"),
+        ({"seeds": (0, 1, 0)}, "--seeds holds 0 more than once"),
+        ({"seeds": (0, -2)}, "--seeds holds -2"),
+        ({"seeds": (2**31,)}, r"below 2\^31"),
+        ({"env__number": 0}, "env.number"),
+        ({"train_ratio": -1.0}, "--train-ratio is -1.0"),
+        ({"model__deter": 100}, "--model.deter 100 is not divisible into --model.blocks 8: 96 would be"),
+        ({"penalty__posterior": 0.0}, "choose --method dreamer"),
+        ({"penalty__rows": 33}, "--penalty.rows is 33, but the model has only 32 rows"),
+        ({"penalty__custom": ((0, 1.0),)}, "only for --penalty.schedule custom"),
+        ({"method": "dreamer"}, "method dreamer has no penalty: leave out --penalty.posterior"),
+        ({"batch_length": 300, "replay__capacity": 1200}, "raise --replay.capacity to 1204 or lower --batch-length"),
+        ({"behavior__min_std": 2.0}, "--behavior.min-std must not be above"),
+        ({"behavior__return_low": 96.0}, "--behavior.return-low must be below"),
+        ({"precision": "float16"}, "unknown precision 'float16': did you mean bfloat16"),
+    ],
+)
+def test_impossible_runs_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        validate(changed(**values))
+
+
+def test_unknown_names_get_the_nearest_one() -> None:
+    for call, message in (
+        (lambda: validate(configure("walker-wlak")), "unknown task 'walker-wlak': did you mean walker-walk"),
+        (lambda: defaults("walker-walk", method="gpdl"), "unknown method 'gpdl': did you mean gpld"),
+        (lambda: defaults("walker-walk", size="1"), "unknown size '1': did you mean 1m"),
+        (lambda: defaults("walker-walk", preset="laptpo"), "unknown preset 'laptpo': did you mean laptop"),
+        (lambda: changed(penalty__roh=0.5), "unknown setting 'penalty.roh': did you mean penalty.rho"),
+        (lambda: changed(steps="3"), "steps takes a whole number, not '3'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            call()
+
+
+def test_assign_changes_one_setting_and_nothing_else() -> None:
+    before = defaults("walker-walk")
+    after = assign(before, "model.deter", 64)
+    old, new = settings(before), settings(after)
+    assert [path for path in old if old[path] != new[path]] == ["model.deter"]
+    assert after.agent.model.deter == 64

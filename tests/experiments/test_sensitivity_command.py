@@ -8,7 +8,7 @@ import pytest
 
 from sobolev.commands import sensitivity
 from sobolev.errors import UserError
-from sobolev.study import sensitivity as study
+from sobolev.experiments.sensitivity import experiment as study
 from sobolev.training.config import configure, resolved
 from sobolev.training.run import opened
 

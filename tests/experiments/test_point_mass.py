@@ -8,7 +8,7 @@ import pytest
 
 from sobolev.commands.study import main
 from sobolev.errors import UserError
-from sobolev.study import point_mass as study
+from sobolev.experiments.point_mass import experiment as study
 from sobolev.training.config import resolved
 from sobolev.training.serial import settings
 from tests import tiny

@@ -5,10 +5,11 @@ Run from the root: python docs/draw.py
 
 from pathlib import Path
 
-from sobolev.study import point_mass, published
+from sobolev.experiments.point_mass import experiment as point_mass
+from sobolev.experiments.point_mass.figures import draw_environment
+from sobolev.study import published
 from sobolev.study.comparison import Comparison, compare, task_curve
 from sobolev.study.figures import PUBLISHED, Line, colors, counted, curves, draw
-from sobolev.study.point_mass_figure import draw_environment
 from sobolev.study.runs import Task, find, load
 from sobolev.study.scores import binned, mean_curve
 

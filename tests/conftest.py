@@ -44,9 +44,9 @@ LONG = (
     "dreamer/test_updates.py",
     "dreamer/test_gradients.py",
     "study/test_slurm.py",
-    "study/test_world_model.py",
-    "study/test_linear_critic.py",
-    "study/test_point_mass.py",
+    "experiments/test_world_model.py",
+    "experiments/test_linear_critic.py",
+    "experiments/test_point_mass.py",
     "benchmarks/test_penalty.py",
 )
 """Files of many seconds, which begin first, so that no worker is left with one of them while the other has nothing."""

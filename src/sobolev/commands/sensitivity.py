@@ -43,8 +43,8 @@ def main(arguments: Sequence[str]) -> int:
         if value < 1:
             raise UserError(f"--{flag} is {value}, but must be at least 1")
     jaxconfig.configure(all(read_config(run).compilation_cache for run in config.runs))
-    from sobolev.study import sensitivity as study
-    from sobolev.study import sensitivity_figure
+    from sobolev.experiments.sensitivity import experiment as study
+    from sobolev.experiments.sensitivity import figures as sensitivity_figure
     from sobolev.study.files import made, save
 
     out = made(config.out)

@@ -63,8 +63,9 @@ def tabular(arguments: Sequence[str]) -> int:
     """`sobolev study tabular`."""
     # The study inverts thousands of small matrices: threads only get into each other's way, by a factor at times.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    from sobolev.study import identities, theory_figures
-    from sobolev.study import tabular as study
+    from sobolev.experiments.tabular import experiment as study
+    from sobolev.experiments.tabular import figures as theory_figures
+    from sobolev.experiments.tabular import identities
     from sobolev.study.files import made, save
     from sobolev.training.run import write_text
 
@@ -87,10 +88,10 @@ def tabular(arguments: Sequence[str]) -> int:
 def world_model(arguments: Sequence[str]) -> int:
     """`sobolev study world-model TASK`."""
     from sobolev.envs import check_task
-    from sobolev.study import world_model as study
-    from sobolev.study import world_model_figure as figures
+    from sobolev.experiments.tabular.experiment import facts_of
+    from sobolev.experiments.world_model import experiment as study
+    from sobolev.experiments.world_model import figures
     from sobolev.study.files import made, save
-    from sobolev.study.tabular import facts_of
     from sobolev.training.run import write_text
 
     prog = "sobolev study world-model"
@@ -110,10 +111,10 @@ def world_model(arguments: Sequence[str]) -> int:
 
 def contraction(arguments: Sequence[str]) -> int:
     """`sobolev study contraction`."""
-    from sobolev.study import contraction as study
-    from sobolev.study.dsdpg_figures import draw_contraction
+    from sobolev.experiments.contraction import experiment as study
+    from sobolev.experiments.linear_critic.figures import draw_contraction
+    from sobolev.experiments.tabular.experiment import facts_of
     from sobolev.study.files import made, save
-    from sobolev.study.tabular import facts_of
     from sobolev.training.run import write_text
 
     prog = "sobolev study contraction"
@@ -131,10 +132,10 @@ def contraction(arguments: Sequence[str]) -> int:
 
 def linear(arguments: Sequence[str]) -> int:
     """`sobolev study linear`."""
-    from sobolev.study import linear_critic as study
-    from sobolev.study.dsdpg_figures import draw_linear
+    from sobolev.experiments.linear_critic import experiment as study
+    from sobolev.experiments.linear_critic.figures import draw_linear
+    from sobolev.experiments.tabular.experiment import facts_of
     from sobolev.study.files import made, save
-    from sobolev.study.tabular import facts_of
     from sobolev.training.run import write_text
 
     prog = "sobolev study linear"

@@ -15,10 +15,10 @@ PDF, point-mass.json with every number and the command, and the runs."""
 
 def main(arguments: Sequence[str]) -> int:
     """Run the study; returns the exit status."""
-    from sobolev.study import point_mass as study
-    from sobolev.study import point_mass_figure as figure
+    from sobolev.experiments.point_mass import experiment as study
+    from sobolev.experiments.point_mass import figures as figure
+    from sobolev.experiments.tabular.experiment import facts_of
     from sobolev.study.files import made, save
-    from sobolev.study.tabular import facts_of
     from sobolev.training.run import write_text
 
     prog = "sobolev study point-mass"

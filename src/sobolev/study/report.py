@@ -151,7 +151,7 @@ def sensitivity_files(places: Sequence[Path]) -> list[Path]:
 
 def sensitivity_figure(path: Path) -> Illustration:
     """Figure 9 from a file of `sobolev sensitivity`. Raises UserError for another file."""
-    from sobolev.study import sensitivity_figure as drawing
+    from sobolev.experiments.sensitivity import figures as drawing
     from sobolev.study.figures import whole
 
     try:

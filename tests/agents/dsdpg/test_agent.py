@@ -22,9 +22,9 @@ from sobolev.agents.dsdpg.critic import critic_loss
 from sobolev.agents.dsdpg.networks import TwinCritic
 from sobolev.agents.dsdpg.units import Pairs, imagination, pairs_of
 from sobolev.envs.specs import ArraySpec, Spaces
+from sobolev.experiments.linear_system import example
 from sobolev.nn import cast_floating
 from sobolev.replay import Windows
-from sobolev.study.linear_system import example
 from tests import tiny
 
 NETWORK = NetworkConfig(units=8, layers=1)

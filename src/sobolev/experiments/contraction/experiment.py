@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Key
 from sobolev.agents.dsdpg.config import DiscrepancyConfig
 from sobolev.agents.dsdpg.mmd import ascend, mmd_squared, multiquadric, projected, starting_directions
 from sobolev.errors import UserError
-from sobolev.study.linear_system import LinearSystem
+from sobolev.experiments.linear_system import LinearSystem
 
 STATES, ACTIONS = 2, 1
 PLACES, ATOMS = 6, 6

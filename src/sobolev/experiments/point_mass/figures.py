@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
 from sobolev.envs.toy import START, WALL, WIDTH, locations, worths
-from sobolev.study.point_mass import over_training
+from sobolev.experiments.point_mass.experiment import over_training
 
 COLORS = {
     "dsdpg": "#1f6fb4",

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sobolev.study.linear_critic import moments
+from sobolev.experiments.linear_critic.experiment import moments
 
 BLUE, ORANGE, GREY = "#1f6fb4", "#d1662a", "#777777"
 

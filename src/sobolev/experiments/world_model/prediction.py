@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from sobolev.agents.dreamer.world_model import WorldModel
+from sobolev.dreamer.world_model import WorldModel
+from sobolev.experiments.sensitivity.experiment import latents_along
 from sobolev.nn import TwoHot, kl_divergence, over, symlog
-from sobolev.study.sensitivity import latents_along
 
 STRIDE = 5
 """Steps between two states from which an open-loop prediction starts."""

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from sobolev.errors import UserError
+from sobolev.experiments.sensitivity import experiment as sensitivity
+from sobolev.experiments.sensitivity import figures as sensitivity_figure
 from sobolev.smoothness import probability_table
 from sobolev.smoothness.sensitivity import sensitivity as local_sensitivity
-from sobolev.study import sensitivity, sensitivity_figure
 from sobolev.training import evaluation
 from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.run import opened

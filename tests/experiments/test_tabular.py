@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from sobolev.errors import UserError
+from sobolev.experiments.tabular import experiment as tabular
+from sobolev.experiments.tabular import figures as theory_figures
+from sobolev.experiments.tabular import identities
+from sobolev.experiments.tabular.experiment import TabularConfig
 from sobolev.smoothness import tabular as estimator
-from sobolev.study import files, identities, tabular, theory_figures
-from sobolev.study.tabular import TabularConfig
+from sobolev.study import files
 
 SMALL = TabularConfig(
     seeds=(0, 1, 2), side=12, plane=3, actions=1, numbers=(50, 2000), lambdas=(0.03, 3.0), epsilons=(1.0, 3.0)

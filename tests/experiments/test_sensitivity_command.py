@@ -10,6 +10,8 @@ from sobolev.commands import sensitivity
 from sobolev.config.train import configure, resolved
 from sobolev.errors import UserError
 from sobolev.study import sensitivity as study
+from sobolev.experiments.sensitivity import experiment as study
+from sobolev.training.config import configure, resolved
 from sobolev.training.run import opened
 
 TABLE = {"sensitivity": 0.5, "jacobian_norm": 2.0}

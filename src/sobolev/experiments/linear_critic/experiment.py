@@ -28,7 +28,7 @@ from sobolev.agents.dsdpg.networks import Policy, TwinCritic
 from sobolev.agents.dsdpg.optimizer import adam, follow
 from sobolev.agents.dsdpg.target import Model, backup
 from sobolev.errors import UserError, nearest
-from sobolev.study.linear_system import Law, LinearSystem, exact_law, example
+from sobolev.experiments.linear_system import Law, LinearSystem, exact_law, example
 
 SPREAD = 0.6
 """Standard deviation of the states at which critics are trained and compared."""

@@ -25,11 +25,12 @@ from sobolev.agents.dreamer.optimizer import build_optimizer, descend
 from sobolev.agents.dreamer.world_model import WorldModel, world_model_losses
 from sobolev.envs import Spaces, VectorEnv, Workers
 from sobolev.errors import UserError
+from sobolev.experiments.sensitivity import experiment as sensitivity
+from sobolev.experiments.world_model import prediction
+from sobolev.experiments.world_model.datasets import Episode, Policies, play
 from sobolev.nn import cast_floating
 from sobolev.replay import Replay
 from sobolev.smoothness import PenaltyConfig
-from sobolev.study import prediction, sensitivity
-from sobolev.study.episodes import Episode, Policies, play
 
 METHODS = ("dreamer", "gpld")
 """Without the penalty, and with it."""

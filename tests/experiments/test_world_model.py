@@ -15,10 +15,11 @@ from sobolev.commands import study as command
 from sobolev.config.codec import to_json
 from sobolev.envs import VectorEnv, Workers
 from sobolev.errors import UserError
+from sobolev.experiments.world_model import experiment as world_model
+from sobolev.experiments.world_model import prediction
+from sobolev.experiments.world_model.datasets import Noise, Policies, play
+from sobolev.experiments.world_model.experiment import WorldModelConfig
 from sobolev.smoothness import PenaltyConfig
-from sobolev.study import prediction, world_model
-from sobolev.study.episodes import Noise, Policies, play
-from sobolev.study.world_model import WorldModelConfig
 from sobolev.training.run import write_text
 from tests import tiny
 

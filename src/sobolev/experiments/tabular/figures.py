@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from sobolev.study.tabular import losses
+from sobolev.experiments.tabular.experiment import losses
 
 
 def draw_errors(records: Sequence[dict[str, Any]], note: str) -> Figure:

@@ -10,8 +10,8 @@ import pytest
 
 from sobolev.agents.dsdpg.target import backup
 from sobolev.errors import UserError
-from sobolev.study import contraction as study
-from sobolev.study.dsdpg_figures import draw_contraction
+from sobolev.experiments.contraction import experiment as study
+from sobolev.experiments.linear_critic.figures import draw_contraction
 from tests import tiny
 
 SMALL = study.ContractionConfig(products=(0.7, 1.5), pairs=2, systems=1, iterations=1)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from sobolev.errors import UserError
+from sobolev.experiments.linear_critic import experiment as study
+from sobolev.experiments.linear_system import exact_law, example, rollout_return
 from sobolev.nn import cast_floating
-from sobolev.study import linear_critic as study
-from sobolev.study.linear_system import exact_law, example, rollout_return
 
 
 def test_the_exact_law_against_many_rollouts():

@@ -1,0 +1,1 @@
+"""The experiments of `sobolev study` and `sobolev sensitivity`, a package each."""

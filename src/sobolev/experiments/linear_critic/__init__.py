@@ -1,0 +1,1 @@
+"""Critics trained on a linear system, where the distribution of the return is known."""

@@ -1,0 +1,1 @@
+"""How far the latent tables of trained agents move when their inputs do."""

@@ -1,0 +1,1 @@
+"""Whether the penalty lets a world model do with less data."""

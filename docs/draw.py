@@ -5,12 +5,13 @@ Run from the root: python docs/draw.py
 
 from pathlib import Path
 
-from sobolev.study import point_mass, published
-from sobolev.study.comparison import Comparison, compare, task_curve
-from sobolev.study.figures import PUBLISHED, Line, colors, counted, curves, draw
+from sobolev.plotting.panels import PUBLISHED, Line, colors, counted, curves, draw
+from sobolev.reports import published
+from sobolev.reports.comparison import Comparison, compare, task_curve
+from sobolev.reports.runs import Task, find, load
+from sobolev.reports.scores import binned, mean_curve
+from sobolev.study import point_mass
 from sobolev.study.point_mass_figure import draw_environment
-from sobolev.study.runs import Task, find, load
-from sobolev.study.scores import binned, mean_curve
 
 ROOT = Path(__file__).parents[1]
 

@@ -43,7 +43,7 @@ LONG = (
     "training/test_pixels.py",
     "dreamer/test_updates.py",
     "dreamer/test_gradients.py",
-    "study/test_slurm.py",
+    "sweeps/test_slurm.py",
     "study/test_world_model.py",
     "study/test_linear_critic.py",
     "study/test_point_mass.py",

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from sobolev.errors import UserError
+from sobolev.plotting import output_files
 from sobolev.smoothness import tabular as estimator
-from sobolev.study import files, identities, tabular, theory_figures
+from sobolev.study import identities, tabular, theory_figures
 from sobolev.study.tabular import TabularConfig
 
 SMALL = TabularConfig(
@@ -84,8 +85,8 @@ def test_predicted_deviation_in_two_dimensions() -> None:
 def test_pictures_are_drawn(records: list[dict[str, Any]], both: dict[str, Any], tmp_path: Path) -> None:
     figure = theory_figures.draw_errors(records, "3 seeds")
     assert len(figure.axes) == 8 and all(len(ax.lines) == 6 for ax in figure.axes)
-    paths = files.save(figure, tmp_path / "errors")
-    paths += files.save(theory_figures.draw_identities(both), tmp_path / "identities")
+    paths = output_files.save(figure, tmp_path / "errors")
+    paths += output_files.save(theory_figures.draw_identities(both), tmp_path / "identities")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
     assert paths[0].read_bytes()[:4] == b"\x89PNG" and paths[1].read_bytes()[:4] == b"%PDF"
 

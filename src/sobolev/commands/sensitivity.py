@@ -43,9 +43,9 @@ def main(arguments: Sequence[str]) -> int:
         if value < 1:
             raise UserError(f"--{flag} is {value}, but must be at least 1")
     jaxconfig.configure(all(read_config(run).compilation_cache for run in config.runs))
+    from sobolev.plotting.output_files import made, save
     from sobolev.study import sensitivity as study
     from sobolev.study import sensitivity_figure
-    from sobolev.study.files import made, save
 
     out = made(config.out)
     records = study.measure_runs(config.runs, config.episodes, config.states)

@@ -63,9 +63,9 @@ def tabular(arguments: Sequence[str]) -> int:
     """`sobolev study tabular`."""
     # The study inverts thousands of small matrices: threads only get into each other's way, by a factor at times.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    from sobolev.plotting.output_files import made, save
     from sobolev.study import identities, theory_figures
     from sobolev.study import tabular as study
-    from sobolev.study.files import made, save
     from sobolev.training.run import write_text
 
     prog = "sobolev study tabular"
@@ -87,9 +87,9 @@ def tabular(arguments: Sequence[str]) -> int:
 def world_model(arguments: Sequence[str]) -> int:
     """`sobolev study world-model TASK`."""
     from sobolev.envs import check_task
+    from sobolev.plotting.output_files import made, save
     from sobolev.study import world_model as study
     from sobolev.study import world_model_figure as figures
-    from sobolev.study.files import made, save
     from sobolev.study.tabular import facts_of
     from sobolev.training.run import write_text
 
@@ -110,9 +110,9 @@ def world_model(arguments: Sequence[str]) -> int:
 
 def contraction(arguments: Sequence[str]) -> int:
     """`sobolev study contraction`."""
+    from sobolev.plotting.output_files import made, save
     from sobolev.study import contraction as study
     from sobolev.study.dsdpg_figures import draw_contraction
-    from sobolev.study.files import made, save
     from sobolev.study.tabular import facts_of
     from sobolev.training.run import write_text
 
@@ -131,9 +131,9 @@ def contraction(arguments: Sequence[str]) -> int:
 
 def linear(arguments: Sequence[str]) -> int:
     """`sobolev study linear`."""
+    from sobolev.plotting.output_files import made, save
     from sobolev.study import linear_critic as study
     from sobolev.study.dsdpg_figures import draw_linear
-    from sobolev.study.files import made, save
     from sobolev.study.tabular import facts_of
     from sobolev.training.run import write_text
 

@@ -15,9 +15,9 @@ PDF, point-mass.json with every number and the command, and the runs."""
 
 def main(arguments: Sequence[str]) -> int:
     """Run the study; returns the exit status."""
+    from sobolev.plotting.output_files import made, save
     from sobolev.study import point_mass as study
     from sobolev.study import point_mass_figure as figure
-    from sobolev.study.files import made, save
     from sobolev.study.tabular import facts_of
     from sobolev.training.run import write_text
 

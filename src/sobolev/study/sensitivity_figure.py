@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sobolev.study.figures import COLORS
+from sobolev.plotting.panels import COLORS
 from sobolev.study.sensitivity import TABLES
 
 NUMBERS = {"sensitivity": "KL(r(u) ‖ r(u+δ)) / ‖δ‖", "jacobian_norm": "mean ‖Jᵢ‖ of a row"}

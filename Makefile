@@ -18,7 +18,7 @@ test: $(VENV)/.ready
 # As root, on Debian: a SLURM of one node, started and ended by the test.
 test-slurm: $(VENV)/.ready
 	command -v slurmctld >/dev/null && command -v munged >/dev/null || apt-get install --yes --no-install-recommends slurm-wlm munge
-	$(BIN)/python -m pytest tests/study/test_slurm.py -rs
+	$(BIN)/python -m pytest tests/sweeps/test_slurm.py -rs
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -176,7 +176,7 @@ def _record(bench: Bench, case: Case, times: np.ndarray) -> dict[str, Any]:
 
 def published() -> list[dict[str, Any]]:
     """The rows of the paper's Table 4."""
-    text = (resources.files("sobolev.study") / "published" / "gpld_table4.json").read_text()
+    text = (resources.files("sobolev.reports") / "published" / "gpld_table4.json").read_text()
     table = json.loads(text)
     return [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
 

@@ -12,6 +12,13 @@ from sobolev.study.comparison import Comparison, compare, task_curve
 from sobolev.study.figures import PUBLISHED, Line, colors, counted, curves, draw
 from sobolev.study.runs import Task, find, load
 from sobolev.study.scores import binned, mean_curve
+from sobolev.plotting.panels import PUBLISHED, Line, colors, counted, curves, draw
+from sobolev.reports import published
+from sobolev.reports.comparison import Comparison, compare, task_curve
+from sobolev.reports.runs import Task, find, load
+from sobolev.reports.scores import binned, mean_curve
+from sobolev.study import point_mass
+from sobolev.study.point_mass_figure import draw_environment
 
 ROOT = Path(__file__).parents[1]
 

@@ -43,10 +43,10 @@ LONG = (
     "training/test_pixels.py",
     "dreamer/test_updates.py",
     "dreamer/test_gradients.py",
-    "study/test_slurm.py",
     "experiments/test_world_model.py",
     "experiments/test_linear_critic.py",
     "experiments/test_point_mass.py",
+    "sweeps/test_slurm.py",
     "benchmarks/test_penalty.py",
 )
 """Files of many seconds, which begin first, so that no worker is left with one of them while the other has nothing."""

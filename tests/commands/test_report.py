@@ -6,7 +6,7 @@ import pytest
 
 from sobolev.__main__ import run as sobolev
 from sobolev.errors import UserError
-from tests.study import made_up
+from tests.reports import made_up
 
 
 def test_a_page_from_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -12,11 +12,11 @@ import pytest
 
 from sobolev.commands import status, sweep
 from sobolev.errors import UserError
-from sobolev.study import estimate
-from sobolev.study.cells import cells
-from sobolev.study.estimate import Cost
-from sobolev.study.suites import parse
-from sobolev.study.sweep import Sweep, entries
+from sobolev.sweeps import estimate
+from sobolev.sweeps.estimate import Cost
+from sobolev.sweeps.expand import cells
+from sobolev.sweeps.ledger import Sweep, entries
+from sobolev.sweeps.suites import parse
 from sobolev.training import record
 from sobolev.training.run import opened
 from sobolev.training.schedule import Plan

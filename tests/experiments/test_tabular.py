@@ -13,6 +13,9 @@ from sobolev.experiments.tabular import identities
 from sobolev.experiments.tabular.experiment import TabularConfig
 from sobolev.smoothness import tabular as estimator
 from sobolev.study import files
+from sobolev.plotting import output_files
+from sobolev.study import identities, tabular, theory_figures
+from sobolev.study.tabular import TabularConfig
 
 SMALL = TabularConfig(
     seeds=(0, 1, 2), side=12, plane=3, actions=1, numbers=(50, 2000), lambdas=(0.03, 3.0), epsilons=(1.0, 3.0)
@@ -87,8 +90,8 @@ def test_predicted_deviation_in_two_dimensions() -> None:
 def test_pictures_are_drawn(records: list[dict[str, Any]], both: dict[str, Any], tmp_path: Path) -> None:
     figure = theory_figures.draw_errors(records, "3 seeds")
     assert len(figure.axes) == 8 and all(len(ax.lines) == 6 for ax in figure.axes)
-    paths = files.save(figure, tmp_path / "errors")
-    paths += files.save(theory_figures.draw_identities(both), tmp_path / "identities")
+    paths = output_files.save(figure, tmp_path / "errors")
+    paths += output_files.save(theory_figures.draw_identities(both), tmp_path / "identities")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
     assert paths[0].read_bytes()[:4] == b"\x89PNG" and paths[1].read_bytes()[:4] == b"%PDF"
 

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     config = parse(default, arguments, prog="sobolev evaluate", description=DESCRIPTION, positional="run")
     _check(config)
     jaxconfig.configure(read_config(config.run).compilation_cache)
-    from sobolev.study.follow import evaluated
+    from sobolev.sweeps.run_status import evaluated
     from sobolev.training import evaluation
 
     more = evaluated(config.run, config.episodes + 1)

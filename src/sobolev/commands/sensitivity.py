@@ -46,6 +46,9 @@ def main(arguments: Sequence[str]) -> int:
     from sobolev.experiments.sensitivity import experiment as study
     from sobolev.experiments.sensitivity import figures as sensitivity_figure
     from sobolev.study.files import made, save
+    from sobolev.plotting.output_files import made, save
+    from sobolev.study import sensitivity as study
+    from sobolev.study import sensitivity_figure
 
     out = made(config.out)
     records = study.measure_runs(config.runs, config.episodes, config.states)

@@ -31,9 +31,9 @@ def main(arguments: Sequence[str]) -> int:
     """Show the table; exit status 1 where a run has failed."""
     default = StatusConfig(sweep=Path("SWEEP"))
     config = parse(default, arguments, prog="sobolev status", description=DESCRIPTION, positional="sweep")
-    from sobolev.study import slurm, sweep_table
-    from sobolev.study.live import REDRAW_SECONDS, Live
-    from sobolev.study.sweep import sweeps_in
+    from sobolev.sweeps import slurm, status_table
+    from sobolev.sweeps.ledger import sweeps_in
+    from sobolev.sweeps.live_table import REDRAW_SECONDS, Live
 
     sweeps = sweeps_in(config.sweep)
     for sweep in sweeps:
@@ -44,14 +44,14 @@ def main(arguments: Sequence[str]) -> int:
                 for sweep in sweeps:
                     slurm.lost(sweep)
                 live.update()
-                if all(sweep_table.over(sweep_table.rows(sweep)) for sweep in sweeps):
+                if all(status_table.over(status_table.rows(sweep)) for sweep in sweeps):
                     break
                 time.sleep(REDRAW_SECONDS)
     failed = False
     for sweep in sweeps:
         slurm.lost(sweep)
-        found = sweep_table.rows(sweep)
-        shown = [*sweep_table.plain(found), "", sweep_table.summary(sweep.name, found)]
-        print("\n".join([*shown, *sweep_table.failures(found, sweep)]))
+        found = status_table.rows(sweep)
+        shown = [*status_table.plain(found), "", status_table.summary(sweep.name, found)]
+        print("\n".join([*shown, *status_table.failures(found, sweep)]))
         failed |= any(row.state == "failed" for row in found)
     return int(failed)

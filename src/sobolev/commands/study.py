@@ -67,6 +67,9 @@ def tabular(arguments: Sequence[str]) -> int:
     from sobolev.experiments.tabular import figures as theory_figures
     from sobolev.experiments.tabular import identities
     from sobolev.study.files import made, save
+    from sobolev.plotting.output_files import made, save
+    from sobolev.study import identities, theory_figures
+    from sobolev.study import tabular as study
     from sobolev.training.run import write_text
 
     prog = "sobolev study tabular"
@@ -92,6 +95,10 @@ def world_model(arguments: Sequence[str]) -> int:
     from sobolev.experiments.world_model import experiment as study
     from sobolev.experiments.world_model import figures
     from sobolev.study.files import made, save
+    from sobolev.plotting.output_files import made, save
+    from sobolev.study import world_model as study
+    from sobolev.study import world_model_figure as figures
+    from sobolev.study.tabular import facts_of
     from sobolev.training.run import write_text
 
     prog = "sobolev study world-model"
@@ -115,6 +122,10 @@ def contraction(arguments: Sequence[str]) -> int:
     from sobolev.experiments.linear_critic.figures import draw_contraction
     from sobolev.experiments.tabular.experiment import facts_of
     from sobolev.study.files import made, save
+    from sobolev.plotting.output_files import made, save
+    from sobolev.study import contraction as study
+    from sobolev.study.dsdpg_figures import draw_contraction
+    from sobolev.study.tabular import facts_of
     from sobolev.training.run import write_text
 
     prog = "sobolev study contraction"
@@ -136,6 +147,10 @@ def linear(arguments: Sequence[str]) -> int:
     from sobolev.experiments.linear_critic.figures import draw_linear
     from sobolev.experiments.tabular.experiment import facts_of
     from sobolev.study.files import made, save
+    from sobolev.plotting.output_files import made, save
+    from sobolev.study import linear_critic as study
+    from sobolev.study.dsdpg_figures import draw_linear
+    from sobolev.study.tabular import facts_of
     from sobolev.training.run import write_text
 
     prog = "sobolev study linear"

@@ -19,6 +19,10 @@ def main(arguments: Sequence[str]) -> int:
     from sobolev.experiments.point_mass import figures as figure
     from sobolev.experiments.tabular.experiment import facts_of
     from sobolev.study.files import made, save
+    from sobolev.plotting.output_files import made, save
+    from sobolev.study import point_mass as study
+    from sobolev.study import point_mass_figure as figure
+    from sobolev.study.tabular import facts_of
     from sobolev.training.run import write_text
 
     prog = "sobolev study point-mass"

@@ -20,9 +20,16 @@ from sobolev.study import suites
 from sobolev.study.cells import Cell, cells
 from sobolev.study.slurm import SlurmConfig
 from sobolev.study.sweep import Sweep, entries
+from sobolev.sweeps import suites
+from sobolev.sweeps.expand import Cell, cells
+from sobolev.sweeps.ledger import Sweep, entries
+from sobolev.sweeps.slurm import SlurmConfig
+from sobolev.training.config import defaults
+from sobolev.training.methods import METHODS
+from sobolev.training.serial import settings, words
 
 if TYPE_CHECKING:
-    from sobolev.study.estimate import Estimate
+    from sobolev.sweeps.estimate import Estimate
 
 DESCRIPTION = """Train all runs of SUITE: tasks x methods x seeds, from a name or a TOML file (docs/studies.md).
 
@@ -71,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
         print("\n".join(dry_run(found, output, config)))
         return 0
     if config.launcher == "slurm":
-        from sobolev.study import slurm
+        from sobolev.sweeps import slurm
 
         slurm.check_installed()
     from sobolev import __version__
@@ -169,6 +176,8 @@ def dry_run(found: Sequence[Cell], output: Path, config: SweepConfig) -> list[st
     from sobolev.config.train import resolved
     from sobolev.study.estimate import estimates
     from sobolev.study.follow import saved_steps
+    from sobolev.sweeps.estimate import estimates
+    from sobolev.sweeps.run_status import saved_steps
     from sobolev.training import jaxconfig
     from sobolev.training.announce import human
     from sobolev.training.progress import duration
@@ -208,24 +217,24 @@ def _totals(told: "Sequence[Estimate]", config: SweepConfig) -> list[str]:
 
 
 def _here(sweep: Sweep, runs: Sequence[str], config: SweepConfig) -> int:
-    from sobolev.study import sweep_table
-    from sobolev.study.launch import run_here
-    from sobolev.study.live import Live
+    from sobolev.sweeps import status_table
+    from sobolev.sweeps.live_table import Live
+    from sobolev.sweeps.local_launcher import run_here
 
     with Live(sweep) as live:
         status = run_here(sweep, runs, config.jobs or 1, config.final_episodes, live.say, live.update)
-    found = [row for row in sweep_table.rows(sweep) if row.entry.run in runs]
-    print("\n".join([*sweep_table.plain(found), "", sweep_table.summary(sweep.name, found)]))
+    found = [row for row in status_table.rows(sweep) if row.entry.run in runs]
+    print("\n".join([*status_table.plain(found), "", status_table.summary(sweep.name, found)]))
     if status > 1:
         print("interrupted: the same command goes on")
-    for line in sweep_table.failures(found, sweep):
+    for line in status_table.failures(found, sweep):
         print(line, file=sys.stderr)
     return status
 
 
 def _to_cluster(sweep: Sweep, runs: Sequence[str], config: SweepConfig) -> int:
-    from sobolev.study import slurm
-    from sobolev.study.launch import left_to_do
+    from sobolev.sweeps import slurm
+    from sobolev.sweeps.local_launcher import left_to_do
 
     slurm.lost(sweep)
     left = [e for e in left_to_do(sweep, runs, config.final_episodes) if e.state not in ("queued", "running")]

@@ -88,7 +88,7 @@ def run(config: PointMassConfig, say: Callable[[str], None] = print) -> list[dic
     Runs that are complete already are not made again. `say` gets a line per run. Raises SystemExit with the status of a
     run that a signal ended.
     """
-    from sobolev.study.scores import read
+    from sobolev.reports.scores import read
     from sobolev.training.evaluation import evaluate
     from sobolev.training.start import start
 

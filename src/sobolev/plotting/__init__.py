@@ -1,0 +1,1 @@
+"""What all figures share: the colours of methods, panels in a grid, and files of figures."""

@@ -1,0 +1,133 @@
+"""Names for what is compared: a method, and what sets its variants apart, as in "gpld rho=0.25"."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from sobolev.config.codec import encode
+from sobolev.config.train import defaults
+from sobolev.errors import UserError
+from sobolev.study.runs import Run, flat
+from sobolev.reports.runs import Run, flat
+from sobolev.training.config import defaults
+from sobolev.training.serial import encode
+
+BY_TASK = ("env.repeat",)
+"""Settings that depend on the task by default, and say nothing of a method."""
+OPEN = (*BY_TASK, "precision")
+"""Settings that a preset leaves open, to the task and the device."""
+
+
+def labelled(runs: Sequence[Run]) -> tuple[dict[str, list[Run]], list[str]]:
+    """The runs by label, and notes on what a label does not tell.
+
+    Settings make variants where they differ on one task; a label names those that are not the default of the run's
+    method, preset and size. A method without variants is its own label.
+    """
+    found: dict[str, list[Run]] = {}
+    notes: list[str] = []
+    for method in sorted({run.method for run in runs}):
+        mine = [run for run in runs if run.method == method]
+        varied = _varied(mine)
+        names = _names(mine, varied)
+        for run in mine:
+            found.setdefault(names[_key(run, varied)], []).append(run)
+        notes += _across_tasks(method, mine, varied)
+    return found, notes
+
+
+def _varied(runs: Sequence[Run]) -> list[str]:
+    """Settings with several values on one task, without those that only follow from the size."""
+    paths = list(dict.fromkeys(path for run in runs for path in run.settings))
+    varied = [path for path in paths if any(len(values) > 1 for values in _values(runs, path).values())]
+    if "size" in varied:
+        varied = [path for path in varied if path == "size" or not _follows(runs, path, "size")]
+    return varied
+
+
+def _values(runs: Iterable[Run], path: str) -> dict[Any, set[Any]]:
+    """The values of a setting on each task."""
+    found: dict[Any, set[Any]] = {}
+    for run in runs:
+        if run.settings:
+            found.setdefault(run.task, set()).add(run.settings.get(path))
+    return found
+
+
+def _follows(runs: Sequence[Run], path: str, other: str) -> bool:
+    """Whether one setting has a single value for every value of another."""
+    pairs = {(run.settings.get(other), run.settings.get(path)) for run in runs}
+    return len(pairs) == len({first for first, _ in pairs})
+
+
+def _key(run: Run, varied: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(run.settings.get(path) for path in varied)
+
+
+def _names(runs: Sequence[Run], varied: Sequence[str]) -> dict[tuple[Any, ...], str]:
+    """A label for every variant: what is not the default; the preset, or all that varies, where that is not enough."""
+    examples = {_key(run, varied): run for run in runs}
+    names = {}
+    for writer in (
+        _changes,
+        _changes_and_preset,
+        lambda run, varied: {path: run.settings.get(path) for path in varied},
+    ):
+        names = {key: _label(run.method, writer(run, varied)) for key, run in examples.items()}
+        if len(set(names.values())) == len(names):
+            break
+    return names
+
+
+def _changes(run: Run, varied: Sequence[str]) -> dict[str, Any]:
+    usual = usual_settings(run)
+    return {path: run.settings.get(path) for path in varied if run.settings.get(path) != usual.get(path)}
+
+
+def _changes_and_preset(run: Run, varied: Sequence[str]) -> dict[str, Any]:
+    return {"preset": run.config.get("preset")} | _changes(run, varied)
+
+
+def usual_settings(run: Run) -> Mapping[str, Any]:
+    """The default settings of a run's method and preset, at its size; none where this version does not know them."""
+    config = run.config
+    return _usual(run.method, config.get("size"), config.get("preset", "paper"))
+
+
+@cache
+def _usual(method: str, size: str | None, preset: str) -> Mapping[str, Any]:
+    try:
+        own = defaults("walker-walk", method, None, preset)
+        return flat(encode(defaults("walker-walk", method, size, preset))) | {"size": own.size}
+    except UserError:
+        return {}
+
+
+def _label(method: str, changes: Mapping[str, Any]) -> str:
+    return " ".join([method, *(f"{path.rpartition('.')[2]}={_short(value)}" for path, value in changes.items())])
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def _across_tasks(method: str, runs: Sequence[Run], varied: Sequence[str]) -> list[str]:
+    """A note for every setting that differs from task to task, within one label."""
+    notes = []
+    for path in dict.fromkeys(path for run in runs for path in run.settings):
+        if (
+            path in varied
+            or path in BY_TASK
+            or path == "size"
+            and "size" in varied
+            or "size" in varied
+            and _follows(runs, path, "size")
+        ):
+            continue
+        values: dict[Any, list[str]] = {}
+        for task, (value, *_) in _values(runs, path).items():
+            values.setdefault(value, []).append(str(task))
+        if len(values) > 1:
+            told = "; ".join(f"{_short(value)} on {', '.join(sorted(tasks))}" for value, tasks in values.items())
+            notes.append(f"Not all runs of {method} have the same {path}: {told}.")
+    return notes

@@ -1,0 +1,145 @@
+"""How long the runs of a sweep will take, and how much disk: from runs that ended here, else from a short measurement.
+
+A measurement steps the real environments until training would begin, then times a few updates. What it leaves out
+(compiling, logging, checkpoints, other programs on the machine) makes real runs somewhat longer.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from sobolev.config.codec import encode
+from sobolev.config.registry import METHODS, agent_of
+from sobolev.config.train import TrainConfig
+from sobolev.envs import Workers, worker_count
+from sobolev.envs.specs import Spaces
+from sobolev.errors import UserError
+from sobolev.sweeps.run_status import saved_steps
+from sobolev.training import record, room
+from sobolev.training.environments import TRAINING, environments, spaces
+from sobolev.training.program import Program
+from sobolev.training.run import identity, read_config
+from sobolev.training.schedule import Plan
+
+UPDATES, SECONDS = 3, 2.0
+"""A measurement times so many updates at least, after one that compiles, and for so long at least: updates of a few
+milliseconds tell little one by one."""
+EPISODE = 1000
+"""Env steps of an evaluation episode: DeepMind Control's; other tasks may end sooner."""
+
+
+class Cost(NamedTuple):
+    """Seconds of the parts of a run, with all seeds: an iteration without updates, an update, a step of evaluation."""
+
+    iteration: float
+    update: float
+    evaluation: float
+
+    def seconds(self, config: TrainConfig) -> float:
+        """The length of a whole run of a resolved config."""
+        plan = Plan.of(config)
+        evaluations = 0 if not plan.evaluate_every else 1 + plan.env_steps(plan.total) // plan.evaluate_every
+        steps = evaluations * EPISODE / plan.repeat
+        return plan.total * self.iteration + plan.updates_due(plan.total) * self.update + steps * self.evaluation
+
+
+def kind(config: TrainConfig) -> str:
+    """What runs of nearly the same speed have in common: all but task, seeds (their number counts) and penalty."""
+    other = ("task", "seeds", "method", "size", "agent", "warm_start", "warm_start_parts", "replay")
+    tree = {name: value for name, value in identity(config).items() if name not in other}
+    agent = {name: value for name, value in encode(config.agent).items() if name not in ("penalty", "precision")}
+    maker = METHODS[config.method].make
+    shared = len(config.seeds), config.devices.data
+    return json.dumps([maker.__module__, maker.__qualname__, agent, tree, *shared], sort_keys=True)
+
+
+def recorded_speeds(runs: Iterable[Path], machine: dict[str, Any]) -> dict[str, list[float]]:
+    """Env steps per second and seed of runs that were trained on such a machine, everything included, by `kind`.
+
+    Runs that were shorter than a tenth of their steps tell nothing, nor do folders that cannot be read."""
+    speeds: dict[str, list[float]] = {}
+    for run in runs:
+        try:
+            config, entries = read_config(run), record.read_record(run)
+        except UserError:
+            continue
+        seconds = sum(entry["seconds"] for entry in entries)
+        steps = saved_steps(run)
+        if seconds > 0 and steps >= config.steps / 10 and all(entry["machine"] == machine for entry in entries):
+            speeds.setdefault(kind(config), []).append(steps / seconds)
+    return speeds
+
+
+def measure(config: TrainConfig) -> Cost:
+    """The cost of a resolved config's parts on this machine, from a run up to its first few updates."""
+    plan = Plan.of(config)
+    with Workers(worker_count(config.env, len(config.seeds) * config.env.number)) as workers:
+        envs = environments(workers, config, config.env.number, TRAINING)
+        program = Program(agent_of(config, envs.spaces), config.seeds)
+        state, carry = program.initial_state(), program.initial_carry(config.env.number)
+        replay = program.initial_replay(config.env.number, plan.warmup + 1, config.replay.memory)
+        transition = envs.reset(0)
+        began = 0.0
+        for iteration in range(plan.warmup + 1):
+            if iteration == 1:  # the first compiled the program
+                began = time.perf_counter()
+            action, state, carry, replay = program.step(state, carry, replay, transition, iteration)
+            envs.send(action)
+            transition = envs.receive()
+        per_iteration = (time.perf_counter() - began) / plan.warmup
+        state, replay, report = program.learn(state, replay, 0)  # compiles
+        jax.block_until_ready(report.finite)
+        began, updates = time.perf_counter(), 0
+        while updates < UPDATES or time.perf_counter() - began < SECONDS:
+            updates += 1
+            state, replay, report = program.learn(state, replay, updates)
+            jax.block_until_ready(report.finite)
+        per_update = (time.perf_counter() - began) / updates
+        # acting is most of a step without updates, so a step of evaluation is taken to cost the same
+        return Cost(per_iteration, per_update, per_iteration)
+
+
+def disk(config: TrainConfig, shapes: Spaces) -> int:
+    """Bytes of a run's checkpoints at their largest, and of the kept copies of its networks."""
+    plan, program = Plan.of(config), Program(agent_of(config, shapes), config.seeds)
+    every = config.checkpoint.snapshots
+    copies = config.steps // every * room.size(program.state_shapes().model) if every else 0
+    return room.Needs.of(program, plan).disk + copies
+
+
+class Estimate(NamedTuple):
+    """What a run will take."""
+
+    seconds: float
+    disk: int
+    source: str
+    """where the seconds come from: "runs here" or "measured now" """
+
+
+def estimates(
+    configs: Sequence[TrainConfig], runs: Iterable[Path], say: Callable[[str], None] = lambda line: None
+) -> list[Estimate]:
+    """An estimate for each resolved config; `runs` are folders in which there may be runs to learn from.
+
+    `say` is told before a measurement. Raises UserError where an environment cannot be made.
+    """
+    speeds, costs, known_spaces = recorded_speeds(runs, record.machine()), dict[str, Cost](), dict[str, Spaces]()
+    found = []
+    for config in configs:
+        known = speeds.get(kind(config))
+        if known:
+            seconds, source = config.steps * len(known) / sum(known), "runs here"
+        else:
+            if kind(config) not in costs:
+                say(f"measuring a few updates of {config.method} {config.size} with {len(config.seeds)} seeds")
+                costs[kind(config)] = measure(config)
+            seconds, source = costs[kind(config)].seconds(config), "measured now"
+        shapes = json.dumps([config.task, config.observations, encode(config.env)])
+        if shapes not in known_spaces:
+            known_spaces[shapes] = spaces(config)
+        found.append(Estimate(seconds, disk(config, known_spaces[shapes]), source))
+    return found

@@ -1,0 +1,55 @@
+"""A sweep's table on a terminal, redrawn as it changes; plain lines elsewhere."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live as RichLive
+from rich.text import Text
+
+from sobolev.sweeps import status_table
+from sobolev.sweeps.ledger import Sweep
+
+REDRAW_SECONDS = 2.0
+
+
+class Live:
+    """A context manager: `update` redraws the table now and then, `say` prints a line above it."""
+
+    def __init__(self, *sweeps: Sweep, console: Console | None = None):
+        """`console` is stdout, unless a test gives its own."""
+        self.sweeps, self.console = sweeps, console or Console(soft_wrap=False, highlight=False)
+        self.live = RichLive(console=self.console, auto_refresh=False, transient=True)
+        self.drawn = -REDRAW_SECONDS
+
+    def __enter__(self) -> "Live":
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.console.is_terminal:
+            self.live.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self.console.print(Text(line), soft_wrap=True)
+
+    def update(self) -> None:
+        """Redraw the tables, where the last time is a while ago and somebody can see it."""
+        now = time.monotonic()
+        if not self.console.is_terminal or now - self.drawn < REDRAW_SECONDS:
+            return
+        self.drawn = now
+        self.live.update(picture(*self.sweeps), refresh=True)
+
+
+def picture(*sweeps: Sweep) -> Group:
+    """The tables of sweeps, each with its summary below."""
+    parts = []
+    for sweep in sweeps:
+        found = status_table.rows(sweep)
+        parts += [status_table.drawn(found), Text(""), Text(status_table.summary(sweep.name, found))]
+    return Group(*parts)

@@ -1,0 +1,163 @@
+"""Running a sweep on this machine: one run at a time, or several side by side, each with its share of it."""
+
+import math
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+from sobolev.sweeps.ledger import Entry, Sweep, alive
+from sobolev.sweeps.run_process import Work
+from sobolev.sweeps.run_status import evaluated, saved_steps
+from sobolev.training.run import in_use
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of several runs gets of the machine."""
+
+    cores: tuple[int, ...]
+    environment: dict[str, str]
+
+
+def shares(jobs: int, cores: Sequence[int], gpus: Sequence[str]) -> list[Share]:
+    """The machine divided for so many runs side by side: cores in contiguous parts, GPUs in turn.
+
+    A single run gets all, so nothing is said to it. Where a GPU serves several runs, each takes its part of the memory.
+    """
+    if jobs == 1:
+        return [Share((), {})]
+    divided = []
+    for index in range(jobs):
+        own = cores[index * len(cores) // jobs : (index + 1) * len(cores) // jobs] if len(cores) >= jobs else ()
+        environment = {}
+        if gpus:
+            mine = [gpu for number, gpu in enumerate(gpus) if number % jobs == index] or [gpus[index % len(gpus)]]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+            together = math.ceil(jobs / len(gpus))
+            if together > 1:
+                environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / together:.2f}"
+        divided.append(Share(tuple(own), environment))
+    return divided
+
+
+def cores_here() -> list[int]:
+    """The cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def gpus_here() -> list[str]:
+    """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; no GPU is touched."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    return [str(number) for number, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]
+
+
+def left_to_do(sweep: Sweep, runs: Sequence[str], episodes: int) -> list[Entry]:
+    """Those of the runs that are not complete; the file is brought up to date about the others.
+
+    A run that is said to train but does not any more (its machine went down, say) counts as stopped.
+    """
+    left, known = [], sweep.read()
+    for run in runs:
+        entry, folder = known[run], sweep.folder / run
+        if saved_steps(folder) >= entry.steps and (not episodes or evaluated(folder, episodes)):
+            if entry.state != "done":
+                sweep.update(run, state="done", error=None, process=None)
+            continue
+        if entry.state == "done" or (entry.state == "running" and not alive(entry)):
+            entry = sweep.update(run, state="stopped", process=None)
+        left.append(entry)
+    return left
+
+
+class Stopping:
+    """A context manager that hears signals: the first asks the runs to save and leave, a second Ctrl-C ends them."""
+
+    def __init__(self, works: list[Work]):
+        self.works = works
+        self.number: int | None = None
+
+    def __enter__(self) -> "Stopping":
+        self.old = {n: signal.signal(n, self._hear) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.old.items():
+            signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        again, self.number = self.number is not None, self.number or number
+        for work in self.works:
+            work.stop(signal.SIGKILL if again and number == signal.SIGINT else signal.SIGTERM)
+
+
+def run_here(
+    sweep: Sweep,
+    runs: Sequence[str],
+    jobs: int,
+    episodes: int,
+    say: Callable[[str], None],
+    watch: Callable[[], None] = lambda: None,
+    pause: float = 0.2,
+) -> int:
+    """Runs what is left of the runs, `jobs` at a time; `watch` is called between looks at them, `pause` seconds apart.
+
+    A failed run does not stop the others. Returns 0, 1 where a run failed, or 128 + the signal that ended it.
+    """
+    waiting = [entry.run for entry in left_to_do(sweep, runs, episodes)]
+    free, active = shares(jobs, cores_here(), gpus_here()), list[Work]()
+    places: dict[str, Share] = {}
+    with Stopping(active) as stopping:
+        while active or (waiting and stopping.number is None):
+            while waiting and free and stopping.number is None and (run := _next(sweep, waiting, say)) is not None:
+                places[run] = share = free.pop(0)
+                work = Work(sweep, run, episodes, share.environment, share.cores)
+                active.append(work)
+                work.start()
+                say(f"{run}: begun")
+            if not active and waiting:
+                break  # nothing that is left can begin
+            for work in list(active):
+                state = work.poll()
+                if state is not None:
+                    active.remove(work)
+                    free.append(places[work.run])
+                    say(_told(sweep.read()[work.run]))
+            watch()
+            time.sleep(pause if active else 0)
+    return 128 + stopping.number if stopping.number else int(any(_failed(sweep, runs)))
+
+
+def _failed(sweep: Sweep, runs: Sequence[str]) -> list[Entry]:
+    known = sweep.read()
+    return [known[run] for run in runs if known[run].state == "failed"]
+
+
+def _next(sweep: Sweep, waiting: list[str], say: Callable[[str], None]) -> str | None:
+    """Takes the first run that may begin off the waiting ones; drops those that cannot, and says so."""
+    known = sweep.read()
+    for run in list(waiting):
+        needs = known[run].needs
+        if in_use(sweep.folder / run):
+            waiting.remove(run)
+            say(f"{run}: left alone, another process is training it")
+        elif needs is not None and known[needs].state == "failed":
+            waiting.remove(run)
+            sweep.update(run, state="failed", error=f"it starts from {needs}, which failed")
+        elif needs is None or known[needs].state == "done":
+            waiting.remove(run)
+            return run
+    return None
+
+
+def _told(entry: Entry) -> str:
+    return f"{entry.run}: {entry.state}" + (f": {entry.error}" if entry.error else "")

@@ -1,0 +1,130 @@
+"""One run of a sweep: `sobolev train`, then `sobolev evaluate`, as child processes, and the record of what happened."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Mapping
+
+from sobolev.sweeps.ledger import State, Sweep
+from sobolev.sweeps.run_status import evaluated, saved_steps
+
+PROGRAM = (sys.executable, "-m", "sobolev")
+"""What the commands of an entry are given to."""
+JAX_NOTE = "-" * 20 + "\nFor simplicity"
+"""How jax begins what it adds to an exception."""
+SAVED_AND_LEFT = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Exit statuses of a training that a signal ended, after it saved."""
+
+
+class Work:
+    """A run in progress. `start`, then `poll` until it gives a state."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        run: str,
+        episodes: int,
+        environment: Mapping[str, str] | None = None,
+        cores: Collection[int] | None = None,
+    ):
+        """`episodes` of the evaluation after training, 0 for none; `environment` and `cores` are the children's."""
+        self.sweep, self.run, self.episodes = sweep, run, episodes
+        self.folder = sweep.folder / run
+        self.environment, self.cores = {**os.environ, **(environment or {})}, cores
+        self.child: subprocess.Popen | None = None
+        self.stopped = False
+        self.log_start = 0
+
+    def start(self) -> None:
+        """Start what is left to do."""
+        self._next()
+
+    def poll(self) -> State | None:
+        """How the run ended, None while it goes on."""
+        if self.child is None:
+            return self._end("done")
+        status = self.child.poll()
+        if status is None:
+            return None
+        self.child = None
+        if status == 0 and not self.stopped:
+            self._next()
+            return None
+        if self.stopped or status in SAVED_AND_LEFT:
+            return self._end("stopped")
+        return self._end("failed", self._last_words(status))
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Ask the run to save and leave (with SIGKILL: at once); `poll` tells when it has."""
+        self.stopped = True
+        if self.child is not None:
+            self.child.send_signal(number)
+
+    def wait(self) -> None:
+        """Wait until the present child has ended. May be called from a signal's handler in the middle of `poll`."""
+        if self.child is not None and self.child.returncode is None:
+            os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
+
+    def _next(self) -> None:
+        words = self._left()
+        if words is None:
+            self.child = None
+            return
+        log = self.sweep.log(self.run)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as file:
+            head = f"== {time.strftime('%Y-%m-%d %H:%M:%S')}  {shlex.join(['sobolev', *words])}\n"
+            file.write(head.encode())
+            file.flush()
+            self.log_start = file.tell()
+            self.child = self._spawn([*PROGRAM, *words], file)
+        if words[0] == "train":
+            self.sweep.begun(self.run, self.child.pid)
+        else:
+            self.sweep.update(self.run, state="running", process=self.child.pid)
+
+    def _left(self) -> list[str] | None:
+        """The next command; None where nothing is left to do."""
+        entry = self.sweep.read()[self.run]
+        if saved_steps(self.folder) < entry.steps:
+            return list(entry.command)
+        if self.episodes and not evaluated(self.folder, self.episodes):
+            return ["evaluate", str(self.folder), "--episodes", str(self.episodes)]
+        return None
+
+    def _spawn(self, command: list[str], log) -> subprocess.Popen:
+        """A child of a session of its own, so that Ctrl-C reaches the launcher alone; it never sees SIGUSR2, by which
+        a cluster warns its jobs."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        try:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                start_new_session=True,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if self.cores:
+            os.sched_setaffinity(child.pid, self.cores)  # before it has threads, which inherit it
+        return child
+
+    def _end(self, state: State, error: str | None = None) -> State:
+        self.sweep.ended(self.run, state, error)
+        return state
+
+    def _last_words(self, status: int) -> str:
+        """Why a child failed: the last line it wrote."""
+        if status < 0:
+            name = signal.Signals(-status).name
+            return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        with self.sweep.log(self.run).open("rb") as file:
+            file.seek(self.log_start)
+            text = file.read().decode(errors="replace").partition("\n" + JAX_NOTE)[0]
+        lines = [line for line in text.splitlines() if line.strip()]
+        return lines[-1].removeprefix("sobolev: ") if lines else f"exit status {status}, without a word"

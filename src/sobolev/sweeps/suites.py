@@ -1,0 +1,174 @@
+"""Suites: the runs of a study as a few lines of data (suites.toml), and what runs they come to."""
+
+import itertools
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from sobolev.errors import UserError, nearest
+
+PAPER_SEEDS = (0, 1, 2, 3, 4)
+METHODS = ("dreamer", "gpld")
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the things that a suite compares on every task: a method with settings of its own."""
+
+    method: str
+    label: str
+    """what tells it from the suite's other variants, as in "gpld rho=0.25" """
+    settings: Settings = field(default_factory=dict)
+    warm_start: str | None = None
+    """label of the variant whose run of the same task this one starts from"""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tasks × variants × seeds."""
+
+    name: str
+    about: str
+    tasks: tuple[str, ...]
+    variants: tuple[Variant, ...]
+    seeds: tuple[int, ...] = PAPER_SEEDS
+    seeds_per_run: int | None = None
+    """seeds that train in one program; None for all of a cell"""
+    preset: str = "paper"
+    settings: Settings = field(default_factory=dict)
+    """for all runs"""
+
+
+KEYS = {
+    "about": str,
+    "tasks": list,
+    "variants": list,
+    "methods": list,
+    "settings": dict,
+    "seeds": list,
+    "seeds_per_run": int,
+    "preset": str,
+}
+VARIANT_KEYS = {"method": str, "label": str, "settings": dict, "grid": dict, "warm_start": str}
+
+
+@cache
+def named() -> Mapping[str, Mapping[str, Any]]:
+    """The tables of all suites that come with the package, by name."""
+    return tomllib.loads(resources.files("sobolev.sweeps").joinpath("suites.toml").read_text())
+
+
+def load(source: str) -> Suite:
+    """The suite of a name, or of a TOML file, whose stem is then its name.
+
+    Raises UserError for an unknown name, with the nearest, and for a file that cannot be read or is no suite.
+    """
+    if source in named():
+        return parse(source, named()[source])
+    path = Path(source)
+    if path.suffix != ".toml":
+        raise nearest("suite", source, named())
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: give a suite's name or a TOML file") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    return parse(path.stem, table)
+
+
+def parse(name: str, table: Mapping[str, Any]) -> Suite:
+    """The suite of a TOML table. Raises UserError for what no suite has."""
+    _check(f"suite {name}", table, KEYS)
+    if not table.get("tasks"):
+        raise UserError(f'suite {name} has no tasks: give a list, as in tasks = ["walker-walk"]')
+    if "methods" in table and "variants" in table:
+        raise UserError(f"suite {name} has methods and variants: a variant names its method, so leave out methods")
+    written = table.get("variants", [{"method": method} for method in table.get("methods", METHODS)])
+    variants = tuple(itertools.chain.from_iterable(_variants(name, variant) for variant in written))
+    suite = Suite(
+        name=name,
+        about=table.get("about", ""),
+        tasks=tuple(dict.fromkeys(itertools.chain.from_iterable(map(_tasks, table["tasks"])))),
+        variants=variants,
+        seeds=tuple(table.get("seeds", PAPER_SEEDS)),
+        seeds_per_run=table.get("seeds_per_run"),
+        preset=table.get("preset", "paper"),
+        settings=dict(table.get("settings", {})),
+    )
+    _check_suite(suite)
+    return suite
+
+
+def _check(what: str, table: Any, keys: Mapping[str, type]) -> None:
+    if not isinstance(table, Mapping):
+        raise UserError(f"{what} must be a table, not {table!r}")
+    for key, value in table.items():
+        if key not in keys:
+            raise nearest(f"key of {what}", key, keys)
+        if not isinstance(value, keys[key]):
+            kind = {list: "a list", dict: "a table", str: "a word", int: "a whole number"}[keys[key]]
+            raise UserError(f"{key} of {what} takes {kind}, not {value!r}")
+
+
+def _tasks(entry: Any) -> tuple[str, ...]:
+    """The tasks that an entry of `tasks` stands for: itself, or those of the suite of that name."""
+    return parse(entry, named()[entry]).tasks if entry in named() else (str(entry),)
+
+
+def _variants(suite: str, table: Any) -> Iterator[Variant]:
+    _check(f"a variant of suite {suite}", table, VARIANT_KEYS)
+    method, fixed, grid = table.get("method", "gpld"), table.get("settings", {}), table.get("grid", {})
+    if not all(isinstance(values, list) and values for values in grid.values()):
+        raise UserError(f"the grid of a variant of suite {suite} takes a list of values for each setting")
+    for values in itertools.product(*grid.values()):
+        settings = {**fixed, **dict(zip(grid, values, strict=True))}
+        label = _label(method, settings)
+        if "label" in table:
+            label = table["label"] + _label("", dict(zip(grid, values, strict=True)))
+        yield Variant(method, label, settings, table.get("warm_start"))
+
+
+def _label(method: str, settings: Settings) -> str:
+    return " ".join([method, *(f"{path.rpartition('.')[2]}={_short(value)}" for path, value in settings.items())])
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _check_suite(suite: Suite) -> None:
+    labels = [variant.label for variant in suite.variants]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise UserError(f"suite {suite.name} has the variant '{twice}' twice: leave one out or give it a label")
+    if not suite.seeds or not all(type(seed) is int and seed >= 0 for seed in suite.seeds):
+        raise UserError(f"seeds of suite {suite.name} are {list(suite.seeds)}: give whole numbers from 0 on")
+    if suite.seeds_per_run is not None and suite.seeds_per_run < 1:
+        raise UserError(f"seeds_per_run of suite {suite.name} is {suite.seeds_per_run}: it must be at least 1")
+    cold = [variant.label for variant in suite.variants if variant.warm_start is None]
+    for variant in suite.variants:
+        if variant.warm_start is not None and variant.warm_start not in cold:
+            raise nearest(f"variant to start '{variant.label}' from,", variant.warm_start, cold)
+
+
+def narrowed(suite: Suite, tasks: Sequence[str] = (), methods: Sequence[str] = ()) -> Suite:
+    """The suite with these of its tasks and methods alone; none given means all. Raises UserError for another name."""
+    for kind, chosen, there in (
+        ("task of the suite", tasks, suite.tasks),
+        ("method of the suite", methods, {variant.method for variant in suite.variants}),
+    ):
+        for name in chosen:
+            if name not in there:
+                raise nearest(kind, name, there)
+    kept = tuple(variant for variant in suite.variants if not methods or variant.method in methods)
+    lacking = [v for v in kept if v.warm_start is not None and v.warm_start not in {other.label for other in kept}]
+    if lacking:
+        raise UserError(f"'{lacking[0].label}' starts from '{lacking[0].warm_start}': choose the methods of both")
+    return replace(suite, tasks=tuple(task for task in suite.tasks if not tasks or task in tasks), variants=kept)

@@ -1,0 +1,236 @@
+"""The whole report of a sweep of the paper's size, made up: what is in it, how long it takes, how it looks."""
+
+import csv
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from sobolev.errors import UserError
+from sobolev.reports import published, score_tables
+from sobolev.reports.comparison import compare
+from sobolev.reports.report import NEEDED, check_output, report, unfinished
+from sobolev.reports.runs import find, load
+from tests.reports import browser, made_up
+
+TASKS = [*published.table_3()["gpld"], "quadruped-run", "quadruped-walk"]
+
+
+NUMBERS = {"sensitivity": 0.1, "jacobian_norm": 2.0}
+MOVED = [
+    {"task": "walker-walk", "label": label, "seed": seed, "env_steps": 1000, "posterior": NUMBERS, "prior": NUMBERS}
+    for label in ("dreamer", "gpld")
+    for seed in (0, 1)
+]
+"""What `sobolev sensitivity` writes of two runs."""
+
+
+class Made(NamedTuple):
+    """A sweep and its report."""
+
+    runs: Path
+    output: Path
+    seconds: float
+    """of processor time, for the report alone"""
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """20 tasks × 2 methods × 5 seeds over a million env steps, an evaluation every 5000."""
+    root = tmp_path_factory.mktemp("large")
+    runs = made_up.sweep(root / "runs", TASKS, seeds=(0, 1, 2, 3, 4), end=1_000_000, seconds=3600.0)
+    began = time.process_time()
+    report([runs], root / "report", with_published=True, command="sobolev report runs --published")
+    return Made(runs, root / "report", time.process_time() - began)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Variants, a task outside DeepMind Control, a video, runs of different length and number of seeds; no baseline
+    of one task."""
+    root = tmp_path_factory.mktemp("small & odd")
+    runs = made_up.sweep(root / "runs", ["walker-walk", "hopper-hop"], seconds=100.0)
+    for rho in (0.25, 1.0):
+        made_up.run(runs / f"rho-{rho}", seeds=(0, 1, 2), penalty__rho=rho, seconds=100 + 20 * rho)
+    made_up.run(runs / "none", "hopper-hop", seeds=(0, 1), penalty__schedule="none", evaluated=False)
+    made_up.run(runs / "short", "cheetah-run", "dreamer", end=50_000)
+    made_up.run(runs / "long", "cheetah-run", every=4000)
+    made_up.run(runs / "ant", "gym:Ant-v5", seeds=(7,), level=2000.0)
+    (runs / "ant" / "episode.mp4").write_bytes(b"")
+    (runs / "sensitivity").mkdir()
+    made_up.write(runs / "sensitivity", "sensitivity.json", {"command": "sobolev sensitivity …", "records": MOVED})
+    began = time.process_time()
+    report([runs], root / "report", command="sobolev report <runs>")
+    return Made(runs, root / "report", time.process_time() - began)
+
+
+def rows(made: Made, table: str) -> list[list[str]]:
+    with (made.output / "tables" / f"{table}.csv").open() as file:
+        return list(csv.reader(file))
+
+
+def names(folder: Path, suffix: str) -> set[str]:
+    return {path.stem for path in folder.iterdir() if path.suffix == suffix}
+
+
+def test_a_large_sweep_is_quick(large: Made) -> None:
+    """The aim is 20 seconds; processor time, as the machine may be busy. It takes five to eight."""
+    assert large.seconds < 20
+
+
+def test_artefacts_carry_the_papers_numbers(large: Made, small: Made) -> None:
+    figures = {"figure-2", "figure-3", "figure-6", "statistics-proprio", "published-proprio"}
+    assert names(large.output / "figures", ".png") == names(large.output / "figures", ".pdf") == figures
+    assert {"table-1", "table-3", "table-4", "statistics-proprio", "runs"} <= names(large.output / "tables", ".csv")
+    assert {"figure-5a", "figure-5d", "other-tasks"} <= names(small.output / "figures", ".png")
+    told = {row[0].lower().replace(" ", "-"): row[1] for row in rows(small, "artefacts")[1:]}
+    assert set(told) == set(NEEDED)
+    assert {name for name, there in told.items() if there == "yes"} == {
+        *("table-1", "table-3", "table-4", "figure-2", "figure-5a", "figure-5d", "figure-6", "figure-9")
+    }
+
+
+def test_tables_put_the_papers_numbers_beside_ours(large: Made) -> None:
+    head, *body = rows(large, "table-3")
+    assert head == ["task", "dreamer", "gpld", "gain", "paper dreamer", "paper gpld", "paper gain"]
+    assert len(body) == 21 and body[-1][0] == "normalised aggregate" and body[-1][-1] == "+17.7%"
+    assert rows(large, "table-1")[-1][-1] == "+34.6%"
+    by_task = {row[0]: row for row in body}
+    assert by_task["quadruped-run"][4:] == ["", "", ""] and by_task["walker-walk"][4] == "878.3 ± 86.9"
+    ours = [float(row[2].split()[0]) / float(row[1].split()[0]) for row in body[:-1]]
+    assert float(body[-1][3].strip("%")) == pytest.approx(100 * (sum(ours) / 20 - 1), abs=0.1)
+
+
+def test_cost_is_against_runs_that_are_alike(small: Made) -> None:
+    head, *body = rows(small, "table-4")
+    assert head == ["ρ", "λ posterior", "λ prior", "ratio", "seconds more", "runs"]
+    assert body == [
+        ["0.25", "0.5", "0", "1.05 ± 0.000", "25", "1"],
+        ["0.5", "0.5", "0", "1.00 ± 0.000", "0", "2"],
+        ["1", "0.5", "0", "1.20 ± 0.000", "100", "1"],
+    ]
+
+
+def test_variants_are_compared_with_the_method_as_it_is(small: Made, large: Made) -> None:
+    head, *body = rows(small, "variants-gpld-proprio")
+    assert head == ["task", "variant", "score", "gain over gpld", "seeds"]
+    by_label = {(task, label): more for task, label, *more in body}
+    assert list(by_label) == [
+        *(("hopper-hop", label) for label in ("gpld", "gpld schedule=none")),
+        *(("walker-walk", label) for label in ("gpld", "gpld rho=0.25", "gpld rho=1")),
+    ]
+    score, gain, seeds = by_label["walker-walk", "gpld rho=1"]
+    usual = by_label["walker-walk", "gpld"]
+    ratio = float(score.split()[0]) / float(usual[0].split()[0])
+    assert float(gain.strip("%")) == pytest.approx(100 * (ratio - 1), abs=0.1) and seeds == "3"
+    assert usual[1:] == ["", "3"] and by_label["hopper-hop", "gpld schedule=none"][2] == "2"
+    assert "variants-gpld-proprio" in names(small.output / "figures", ".pdf")
+    # nothing of what has no variants, nor of what has them without the method as it is
+    assert not any(name.startswith("variants") for name in names(large.output / "tables", ".csv"))
+
+
+def test_variants_on_several_tasks_have_an_aggregate_over_those_that_the_method_has(tmp_path: Path) -> None:
+    tasks = ["walker-walk", "hopper-hop", "cheetah-run"]
+    for task in tasks[:2]:
+        made_up.run(tmp_path / f"{task}", task)
+    for task in tasks:
+        made_up.run(tmp_path / f"{task}-1", task, penalty__rho=1.0)
+    made_up.run(tmp_path / "low", "walker-walk", penalty__rho=0.25)
+    comparison = compare([run for folder in find([tmp_path]) for run in load(folder)])
+    table = score_tables.variants(comparison, "gpld", "proprio")
+    assert table is not None and score_tables.variants(comparison, "gpld", "pixels") is None
+    (*_, last), (marked,) = table.rows, table.marked
+    assert marked == len(table.rows) - 1 == 5 and last[:2] == ("normalised aggregate, 2 tasks", "gpld rho=1")
+    gains = [float(str(row[3]).strip("%").replace("−", "-")) for row in table.rows[:-1] if row[1] == "gpld rho=1"]
+    assert float(str(last[3]).strip("%").replace("−", "-")) == pytest.approx(sum(gains) / 2, abs=0.11)
+
+
+def test_what_does_not_fit_is_told(small: Made) -> None:
+    notes = (small.output / "report.md").read_text().partition("## Notes")[2]
+    for part in (
+        "unequal in number on hopper-hop (dreamer 3, gpld 3, gpld schedule=none 2)",
+        "cheetah-run is compared at 50,000 env steps, where dreamer ends; others go to 100,000.",
+        "Scores of the last evaluation on the way",
+        "gpld on cheetah-run; gpld schedule=none on hopper-hop",
+        "Evaluations at different env steps are joined by straight lines",
+    ):
+        assert part in notes
+
+
+def test_markdown_has_the_tables_of_the_page(small: Made) -> None:
+    text, page = (small.output / "report.md").read_text(), (small.output / "index.html").read_text()
+    for name in names(small.output / "tables", ".csv"):
+        head, first, *_ = rows(small, name)
+        assert "| " + " | ".join(head) + " |" in text
+        assert first[0] in text and first[0] in page
+    for link in re.findall(r"\]\(([^<)]+)\)", text):
+        assert (small.output / link).exists()
+
+
+def test_the_page_needs_nothing_but_its_videos(small: Made, large: Made) -> None:
+    page = (small.output / "index.html").read_text()
+    sources = re.findall(r'src="([^"]{0,30})', page)
+    assert sources and all(source.startswith("data:image/png;base64,") for source in sources)
+    links = [link for link in re.findall(r'href="([^"]*)"', page) if not link.startswith("#")]
+    assert [link for link in links if not (small.output / link.replace("&amp;", "&")).exists()] == []
+    assert any(link.endswith("episode.mp4") for link in links) and "http" not in page
+    assert "sobolev report &lt;runs&gt;" in page  # what was typed is text, not markup
+    assert (large.output / "index.html").stat().st_size < 4_000_000
+
+
+def test_runs_of_a_sweep_that_are_not_done_are_told(tmp_path: Path) -> None:
+    run = {"run": "a", "task": "walker-walk", "state": "done", "error": None}
+    runs = [run | {"label": "dreamer"}, run | {"label": "gpld", "state": "failed", "error": "no room"}]
+    made_up.write(tmp_path, "sweep-mine.json", {"runs": [*runs, run | {"label": "gpld rho=1", "state": "waiting"}]})
+    (note,) = unfinished([tmp_path])
+    assert note.startswith("Of 3 runs in ") and "sweep-mine.json, 2 are not done: " in note
+    assert note.endswith("gpld on walker-walk is failed: no room; gpld rho=1 on walker-walk is waiting.")
+    made_up.write(tmp_path, "sweep-mine.json", {"runs": [runs[0]]})
+    assert unfinished([tmp_path]) == []
+    made_up.write(tmp_path, "sweep-mine.json", [])
+    with pytest.raises(UserError, match="cannot be read as a sweep"):
+        unfinished([tmp_path])
+
+
+def test_a_file_that_is_not_of_sensitivity_is_told(tmp_path: Path) -> None:
+    run = made_up.run(tmp_path / "run", end=10_000)
+    made_up.write(run, "sensitivity.json", {"records": []})
+    with pytest.raises(UserError, match="is not what sobolev sensitivity writes"):
+        report([run], tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_report_replaces_an_earlier_one_and_nothing_else(small: Made, tmp_path: Path) -> None:
+    output = tmp_path / "report"
+    shutil.copytree(small.output, output)
+    (output / "figures" / "mine.txt").write_text("")
+    report([small.runs / "ant"], output)
+    assert names(output / "figures", ".png") == {"other-tasks"}
+    assert "no runs of dreamer" in (output / "report.md").read_text()
+    assert (output / "figures" / "mine.txt").exists()
+    other = tmp_path / "thesis"
+    other.mkdir()
+    check_output(other)
+    (other / "index.html").write_text("<html>mine</html>")
+    with pytest.raises(UserError, match="holds other things than a report: choose another --output"):
+        report([small.runs / "ant"], other)
+
+
+@pytest.mark.skipif(bool(browser.missing()), reason=f"needs {browser.missing()}: apt install chromium chromium-driver")
+def test_the_page_looks_right(large: Made, small: Made, tmp_path: Path) -> None:
+    """Every image loads and nothing overflows, on a desk and on a phone."""
+    with browser.browser(tmp_path / "profile") as driver:
+        for made in (large, small):
+            for width in (1280, 400):
+                browser.show(driver, made.output / "index.html", width)
+                seen: dict[str, Any] = driver.execute_script(
+                    "const page = document.documentElement, images = [...document.images];"
+                    "return {inner: page.clientWidth, scroll: page.scrollWidth, images: images.length,"
+                    " broken: images.filter(image => !image.complete || image.naturalWidth === 0).length}"
+                )
+                assert seen["inner"] == width and seen["scroll"] <= width
+                assert seen["images"] >= 8 and seen["broken"] == 0
+                assert driver.execute_script(browser.OVERFLOWING) == []

@@ -1,0 +1,184 @@
+"""Sweeps on one machine: what is complete is left alone, what broke resumes, and one failure stops nobody."""
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from sobolev.sweeps import run_process, status_table
+from sobolev.sweeps.ledger import Entry, Sweep
+from sobolev.sweeps.local_launcher import Share, run_here, shares
+
+FAKE = Path(__file__).with_name("fake_sobolev.py")
+
+
+@pytest.fixture(autouse=True)
+def _fake_program(monkeypatch):
+    monkeypatch.setattr(run_process, "PROGRAM", (sys.executable, str(FAKE)))
+    monkeypatch.setenv("PYTHONPATH", str(Path(run_process.__file__).parents[2]))
+
+
+def planned(folder: Path, *runs: str, needs: dict[str, str] | None = None) -> Sweep:
+    """A sweep of runs called NAME or NAME-TASK, which do what their task says."""
+    sweep = Sweep(folder / "sweep-test.json")
+    listed = [
+        Entry(
+            run=f"task/{run}",
+            task=run.rpartition("-")[2],
+            method="gpld",
+            label="gpld",
+            seeds=(0,),
+            steps=100,
+            command=("train", run.rpartition("-")[2], "--run", str(folder / "task" / run)),
+            needs=None if run not in (needs or {}) else f"task/{(needs or {})[run]}",
+        )
+        for run in runs
+    ]
+    sweep.plan(listed, {"command": "test"})
+    return sweep
+
+
+def launch(sweep: Sweep, jobs: int = 1, episodes: int = 0, watch=lambda: None) -> tuple[int, list[str]]:
+    said: list[str] = []
+    status = run_here(sweep, list(sweep.read()), jobs, episodes, said.append, watch, pause=0.02)
+    return status, said
+
+
+def states(sweep: Sweep) -> list[str]:
+    return [entry.state for entry in sweep.read().values()]
+
+
+def test_a_failed_run_does_not_stop_the_others_and_is_tried_again(tmp_path):
+    sweep = planned(tmp_path, "a-ok", "b-fail", "c-crash", "d-die", "e-ok")
+    status, said = launch(sweep, episodes=3)
+    assert status == 1 and states(sweep) == ["done", "failed", "failed", "failed", "done"]
+    errors = [entry.error for entry in sweep.read().values()]
+    assert errors[1:4] == [
+        "this cannot be: do something else",
+        "ValueError: so it goes",
+        "killed by SIGKILL (out of memory?)",
+    ]
+    assert said[-1] == "task/e-ok: done"
+    assert "Traceback" in sweep.log("task/c-crash").read_text()
+    lines = status_table.failures(status_table.rows(sweep), sweep)
+    assert len(lines) == 3 and "this cannot be" in lines[0] and "task-b-fail.log" in lines[0]
+    assert (tmp_path / "task/a-ok/evaluation.json").exists()
+    launch(sweep, episodes=3)
+    assert [entry.attempts for entry in sweep.read().values()] == [1, 2, 2, 2, 1]
+
+
+def test_what_was_evaluated_too_little_is_evaluated_again_without_training(tmp_path):
+    sweep = planned(tmp_path, "a-ok")
+    assert launch(sweep, episodes=3)[0] == 0
+    assert launch(sweep, episodes=5)[0] == 0
+    log = sweep.log("task/a-ok").read_text()
+    assert log.count("sobolev train") == 1 and log.count("sobolev evaluate") == 2
+
+
+def test_an_interrupted_sweep_saves_and_goes_on(tmp_path):
+    sweep = planned(tmp_path, "a-ok", "b-hang", "c-ok")
+
+    def interrupt() -> None:
+        if (tmp_path / "task/b-hang/hangs").exists():
+            (tmp_path / "task/b-hang/hangs").unlink()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert launch(sweep, watch=interrupt)[0] == 128 + signal.SIGTERM
+    assert states(sweep) == ["done", "stopped", "waiting"]
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert launch(sweep)[0] == 0
+    assert states(sweep) == ["done", "done", "done"]
+    assert [entry.attempts for entry in sweep.read().values()] == [1, 2, 1]
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path):
+    sweep, pressed = planned(tmp_path, "a-meet"), []
+
+    def interrupt() -> None:
+        if len(pressed) < 2:
+            pressed.append(os.kill(os.getpid(), signal.SIGINT))
+
+    sweep.update("task/a-meet", command=("train", "meet", "--run", str(tmp_path / "task/9-meet")))
+    assert launch(sweep, watch=interrupt)[0] == 128 + signal.SIGINT
+    assert states(sweep) == ["stopped"]
+
+
+def test_runs_side_by_side_have_cores_of_their_own(tmp_path):
+    names = ["2-meet", "2b-meet"]
+    sweep = planned(tmp_path, *names)
+    assert launch(sweep, jobs=2)[0] == 0
+    used = [set((tmp_path / "task" / name / "cores").read_text().split()) for name in names]
+    here = {str(core) for core in os.sched_getaffinity(0)}
+    assert used[0] | used[1] == here
+    if len(here) > 1:
+        assert not used[0] & used[1]
+
+
+def test_a_run_in_use_is_left_alone(tmp_path):
+    sweep = planned(tmp_path, "a-ok", "b-ok")
+    (tmp_path / "task/a-ok").mkdir(parents=True)
+    with (tmp_path / "task/a-ok/lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        status, said = launch(sweep)
+    assert (status, states(sweep)) == (0, ["waiting", "done"])
+    assert "left alone" in said[0]
+
+
+def test_a_run_whose_process_is_gone_goes_on(tmp_path):
+    sweep = planned(tmp_path, "a-ok")
+    sweep.begun("task/a-ok", process=2**22 + 1)  # above any process number
+    (row,) = status_table.rows(sweep)
+    assert (row.state, row.note) == ("stopped", "its process is gone; sobolev sweep goes on with it")
+    assert launch(sweep)[0] == 0
+    assert states(sweep) == ["done"]
+
+
+@pytest.mark.parametrize(("base", "expected"), [("ok", ["done", "done"]), ("fail", ["failed", "failed"])])
+def test_a_run_waits_for_the_one_it_starts_from(tmp_path, base, expected):
+    sweep = planned(tmp_path, "b-ok", f"a-{base}", needs={"b-ok": f"a-{base}"})
+    _, said = launch(sweep)
+    assert sorted(states(sweep)) == expected
+    assert said[0] == f"task/a-{base}: begun"
+    if base == "fail":
+        assert sweep.read()["task/b-ok"].error == "it starts from task/a-fail, which failed"
+
+
+def test_nothing_is_lost_where_many_write(tmp_path):
+    names = [f"{number}-ok" for number in range(6)]
+    sweep = planned(tmp_path, *names)
+
+    def write(name: str) -> None:
+        for _ in range(10):
+            entry = sweep.read()[f"task/{name}"]
+            sweep.update(f"task/{name}", attempts=entry.attempts + 1)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [entry.attempts for entry in sweep.read().values()] == [10] * 6
+
+
+def test_a_plan_keeps_what_happened_and_what_else_was_planned(tmp_path):
+    sweep = planned(tmp_path, "a-ok")
+    launch(sweep)
+    again = planned(tmp_path, "a-ok", "b-ok")
+    assert [(e.state, e.attempts) for e in again.read().values()] == [("done", 1), ("waiting", 0)]
+    planned(tmp_path, "c-ok")
+    assert list(again.read()) == ["task/a-ok", "task/b-ok", "task/c-ok"]
+
+
+def test_shares():
+    assert shares(1, range(8), ["0", "1"]) == [Share((), {})]
+    assert [share.cores for share in shares(3, range(8), [])] == [(0, 1), (2, 3, 4), (5, 6, 7)]
+    assert [share.cores for share in shares(2, [5], [])] == [(), ()]
+    visible = [share.environment for share in shares(2, range(4), ["0", "1", "2"])]
+    assert visible == [{"CUDA_VISIBLE_DEVICES": "0,2"}, {"CUDA_VISIBLE_DEVICES": "1"}]
+    together = [share.environment for share in shares(3, range(4), ["7"])]
+    assert together == [{"CUDA_VISIBLE_DEVICES": "7", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.30"}] * 3

@@ -1,0 +1,179 @@
+"""Suites hold the runs that the paper's tables and figures are made of, and come to commands that can be typed."""
+
+import json
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from sobolev.commands.train import config_from
+from sobolev.errors import UserError
+from sobolev.sweeps import suites
+from sobolev.sweeps.expand import cells
+from sobolev.sweeps.suites import load, narrowed, parse
+from sobolev.training.metrics import field_name
+
+TABLE_1 = {"cheetah-run", "hopper-hop", "hopper-stand", "walker-run", "walker-stand", "walker-walk"}
+QUADRUPED = {"quadruped-run", "quadruped-walk"}
+
+
+@pytest.mark.parametrize("name", suites.named())
+def test_every_suite_comes_to_commands_of_its_runs(name):
+    found = cells(load(name))
+    for cell in found:
+        command = cell.command(Path("there"))
+        assert command[0] == "train"
+        assert config_from(command[1:]) == cells_config(cell)
+
+
+def cells_config(cell):
+    return replace(cell.config, run=Path("there"))
+
+
+def test_tasks_and_steps_are_the_papers():
+    table_3 = set(load("dmc-proprio-2m").tasks)
+    assert len(table_3) == 18 and table_3 > TABLE_1
+    assert set(load("dmc-proprio").tasks) == table_3 | QUADRUPED
+    assert set(load("dmc-proprio-locomotion").tasks) == TABLE_1
+    assert set(load("quadruped-4m").tasks) == QUADRUPED
+    assert load("dmc-pixels").tasks == ("walker-run", "quadruped-run", "quadruped-walk", "hopper-hop")
+    assert {cell.config.observations for cell in cells(load("dmc-pixels-20"))} == {"pixels"}
+    assert set(load("sensitivity").tasks) == {"walker-walk", "hopper-stand"}
+    steps = {"dmc-proprio": 1_000_000, "dmc-proprio-2m": 2_000_000, "quadruped-4m": 4_000_000, "cost": 500_000}
+    for name, number in steps.items():
+        assert {cell.config.steps for cell in cells(load(name))} == {number}
+    assert len(cells(load("dmc-proprio"))) == 20 * 2
+    assert {cell.seeds for cell in cells(load("dmc-proprio"))} == {(0, 1, 2, 3, 4)}
+
+
+def test_the_ablations_have_the_settings_of_figure_5():
+    def settings(name):
+        found = [cell for cell in cells(load(name)) if cell.task == "walker-walk" and cell.variant.method == "gpld"]
+        penalties = [cell.config.agent.penalty for cell in found]
+        return sorted((p.posterior, p.prior, p.rho, p.schedule) for p in penalties)
+
+    rhos = (0.25, 0.5, 0.75, 1.0)
+    assert settings("ablation-rho") == sorted(
+        [(0.5, 0.0, rho, "sqrt") for rho in rhos] + [(0.0, 0.5, rho, "sqrt") for rho in rhos]
+    )
+    strengths = (0.0, 0.25, 0.5, 0.75)
+    pairs = [(a, b, 0.5, "sqrt") for a in strengths for b in strengths if a or b]
+    assert settings("ablation-target") == sorted(pairs)  # without both it is dreamer, which is in the suite too
+    assert settings("ablation-decay") == [(0.5, 0.0, 0.5, "none"), (0.5, 0.0, 0.5, "sqrt")]
+
+
+TABLE_4 = [(0.25, 0, 0.5), (0.25, 0.5, 0), (0.5, 0, 0.5), (0.5, 0.25, 0), (0.5, 0.25, 0.25), (0.5, 0.5, 0)]
+TABLE_4 += [(0.5, 0.5, 0.5), (0.5, 0.75, 0.75), (0.75, 0, 0.5), (0.75, 0.5, 0), (1.0, 0, 0.5), (1.0, 0.5, 0)]
+"""rho, posterior, prior"""
+
+
+def test_cost_has_the_settings_of_table_4():
+    found = [cell.config.agent.penalty for cell in cells(load("cost")) if cell.variant.method == "gpld"]
+    assert sorted({(p.rho, p.posterior, p.prior) for p in found}) == TABLE_4
+    assert all(len(cell.seeds) == 1 for cell in cells(load("cost")))
+
+
+def test_pixel_tasks_are_those_of_the_published_scores():
+    text = resources.files("sobolev.reports").joinpath("published/dmc_vision_dreamerv3_official.json").read_text()
+    assert sorted(map(field_name, load("dmc-pixels-20").tasks)) == sorted({score["task"] for score in json.loads(text)})
+
+
+def test_a_warm_run_starts_from_the_cold_one_of_its_task():
+    found = cells(load("warm-start"), output=Path("out"))
+    assert [(cell.task, cell.variant.label) for cell in found[:3]] == [
+        ("hopper-hop", "dreamer"),
+        ("hopper-hop", "dreamer, warm"),
+        ("hopper-hop", "gpld, warm"),
+    ]
+    cold, *warm = found[:3]
+    assert cold.needs is None and cold.config.warm_start is None
+    assert {cell.needs for cell in warm} == {cold.folder}
+    assert {cell.config.warm_start for cell in warm} == {Path("out") / cold.folder}
+    assert warm[0].config.warm_start_parts == ("encoder", "decoder")
+
+
+def test_a_suite_of_ones_own(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        """
+        tasks = ["quadruped-4m", "walker-walk"]
+        seeds = [3, 4, 5]
+        seeds_per_run = 2
+        preset = "laptop"
+        settings.steps = 5000
+        settings."env.number" = 8
+        variants = [
+            { method = "dreamer", label = "base" },
+            { method = "gpld", label = "half", settings = { "penalty.rho" = 0.5 }, grid = { size = ["1m", "12m"] } },
+        ]
+        """
+    )
+    suite = load(str(path))
+    assert (suite.name, suite.tasks) == ("mine", ("quadruped-run", "quadruped-walk", "walker-walk"))
+    found = cells(suite)
+    assert len(found) == 3 * 3 * 2
+    assert [cell.seeds for cell in found[:2]] == [(3, 4), (5,)]
+    assert [v.label for v in suite.variants] == ["base", "half size=1m", "half size=12m"]
+    assert {(c.config.steps, c.config.env.number, c.config.preset) for c in found} == {(5000, 8, "laptop")}
+    sizes = {cell.variant.label: cell.config.agent.model.deter for cell in found}
+    assert sizes == {"base": 512, "half size=1m": 512, "half size=12m": 2048}
+
+
+def test_given_settings_go_before_the_suites_and_after_a_variants():
+    suite = narrowed(load("ablation-rho"), tasks=["walker-walk"])
+    given = {"gpld": {"steps": 10, "penalty.decay_scale": 5.0}, "dreamer": {"steps": 10}}
+    found = cells(suite, given, preset="laptop", seeds=[7])
+    assert {(c.config.steps, c.seeds, c.config.size) for c in found} == {(10, (7,), "1m")}
+    assert {c.config.agent.penalty.decay_scale for c in found if c.variant.method == "gpld"} == {5.0}
+    with pytest.raises(UserError, match="penalty.rho is what suite ablation-rho varies"):
+        cells(suite, {"gpld": {"penalty.rho": 0.1}})
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({}, "suite x has no tasks"),
+        ({"task": ["walker-walk"]}, "unknown key of suite x 'task': did you mean tasks?"),
+        ({"tasks": "walker-walk"}, "tasks of suite x takes a list"),
+        ({"tasks": ["walker-wlak"]}, "unknown task 'walker-wlak': did you mean walker-walk?"),
+        ({"tasks": ["walker-walk"], "methods": ["gpdl"]}, "unknown method 'gpdl': did you mean gpld?"),
+        ({"tasks": ["walker-walk"], "methods": ["gpld"], "variants": [{}]}, "leave out methods"),
+        ({"tasks": ["walker-walk"], "variants": [{"metod": "gpld"}]}, "did you mean method?"),
+        ({"tasks": ["walker-walk"], "variants": [{"grid": {"penalty.rho": 0.5}}]}, "takes a list of values"),
+        ({"tasks": ["walker-walk"], "variants": [{}, {}]}, "has the variant 'gpld' twice"),
+        ({"tasks": ["walker-walk"], "variants": [{"label": "a"}, {"label": "b"}]}, "'a' and 'b' are the same run"),
+        ({"tasks": ["walker-walk"], "settings": {"penalty.rhoo": 1}}, "did you mean penalty.rho?"),
+        ({"tasks": ["walker-walk"], "settings": {"steps": "many"}}, "steps takes a whole number"),
+        ({"tasks": ["walker-walk"], "seeds": []}, "seeds of suite x are"),
+        ({"tasks": ["walker-walk"], "seeds_per_run": 0}, "must be at least 1"),
+        ({"tasks": ["walker-walk"], "variants": [{"warm_start": "bsae"}, {"label": "base"}]}, "did you mean base?"),
+    ],
+)
+def test_mistakes_are_one_sentence(table, message):
+    with pytest.raises(UserError) as caught:
+        cells(parse("x", table))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_unknown_suites_and_files(tmp_path):
+    with pytest.raises(UserError, match="unknown suite 'dmc-propio': did you mean dmc-proprio"):
+        load("dmc-propio")
+    with pytest.raises(UserError, match="does not exist"):
+        load(str(tmp_path / "mine.toml"))
+    (tmp_path / "bad.toml").write_text("tasks = [")
+    with pytest.raises(UserError, match="cannot be read"):
+        load(str(tmp_path / "bad.toml"))
+
+
+def test_narrowing():
+    suite = load("ablation-decay")
+    small = narrowed(suite, ["walker-walk"], ["gpld"])
+    assert (small.tasks, [v.label for v in small.variants]) == (
+        ("walker-walk",),
+        ["gpld schedule=sqrt", "gpld schedule=none"],
+    )
+    with pytest.raises(UserError, match="unknown task of the suite 'walker-wlak': did you mean walker-walk"):
+        narrowed(suite, ["walker-wlak"])
+    with pytest.raises(UserError, match="unknown method of the suite 'td3'"):
+        narrowed(suite, (), ["td3"])

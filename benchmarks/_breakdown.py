@@ -11,14 +11,14 @@ from typing import Any
 import jax
 
 PARTS = {
-    "imagination (rollout)": ("dreamer/behavior.py:imagine",),
-    "observe scan": ("dreamer/rssm.py:RSSM.observe", "nn/recurrence.py:"),
-    "penalty": ("dreamer/agent.py:Dreamer.penalty",),
-    "optimizer": ("dreamer/optimizer.py:", "/optax/"),
+    "imagination (rollout)": ("agents/dreamer/behavior.py:imagine",),
+    "observe scan": ("agents/dreamer/rssm.py:RSSM.observe", "nn/recurrence.py:"),
+    "penalty": ("agents/dreamer/agent.py:Dreamer.penalty",),
+    "optimizer": ("agents/dreamer/optimizer.py:", "/optax/"),
     "replay": ("sobolev/replay/",),
     "world model's heads": ("dreamer/world_model.py:", "dreamer/encoder.py:", "dreamer/decoder.py:"),
     "actor and critic": ("dreamer/behavior.py:", "dreamer/agent.py:Dreamer.imagination", "nn/layers.py:Head."),
-    "rest of the update": ("dreamer/agent.py:", "training/program.py:"),
+    "rest of the update": ("agents/dreamer/agent.py:", "training/program.py:"),
 }
 """Parts of an update by the files and functions that an operation was traced from; the first one that fits counts."""
 

@@ -18,7 +18,7 @@ import numpy as np
 from sobolev.agents.dreamer.agent import Dreamer
 from sobolev.agents.dreamer.config import SIZES, BehaviorConfig, DreamerConfig
 from sobolev.envs.specs import ArraySpec, Spaces
-from sobolev.training.jaxconfig import compute_in_this_thread
+from sobolev.system.jax_setup import compute_in_this_thread
 from sobolev.training.program import Program, Stored
 
 compute_in_this_thread()  # as a run does, and before anything here asks JAX for its devices

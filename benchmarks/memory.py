@@ -20,7 +20,7 @@ from pathlib import Path
 from _timing import WALKER, config_of, record
 
 from sobolev.agents.dreamer.config import SIZES
-from sobolev.training.jaxconfig import use_large_buffers
+from sobolev.system.jax_setup import use_large_buffers
 
 UNITS = {"B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9}
 
@@ -48,7 +48,7 @@ def fill(size: str, steps: int) -> None:
 
     from sobolev import replay as memory
     from sobolev.agents.dreamer.agent import Dreamer
-    from sobolev.training import announce
+    from sobolev.training import run_messages
     from sobolev.training.program import Program
 
     chosen = argparse.Namespace(batch=(16, 64), horizon=25)
@@ -69,7 +69,7 @@ def fill(size: str, steps: int) -> None:
     filled = jax.jit(lambda replay: jax.lax.fori_loop(0, per_environment, add, replay), donate_argnums=0)
     replay = jax.block_until_ready(filled(replay))
     ctypes.CDLL(None).malloc_trim(0)  # what filling in this way has left free is not a run's
-    before, bytes_per_step = announce.resident(), announce.size(replay) / steps
+    before, bytes_per_step = run_messages.resident(), run_messages.size(replay) / steps
     assert int(replay.count) == per_environment
     Path("/proc/self/clear_refs").write_text("5")  # the compiler's peak is not meant
     jax.block_until_ready(program.learn(state, replay, 0)[0])

@@ -30,7 +30,7 @@ from _timing import WALKER, add_flags, config_of, interval, random_replay, recor
 from sobolev.agents.dreamer.agent import Dreamer
 from sobolev.agents.dreamer.config import SIZES, DreamerConfig, without_penalty
 from sobolev.smoothness import PenaltyConfig
-from sobolev.training.jaxconfig import use_large_buffers
+from sobolev.system.jax_setup import use_large_buffers
 from sobolev.training.program import Program
 
 SCALE = 1_000_000

@@ -17,7 +17,7 @@ from _timing import Update, add_flags, alternate, before, config_of, interval, r
 
 from sobolev.agents.dreamer.config import SIZES, without_penalty
 from sobolev.envs.specs import ArraySpec, Spaces
-from sobolev.training.jaxconfig import use_large_buffers
+from sobolev.system.jax_setup import use_large_buffers
 
 
 def main() -> None:

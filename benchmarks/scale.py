@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from _timing import Update, config_of, record
 
-from sobolev.training.jaxconfig import use_large_buffers
+from sobolev.system.jax_setup import use_large_buffers
 
 BASE: dict[str, Any] = {"size": "1m", "batch": 16, "horizon": 25, "seeds": 1}
 AXES: dict[str, list[Any]] = {

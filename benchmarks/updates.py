@@ -28,7 +28,7 @@ from _breakdown import breakdown, table
 from _timing import Update, add_flags, alternate, before, config_of, interval, record
 
 from sobolev.agents.dreamer.config import SIZES, DreamerConfig, without_penalty
-from sobolev.training.jaxconfig import use_large_buffers
+from sobolev.system.jax_setup import use_large_buffers
 
 _product, _ONES = jax.jit(jnp.matmul), jnp.ones((1024, 1024))
 

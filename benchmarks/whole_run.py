@@ -26,8 +26,8 @@ from _timing import record
 from sobolev.agents.dreamer.config import SIZES
 from sobolev.config.train import configure
 from sobolev.envs import VectorEnv
+from sobolev.system.jax_setup import use_large_buffers
 from sobolev.training import loop, start
-from sobolev.training.jaxconfig import use_large_buffers
 from sobolev.training.loop import Training
 from sobolev.training.program import Program
 

@@ -5,20 +5,13 @@ Run from the root: python docs/draw.py
 
 from pathlib import Path
 
-from sobolev.experiments.point_mass import experiment as point_mass
+from sobolev.experiments.point_mass import experiment
 from sobolev.experiments.point_mass.figures import draw_environment
-from sobolev.study import published
-from sobolev.study.comparison import Comparison, compare, task_curve
-from sobolev.study.figures import PUBLISHED, Line, colors, counted, curves, draw
-from sobolev.study.runs import Task, find, load
-from sobolev.study.scores import binned, mean_curve
 from sobolev.plotting.panels import PUBLISHED, Line, colors, counted, curves, draw
 from sobolev.reports import published
 from sobolev.reports.comparison import Comparison, compare, task_curve
 from sobolev.reports.runs import Task, find, load
 from sobolev.reports.scores import binned, mean_curve
-from sobolev.study import point_mass
-from sobolev.study.point_mass_figure import draw_environment
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,7 +23,7 @@ def main() -> None:
         evaluations(comparison, task)
         if task.name in published.curves(task.observations):
             training(comparison, task)
-    references = [point_mass.reference(number) for number in (1, 2, 4, 8)]
+    references = [experiment.reference(number) for number in (1, 2, 4, 8)]
     draw_environment(references).savefig(ROOT / "docs" / "point-mass.png")
 
 

@@ -35,7 +35,7 @@ hypothesis.settings.load_profile("sobolev")
 
 LONG = (
     "training/test_resume.py",
-    "training/test_together.py",
+    "distributed/test_processes.py",
     "dsdpg/test_probes.py",
     "dsdpg/test_runs.py",
     "training/test_program.py",

@@ -1,7 +1,7 @@
 """Short runs of every method whose numbers are kept: losses, returns, and the size of every network's parameters.
 
-`python -m tests.golden` writes tests/data/golden.json anew; `python -m tests.golden DIGESTS.json` writes one number more
-for each method, a checksum of all parameters, which a change that computes the same leaves equal on one machine.
+`python -m tests.golden` writes tests/data/golden.json anew; `python -m tests.golden DIGESTS.json` writes one number
+more for each method, a checksum of all parameters: a change that computes the same leaves it equal on one machine.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 import sobolev
 from tests import tiny
-from tests.dsdpg import family
+from tests.agents import family
 
 KEPT = Path(__file__).parent / "data" / "golden.json"
 DREAMS = ("gpld", "dreamer")

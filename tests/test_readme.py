@@ -9,8 +9,8 @@ from pathlib import Path
 import gymnasium
 import pytest
 
-from sobolev.commands import COMMANDS
-from sobolev.commands.train import config_from
+from sobolev.cli import COMMANDS
+from sobolev.cli.train import config_from
 from sobolev.config.train import resolved
 from sobolev.training import loop
 from tests import tiny

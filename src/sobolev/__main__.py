@@ -4,9 +4,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from sobolev.commands import COMMANDS
+from sobolev.cli import COMMANDS
 from sobolev.errors import UserError, nearest
-from sobolev.training.jaxconfig import use_large_buffers
+from sobolev.system.jax_setup import use_large_buffers
 
 
 def usage() -> str:
@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if arguments[0] not in COMMANDS:
         raise nearest("command", arguments[0], COMMANDS)
-    return importlib.import_module(f"sobolev.commands.{arguments[0]}").main(list(arguments[1:]))
+    return importlib.import_module(f"sobolev.cli.{arguments[0]}").main(list(arguments[1:]))
 
 
 def main() -> None:

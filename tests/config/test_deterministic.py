@@ -4,12 +4,12 @@ import pytest
 
 from sobolev.agents.baselines.config import MAGEConfig, TD3Config
 from sobolev.agents.dsdpg.config import DSDPGConfig
-from sobolev.commands import train
+from sobolev.checkpoints.run_folder import digest, folder
+from sobolev.cli import train
 from sobolev.config.deterministic import SIZES
 from sobolev.config.train import configure, defaults, resolved
 from sobolev.config.validate import validate
 from sobolev.errors import UserError
-from sobolev.training.run import digest, folder
 from sobolev.training.schedule import Plan
 
 METHODS = ("dsdpg", "mage", "td3", "mmd", "iqn")

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from sobolev.agents.dreamer.agent import Dreamer
+from sobolev.checkpoints.run_folder import digest, folder, identity
 from sobolev.config import train as configs
 from sobolev.config.codec import encode
 from sobolev.config.registry import agent_of
 from sobolev.config.train import METHODS, PRESETS, configure, defaults, from_json, resolved, to_json
 from sobolev.training.program import Program
-from sobolev.training.run import digest, folder, identity
 from tests import tiny
 
 
@@ -38,7 +38,7 @@ def test_folders_of_earlier_versions_keep_their_names(labels: tuple[str, str | N
 
 def test_a_setting_that_was_added_counts_only_where_it_changes_something(monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny.config()
-    monkeypatch.setattr("sobolev.training.run.ADDED", {"agent.model.bins": config.agent.model.bins})
+    monkeypatch.setattr("sobolev.checkpoints.run_folder.ADDED", {"agent.model.bins": config.agent.model.bins})
     assert "bins" not in identity(config)["agent"]["model"]
     assert digest(tiny.config(model__bins=43)) != digest(config)
     tree = json.loads(to_json(config))

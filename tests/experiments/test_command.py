@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sobolev.commands import study
+from sobolev.cli import study
 from sobolev.errors import UserError
 from tests import tiny
 
@@ -40,7 +40,7 @@ def test_tabular_writes_figures_numbers_and_its_command(
 
 def test_numpy_is_loaded_after_the_threads_are_set() -> None:
     """OpenBLAS reads the number of threads when it is loaded."""
-    code = "import sys, sobolev.__main__, sobolev.commands.study; print('numpy' in sys.modules)"
+    code = "import sys, sobolev.__main__, sobolev.cli.study; print('numpy' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(study.__file__).parents[2])}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"

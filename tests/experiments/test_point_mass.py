@@ -6,14 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sobolev.commands.study import main
+from sobolev.cli.study import main
 from sobolev.config.codec import settings
 from sobolev.config.train import resolved
 from sobolev.errors import UserError
-from sobolev.study import point_mass as study
 from sobolev.experiments.point_mass import experiment as study
-from sobolev.training.config import resolved
-from sobolev.training.serial import settings
 from tests import tiny
 
 CONFIG = study.PointMassConfig()

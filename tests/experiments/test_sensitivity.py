@@ -12,16 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sobolev.checkpoints.pytree_io import flatten
+from sobolev.checkpoints.run_folder import opened
+from sobolev.checkpoints.slots import Checkpoints
 from sobolev.errors import UserError
 from sobolev.experiments.sensitivity import experiment as sensitivity
 from sobolev.experiments.sensitivity import figures as sensitivity_figure
 from sobolev.smoothness import probability_table
 from sobolev.smoothness.sensitivity import sensitivity as local_sensitivity
 from sobolev.training import evaluation
-from sobolev.training.checkpoint import Checkpoints
-from sobolev.training.run import opened
 from sobolev.training.snapshot import keep_weights
-from sobolev.training.trees import flatten
 from tests import tiny
 
 SEEDS = (0, 3)

@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from sobolev.commands import sensitivity
+from sobolev.checkpoints.run_folder import opened
+from sobolev.cli import sensitivity
 from sobolev.config.train import configure, resolved
 from sobolev.errors import UserError
-from sobolev.study import sensitivity as study
 from sobolev.experiments.sensitivity import experiment as study
-from sobolev.training.config import configure, resolved
-from sobolev.training.run import opened
 
 TABLE = {"sensitivity": 0.5, "jacobian_norm": 2.0}
 
@@ -21,7 +19,7 @@ TABLE = {"sensitivity": 0.5, "jacobian_norm": 2.0}
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Two runs, whose agents are measured at once."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sobolev.training.jaxconfig.configure", lambda compilation_cache: None)
+    monkeypatch.setattr("sobolev.system.jax_setup.configure", lambda compilation_cache: None)
     names = ["gpld", "dreamer"]
     for method in names:
         config = configure("walker-walk", method=method, preset="demo", settings={"run": tmp_path / method})

@@ -7,15 +7,10 @@ import numpy as np
 import pytest
 
 from sobolev.errors import UserError
-from sobolev.experiments.tabular import experiment as tabular
-from sobolev.experiments.tabular import figures as theory_figures
-from sobolev.experiments.tabular import identities
+from sobolev.experiments.tabular import experiment, figures, identities
 from sobolev.experiments.tabular.experiment import TabularConfig
-from sobolev.smoothness import tabular as estimator
-from sobolev.study import files
 from sobolev.plotting import output_files
-from sobolev.study import identities, tabular, theory_figures
-from sobolev.study.tabular import TabularConfig
+from sobolev.smoothness import tabular as estimator
 
 SMALL = TabularConfig(
     seeds=(0, 1, 2), side=12, plane=3, actions=1, numbers=(50, 2000), lambdas=(0.03, 3.0), epsilons=(1.0, 3.0)
@@ -24,7 +19,7 @@ SMALL = TabularConfig(
 
 @pytest.fixture(scope="module")
 def records() -> list[dict[str, Any]]:
-    return tabular.run(SMALL, say=lambda line: None)
+    return experiment.run(SMALL, say=lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +37,14 @@ def test_every_record_has_every_number(records: list[dict[str, Any]]) -> None:
 
 def test_summary_by_hand() -> None:
     errors = np.array([[0.5, 0.3], [0.7, 0.4], [0.3, 0.2]]).reshape(3, 1, 2, 1)
-    found = tabular.summary(errors)
+    found = experiment.summary(errors)
     half = 1.959964 * np.array([0.2, 0.1]) / np.sqrt(3)
     np.testing.assert_allclose(np.ravel(found["mean"]), [0.5, 0.3], atol=1e-6)
     np.testing.assert_allclose(np.ravel(found["interval"]), half, atol=1e-6)
     np.testing.assert_allclose(np.ravel(found["difference"]), [0, -0.2], atol=1e-6)
     np.testing.assert_allclose(np.ravel(found["difference_interval"]), [0, half[1]], atol=1e-6)
-    assert tabular.gains(found).ravel().tolist() == [False, True]
-    assert not tabular.losses(found).any()
+    assert experiment.gains(found).ravel().tolist() == [False, True]
+    assert not experiment.losses(found).any()
 
 
 def test_errors_are_those_of_the_estimator(records: list[dict[str, Any]]) -> None:
@@ -65,11 +60,11 @@ def test_errors_are_those_of_the_estimator(records: list[dict[str, Any]]) -> Non
 
 def test_smoothing_gains_with_little_data_and_loses_beside_the_jump(records: list[dict[str, Any]]) -> None:
     smooth, jump, beside = records[0], records[2], records[3]
-    assert tabular.gains(smooth)[0, 1].all()
-    assert tabular.losses(beside)[1, 2].all()
+    assert experiment.gains(smooth)[0, 1].all()
+    assert experiment.losses(beside)[1, 2].all()
     assert np.array(beside["difference"])[1, 2, 1] > np.array(jump["difference"])[1, 2, 1] > 0
     assert beside["title"] == "the 4 states beside the jump"
-    told = tabular.lines(records)
+    told = experiment.lines(records)
     assert len(told) == 4 and "worse at" in told[3]
 
 
@@ -88,10 +83,10 @@ def test_predicted_deviation_in_two_dimensions() -> None:
 
 
 def test_pictures_are_drawn(records: list[dict[str, Any]], both: dict[str, Any], tmp_path: Path) -> None:
-    figure = theory_figures.draw_errors(records, "3 seeds")
+    figure = figures.draw_errors(records, "3 seeds")
     assert len(figure.axes) == 8 and all(len(ax.lines) == 6 for ax in figure.axes)
     paths = output_files.save(figure, tmp_path / "errors")
-    paths += output_files.save(theory_figures.draw_identities(both), tmp_path / "identities")
+    paths += output_files.save(figures.draw_identities(both), tmp_path / "identities")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
     assert paths[0].read_bytes()[:4] == b"\x89PNG" and paths[1].read_bytes()[:4] == b"%PDF"
 
@@ -112,4 +107,4 @@ def test_pictures_are_drawn(records: list[dict[str, Any]], both: dict[str, Any],
 )
 def test_impossible_sizes_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        tabular.check(TabularConfig(**values))
+        experiment.check(TabularConfig(**values))

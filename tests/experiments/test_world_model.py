@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from sobolev.agents.dreamer.config import SIZES
-from sobolev.commands import study as command
+from sobolev.checkpoints.run_folder import write_text
+from sobolev.cli import study as command
 from sobolev.config.codec import to_json
 from sobolev.envs import VectorEnv, Workers
 from sobolev.errors import UserError
@@ -20,7 +21,6 @@ from sobolev.experiments.world_model import prediction
 from sobolev.experiments.world_model.datasets import Noise, Policies, play
 from sobolev.experiments.world_model.experiment import WorldModelConfig
 from sobolev.smoothness import PenaltyConfig
-from sobolev.training.run import write_text
 from tests import tiny
 
 SEEDS = (0, 1)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sobolev.config.train import configure, resolved, to_json
-from sobolev.training.metrics import field_name
+from sobolev.logs.sinks import field_name
 
 
 def run(

@@ -9,19 +9,11 @@ import pytest
 from sobolev.config.codec import encode
 from sobolev.config.train import configure, resolved
 from sobolev.errors import UserError
-from sobolev.study.collect import collect
-from sobolev.study.comparison import Comparison, aggregate_curves, compare, scales, task_curve
-from sobolev.study.labels import labelled
-from sobolev.study.runs import Run, Task, find, flat, load
-from sobolev.study.scores import Series
-from tests.study import made_up
 from sobolev.reports.collect import collect
 from sobolev.reports.comparison import Comparison, aggregate_curves, compare, scales, task_curve
 from sobolev.reports.runs import Run, Task, find, flat, load
 from sobolev.reports.scores import Series
 from sobolev.reports.variant_names import labelled
-from sobolev.training.config import configure, resolved
-from sobolev.training.serial import encode
 from tests.reports import made_up
 
 STEPS = np.arange(0.0, 101.0, 10.0)

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from sobolev.training.storage import write_record
+from sobolev.checkpoints.files import write_record
 
 
 def save(run: Path, env_steps: int) -> None:

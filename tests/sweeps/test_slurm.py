@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from sobolev.commands import status, sweep
+from sobolev.cli import status, sweep
 from sobolev.sweeps.ledger import Entry, Sweep
 from sobolev.sweeps.run_status import saved_steps
 from sobolev.sweeps.slurm import SlurmConfig, _parameters
 from tests import tiny
-from tests.commands.test_sweep import ROOT
+from tests.sweeps.test_sweep_command import ROOT
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
 MISSING = [name for name in PROGRAMS if shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin") is None]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sobolev.commands.train import config_from
+from sobolev.cli.train import config_from
 from sobolev.errors import UserError
+from sobolev.logs.sinks import field_name
 from sobolev.sweeps import suites
 from sobolev.sweeps.expand import cells
 from sobolev.sweeps.suites import load, narrowed, parse
-from sobolev.training.metrics import field_name
 
 TABLE_1 = {"cheetah-run", "hopper-hop", "hopper-stand", "walker-run", "walker-stand", "walker-walk"}
 QUADRUPED = {"quadruped-run", "quadruped-walk"}

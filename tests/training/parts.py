@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sobolev.distributed.sharding import Layout
 from sobolev.nn.batching import averaged, in_parts, joined, own
-from sobolev.training.devices import Layout
 
 
 def gradient(weights: jax.Array, batch: jax.Array, key: jax.Array) -> tuple:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from sobolev.agents.dreamer.agent import Dreamer
+from sobolev.checkpoints.pytree_io import flatten
+from sobolev.checkpoints.run_folder import digest
 from sobolev.config.train import from_json, to_json
 from sobolev.errors import UserError
-from sobolev.training.run import digest
 from sobolev.training.snapshot import kept_weights, read_weights
 from sobolev.training.start import start
-from sobolev.training.trees import flatten
 from tests import tiny
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from sobolev.checkpoints.slots import Checkpoints
 from sobolev.errors import UserError
-from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.loop import Training
 from sobolev.training.start import start
 from tests import tiny

@@ -13,8 +13,9 @@ import pytest
 
 from sobolev.config.train import TrainConfig
 from sobolev.errors import UserError
-from sobolev.training import dreams, evaluation
-from sobolev.training.dreams import Dream
+from sobolev.logs import dreams
+from sobolev.logs.dreams import Dream
+from sobolev.training import evaluation
 from sobolev.training.program import Program
 from tests import tiny
 from tests.training.test_resume import at, content, crash_late, run
@@ -266,7 +267,7 @@ def test_parts_that_do_not_fit_are_named_one_by_one(straight, tmp_path):
 
 
 def test_warm_starts_are_runs_of_their_own(straight):
-    from sobolev.training.run import digest
+    from sobolev.checkpoints.run_folder import digest
 
     digests = {digest(config()), digest(config(warm_start=straight))}
     digests.add(digest(config(warm_start=straight, warm_start_parts=("encoder",))))

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import pytest
 
+from sobolev.checkpoints.slots import Checkpoints
+from sobolev.distributed.sharding import shards
 from sobolev.envs import VectorEnv, Workers
 from sobolev.training import snapshot
-from sobolev.training.checkpoint import Checkpoints
-from sobolev.training.devices import shards
 from tests import tiny
 
 SEEDS = (0, 1, 2)

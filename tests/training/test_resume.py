@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import sobolev
+from sobolev.checkpoints.slots import Checkpoints
 from sobolev.config.train import TrainConfig
 from sobolev.errors import UserError
-from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.loop import Training
 from sobolev.training.start import start
 from tests import tiny

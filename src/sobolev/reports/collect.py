@@ -9,16 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sobolev.checkpoints.run_folder import digest, read_config, write_text
 from sobolev.config.train import TrainConfig, to_json
 from sobolev.errors import UserError
-from sobolev.study.files import made
-from sobolev.study.labels import OPEN, usual_settings
-from sobolev.study.runs import Run, load
 from sobolev.plotting.output_files import made
 from sobolev.reports.runs import Run, load
 from sobolev.reports.variant_names import OPEN, usual_settings
-from sobolev.training.config import TrainConfig, to_json
-from sobolev.training.run import digest, read_config, write_text
 
 COPIED = ("scores.json", "train_scores.json", "evaluation.json")
 PROTOCOL = {

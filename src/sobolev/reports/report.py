@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sobolev.checkpoints.run_folder import write_text
 from sobolev.errors import UserError
 from sobolev.plotting.output_files import made, write_bytes
 from sobolev.plotting.panels import Picture
@@ -21,7 +22,6 @@ from sobolev.reports.comparison import FAMILIES, Comparison, compare
 from sobolev.reports.runs import find, load
 from sobolev.reports.score_figures import Illustration
 from sobolev.reports.tables import Link, Table, counts, listed
-from sobolev.training.run import write_text
 
 MARK = "sobolev report"
 """What the page's generator says, by which a folder is known to be a report's."""
@@ -152,9 +152,7 @@ def sensitivity_files(places: Sequence[Path]) -> list[Path]:
 def sensitivity_figure(path: Path) -> Illustration:
     """Figure 9 from a file of `sobolev sensitivity`. Raises UserError for another file."""
     from sobolev.experiments.sensitivity import figures as drawing
-    from sobolev.study.figures import whole
     from sobolev.plotting.panels import whole
-    from sobolev.study import sensitivity_figure as drawing
 
     try:
         told = json.loads(path.read_text())

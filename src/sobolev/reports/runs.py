@@ -15,13 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sobolev.checkpoints.run_folder import NOT_COMPUTED
 from sobolev.config.train import ADDED
 from sobolev.errors import UserError
-from sobolev.study.scores import Score, Series, read, series, task_name
+from sobolev.logs.provenance import read_record
 from sobolev.reports.scores import Score, Series, read, series, task_name
-from sobolev.training.config import ADDED
-from sobolev.training.record import read_record
-from sobolev.training.run import NOT_COMPUTED
 
 VIDEOS = (".mp4", ".gif")
 NOISE = {"env.observation_noise": "observation noise", "env.dynamics_noise": "dynamics noise"}

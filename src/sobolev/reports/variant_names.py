@@ -7,10 +7,7 @@ from typing import Any
 from sobolev.config.codec import encode
 from sobolev.config.train import defaults
 from sobolev.errors import UserError
-from sobolev.study.runs import Run, flat
 from sobolev.reports.runs import Run, flat
-from sobolev.training.config import defaults
-from sobolev.training.serial import encode
 
 BY_TASK = ("env.repeat",)
 """Settings that depend on the task by default, and say nothing of a method."""

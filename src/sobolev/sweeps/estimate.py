@@ -12,17 +12,18 @@ from typing import Any, NamedTuple
 
 import jax
 
+from sobolev.checkpoints.run_folder import identity, read_config
 from sobolev.config.codec import encode
 from sobolev.config.registry import METHODS, agent_of
 from sobolev.config.train import TrainConfig
 from sobolev.envs import Workers, worker_count
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
+from sobolev.logs import provenance
 from sobolev.sweeps.run_status import saved_steps
-from sobolev.training import record, room
+from sobolev.training import requirements
 from sobolev.training.environments import TRAINING, environments, spaces
 from sobolev.training.program import Program
-from sobolev.training.run import identity, read_config
 from sobolev.training.schedule import Plan
 
 UPDATES, SECONDS = 3, 2.0
@@ -64,7 +65,7 @@ def recorded_speeds(runs: Iterable[Path], machine: dict[str, Any]) -> dict[str, 
     speeds: dict[str, list[float]] = {}
     for run in runs:
         try:
-            config, entries = read_config(run), record.read_record(run)
+            config, entries = read_config(run), provenance.read_record(run)
         except UserError:
             continue
         seconds = sum(entry["seconds"] for entry in entries)
@@ -107,8 +108,8 @@ def disk(config: TrainConfig, shapes: Spaces) -> int:
     """Bytes of a run's checkpoints at their largest, and of the kept copies of its networks."""
     plan, program = Plan.of(config), Program(agent_of(config, shapes), config.seeds)
     every = config.checkpoint.snapshots
-    copies = config.steps // every * room.size(program.state_shapes().model) if every else 0
-    return room.Needs.of(program, plan).disk + copies
+    copies = config.steps // every * requirements.size(program.state_shapes().model) if every else 0
+    return requirements.Needs.of(program, plan).disk + copies
 
 
 class Estimate(NamedTuple):
@@ -127,7 +128,7 @@ def estimates(
 
     `say` is told before a measurement. Raises UserError where an environment cannot be made.
     """
-    speeds, costs, known_spaces = recorded_speeds(runs, record.machine()), dict[str, Cost](), dict[str, Spaces]()
+    speeds, costs, known_spaces = recorded_speeds(runs, provenance.machine()), dict[str, Cost](), dict[str, Spaces]()
     found = []
     for config in configs:
         known = speeds.get(kind(config))

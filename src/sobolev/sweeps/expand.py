@@ -6,13 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sobolev.checkpoints.run_folder import folder
 from sobolev.config.codec import assign, words
 from sobolev.config.train import TrainConfig, configure, resolved
 from sobolev.errors import UserError
-from sobolev.study.suites import Settings, Suite, Variant
 from sobolev.sweeps.suites import Settings, Suite, Variant
-from sobolev.training.config import TrainConfig, configure, resolved
-from sobolev.training.run import folder
 
 
 @dataclass(frozen=True)

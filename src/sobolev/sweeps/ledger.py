@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from sobolev.checkpoints.run_folder import write_text
 from sobolev.config.codec import decode, encode
 from sobolev.errors import UserError
 from sobolev.sweeps.expand import Cell
-from sobolev.training.run import write_text
 
 State = Literal["waiting", "queued", "running", "done", "stopped", "failed"]
 """waiting: not begun; queued: given to the cluster; stopped: interrupted and saved, the next start goes on; failed:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 
+from sobolev.checkpoints.run_folder import in_use
 from sobolev.sweeps.ledger import Entry, Sweep, alive
 from sobolev.sweeps.run_process import Work
 from sobolev.sweeps.run_status import evaluated, saved_steps
-from sobolev.training.run import in_use
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sobolev.training.checkpoint import Checkpoints
+from sobolev.checkpoints.slots import Checkpoints
 
 TAIL = 65536
 """Bytes at the end of metrics.jsonl from which the speed is read."""

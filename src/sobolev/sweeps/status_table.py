@@ -7,9 +7,9 @@ from typing import NamedTuple
 from rich.table import Table
 from rich.text import Text
 
+from sobolev.logs.progress import duration
 from sobolev.sweeps.ledger import Entry, Sweep, alive
 from sobolev.sweeps.run_status import Seen, seen
-from sobolev.training.progress import duration
 
 COLORS = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "queued": "blue", "waiting": ""}
 SILENT = 1800.0

@@ -8,21 +8,21 @@ import jax
 import numpy as np
 
 from sobolev.agents.api import State
+from sobolev.checkpoints.pytree_io import unflatten
+from sobolev.checkpoints.run_folder import read_config
+from sobolev.checkpoints.slots import Checkpoints
 from sobolev.config.registry import agent_of
 from sobolev.config.train import TrainConfig
+from sobolev.distributed.processes import Envs
 from sobolev.envs import Environment, Workers, worker_count
 from sobolev.envs.specs import check_finite
 from sobolev.errors import UserError
-from sobolev.training import dreams
-from sobolev.training.checkpoint import Checkpoints
-from sobolev.training.dreams import Recording
+from sobolev.logs import dreams
+from sobolev.logs.dreams import Recording
+from sobolev.logs.sinks import field_name
+from sobolev.logs.videos import write_video
 from sobolev.training.environments import AFTERWARDS, environment, environments, spaces
-from sobolev.training.films import write_video
-from sobolev.training.metrics import field_name
 from sobolev.training.program import Program, program_of
-from sobolev.training.run import read_config
-from sobolev.training.together import Envs
-from sobolev.training.trees import unflatten
 
 FRAME_SIZE = (480, 480)
 

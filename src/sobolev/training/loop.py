@@ -12,24 +12,26 @@ import jax
 import numpy as np
 
 from sobolev.agents.api import Report
+from sobolev.checkpoints import warm_start
+from sobolev.checkpoints.files import write_arrays
+from sobolev.checkpoints.pytree_io import flatten
+from sobolev.checkpoints.slots import Checkpoints
 from sobolev.config.registry import agent_of
 from sobolev.config.train import TrainConfig
+from sobolev.distributed.processes import Envs, agreed, check_same, followed, in_turn, leads, own_folder, shared
 from sobolev.envs import Workers, worker_count
 from sobolev.errors import UserError
+from sobolev.logs import dreams
+from sobolev.logs.progress import Progress
+from sobolev.logs.sinks import RunLog
 from sobolev.replay import HostReplay
-from sobolev.training import announce, dreams, room, snapshot, warm
-from sobolev.training.checkpoint import Checkpoints
+from sobolev.training import requirements, run_messages, snapshot
 from sobolev.training.environments import DURING_TRAINING, TRAINING, environments
 from sobolev.training.evaluation import play
-from sobolev.training.metrics import RunLog
+from sobolev.training.interruptions import Interruption
 from sobolev.training.program import Program, program_of
-from sobolev.training.progress import Progress
 from sobolev.training.schedule import Plan
-from sobolev.training.signals import Interruption
 from sobolev.training.snapshot import Snapshot
-from sobolev.training.storage import write_arrays
-from sobolev.training.together import Envs, agreed, check_same, followed, in_turn, leads, own_folder, shared
-from sobolev.training.trees import flatten
 
 
 def train(config: TrainConfig, run: Path) -> int:
@@ -45,21 +47,21 @@ def train(config: TrainConfig, run: Path) -> int:
     for note in loaded.notes if loaded else ():
         print(f"{run}: {note}", flush=True)
     if loaded and loaded.iteration >= plan.total:
-        print(announce.complete(run, plan.env_steps(loaded.iteration)), flush=True)
+        print(run_messages.complete(run, plan.env_steps(loaded.iteration)), flush=True)
         return 0
     with Interruption() as interruption, own_folder(run) as own, _environments(config) as (envs, evaluation):
         program = program_of(agent_of(config, envs.spaces), config.seeds, config.devices.data)
-        needs, where = room.Needs.of(program, plan), config.replay.memory
-        in_turn(lambda: room.check(config, needs, run, resuming=loaded is not None))
-        parts = {} if loaded else in_turn(lambda: warm.parts(config, run, program.state_shapes()))
+        needs, where = requirements.Needs.of(program, plan), config.replay.memory
+        in_turn(lambda: requirements.check(config, needs, run, resuming=loaded is not None))
+        parts = {} if loaded else in_turn(lambda: warm_start.parts(config, run, program.state_shapes()))
         played, learns = config.evaluation.episodes if evaluation else 0, plan.updates_due(plan.total) > 0
         program.compile_ahead(config.env.number, plan.capacity, played, learns, where)
         if loaded:
             now = snapshot.restore(checkpoints, loaded, program, envs, plan.capacity, where)
         else:
             now = snapshot.begin(program, envs, plan.capacity, where)
-            now.state = program.layout.placed(warm.started(now.state, parts))
-        for line in announce.plan(config, plan, run, plan.env_steps(now.iteration), needs):
+            now.state = program.layout.placed(warm_start.started(now.state, parts))
+        for line in run_messages.plan(config, plan, run, plan.env_steps(now.iteration), needs):
             print(line, flush=True)
         log = RunLog(
             own,
@@ -72,7 +74,7 @@ def train(config: TrainConfig, run: Path) -> int:
         )
         del loaded
         label = f"{config.task} {config.method}"
-        with contextlib.closing(log), Progress(label, config.steps, advice=announce.advice(config)) as progress:
+        with contextlib.closing(log), Progress(label, config.steps, advice=run_messages.advice(config)) as progress:
             training = Training(config, plan, run, program, envs, evaluation, checkpoints, log, progress, now)
             return training.run_to_end(interruption)
 
@@ -123,9 +125,9 @@ class Training:
             self.save()
         env_steps = self.plan.env_steps(self.now.iteration)
         if self.now.iteration >= self.plan.total:
-            self.progress.say(announce.finished(self.folder, env_steps))
+            self.progress.say(run_messages.finished(self.folder, env_steps))
             return 0
-        self.progress.say(announce.interrupted(self.folder, env_steps))
+        self.progress.say(run_messages.interrupted(self.folder, env_steps))
         return 128 + stopped
 
     def iterate(self) -> None:
@@ -153,7 +155,7 @@ class Training:
         """Makes the updates that are due, and stops where one is not finite."""
         now, reports = self.now, []
         if due and not self.told:
-            self.progress.say(announce.memory(now, self.program.update_bytes()))
+            self.progress.say(run_messages.memory(now, self.program.update_bytes()))
             self.told = True
         at_once = self.program.updates_at_once and not isinstance(now.replay, HostReplay)
         calls = [due] if due and at_once else [1] * due

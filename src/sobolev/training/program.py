@@ -17,10 +17,10 @@ from jaxtyping import Array, PyTree
 
 from sobolev import replay as memory
 from sobolev.agents.api import Agent, Carry, Inspected, Report, State
+from sobolev.distributed.sharding import Layout, local
 from sobolev.envs import Transition
 from sobolev.replay import HostReplay, Replay
-from sobolev.training.ahead import Ahead
-from sobolev.training.devices import Layout, local
+from sobolev.training.background_compile import Ahead
 
 Stored = Replay | HostReplay
 

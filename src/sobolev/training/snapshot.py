@@ -10,15 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from sobolev.agents.api import Carry, State
+from sobolev.checkpoints.files import Damaged, load_arrays, room_errors, write_arrays
+from sobolev.checkpoints.pytree_io import flatten, unflatten
+from sobolev.checkpoints.slots import Checkpoints, Loaded
+from sobolev.distributed.processes import Envs
+from sobolev.distributed.sharding import local
 from sobolev.envs import Transition
 from sobolev.errors import UserError
 from sobolev.replay import HostReplay, Replay, read_ring, write_ring
-from sobolev.training.checkpoint import Checkpoints, Loaded
-from sobolev.training.devices import local
 from sobolev.training.program import Program, Stored
-from sobolev.training.storage import Damaged, load_arrays, room_errors, write_arrays
-from sobolev.training.together import Envs
-from sobolev.training.trees import flatten, unflatten
 
 SEED_RING = 2
 """The axis of time in a replay buffer [seeds, environments, capacity, …]."""

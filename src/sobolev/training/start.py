@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from pathlib import Path
 from typing import Any
 
+from sobolev.checkpoints.run_folder import folder, opened
 from sobolev.config.train import TrainConfig, checked, configure, resolved
-from sobolev.training import jaxconfig
-from sobolev.training.record import recorded
-from sobolev.training.run import folder, opened
+from sobolev.logs.provenance import recorded
+from sobolev.system import jax_setup
 
 
 def train(
@@ -34,24 +34,24 @@ def train(
 
 def start(config: TrainConfig) -> tuple[Path, int]:
     """Train the run of a config; returns its folder and the exit status, 0 unless the loop says another."""
-    from sobolev.training import together
+    from sobolev.distributed import processes
 
-    together.join(checked(config).devices)  # before anything asks jax for its devices
-    jaxconfig.configure(config.compilation_cache)
+    processes.join(checked(config).devices)  # before anything asks jax for its devices
+    jax_setup.configure(config.compilation_cache)
     config = resolved(config)
     from sobolev.training import loop
 
     with ExitStack() as stack:
-        run = together.in_turn(lambda: _held(config, stack))
+        run = processes.in_turn(lambda: _held(config, stack))
         status = loop.train(dataclasses.replace(config, run=run), run)
     return run, int(status or 0)
 
 
 def _held(config: TrainConfig, stack: ExitStack) -> Path:
     """The run's folder, which the first of several processes holds until the stack ends; the others are silent."""
-    from sobolev.training import together
+    from sobolev.distributed import processes
 
-    if together.leads():
+    if processes.leads():
         run = stack.enter_context(opened(config))
         stack.enter_context(recorded(config, run))
         return run

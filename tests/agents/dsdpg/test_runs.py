@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import pytest
 
+from sobolev.checkpoints.slots import Checkpoints
 from sobolev.errors import UserError
 from sobolev.experiments.sensitivity.experiment import grouped
-from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.evaluation import evaluate, load_policy
 from sobolev.training.loop import Training
 from sobolev.training.start import start

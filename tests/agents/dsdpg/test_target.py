@@ -12,9 +12,6 @@ import pytest
 from sobolev.agents.dsdpg.config import CriticConfig, NetworkConfig
 from sobolev.agents.dsdpg.networks import Generator, TwinCritic
 from sobolev.agents.dsdpg.target import backup, keep_smallest, kept_targets, target_samples
-from sobolev.dsdpg.config import CriticConfig, NetworkConfig
-from sobolev.dsdpg.networks import Generator, TwinCritic
-from sobolev.dsdpg.target import backup, keep_smallest, kept_targets, target_samples
 from sobolev.experiments.linear_system import example
 from sobolev.nn import cast_floating
 from tests import tiny

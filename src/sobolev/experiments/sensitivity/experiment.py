@@ -14,6 +14,7 @@ from sobolev.agents.api import State
 from sobolev.agents.dreamer.config import DreamerConfig
 from sobolev.agents.dreamer.rssm import Latents
 from sobolev.agents.dreamer.world_model import WorldModel
+from sobolev.checkpoints.run_folder import identity, read_config
 from sobolev.config.registry import agent_of
 from sobolev.config.train import TrainConfig
 from sobolev.envs import VectorEnv, Workers, worker_count
@@ -24,7 +25,6 @@ from sobolev.smoothness.sensitivity import MAGNITUDES
 from sobolev.training.environments import AFTERWARDS, environments
 from sobolev.training.evaluation import load_state
 from sobolev.training.program import Program
-from sobolev.training.run import identity, read_config
 from sobolev.training.snapshot import kept_weights, read_weights
 
 __all__ = ["MAGNITUDES", "TABLES", "grouped", "measure", "measure_runs", "play", "summary"]

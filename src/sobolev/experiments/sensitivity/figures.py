@@ -8,9 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sobolev.experiments.sensitivity.experiment import TABLES
-from sobolev.study.figures import COLORS
 from sobolev.plotting.panels import COLORS
-from sobolev.study.sensitivity import TABLES
 
 NUMBERS = {"sensitivity": "KL(r(u) ‖ r(u+δ)) / ‖δ‖", "jacobian_norm": "mean ‖Jᵢ‖ of a row"}
 MOVED = {"posterior": "posterior (tokens moved)", "prior": "prior (deter moved)"}

@@ -12,12 +12,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from sobolev.checkpoints.run_folder import read_config
 from sobolev.config.registry import agent_of
 from sobolev.envs import Transition, VectorEnv
 from sobolev.errors import UserError
 from sobolev.training.evaluation import load_state
 from sobolev.training.program import Program
-from sobolev.training.run import read_config
 
 CORRELATIONS = (0.0, 0.8, 0.95)
 """Of an action of the scripted behaviour with the one before it."""

@@ -9,9 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from sobolev.experiments.world_model.experiment import METHODS, NUMBERS, half_width, values
-from sobolev.study.figures import COLORS
 from sobolev.plotting.panels import COLORS
-from sobolev.study.world_model import METHODS, NUMBERS, half_width, values
 
 LABELS = {"dreamer": "dreamer (no penalty)", "gpld": "gpld (penalty)"}
 

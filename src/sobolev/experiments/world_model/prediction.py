@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from sobolev.agents.dreamer.world_model import WorldModel
-from sobolev.dreamer.world_model import WorldModel
 from sobolev.experiments.sensitivity.experiment import latents_along
 from sobolev.nn import TwoHot, kl_divergence, over, symlog
 

@@ -1,0 +1,102 @@
+"""A trained start for some networks of a run: parts of another run's agents (paper 1, Appendix D.2).
+
+RUN/warm_start.safetensors    these parts, so that the run can begin again without the other
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sobolev.agents.api import State
+from sobolev.checkpoints.files import Damaged, load_arrays, room_errors, write_arrays
+from sobolev.checkpoints.pytree_io import flatten, forms, unflatten
+from sobolev.checkpoints.run_folder import read_config
+from sobolev.checkpoints.slots import Checkpoints
+from sobolev.config.train import TrainConfig
+from sobolev.errors import UserError
+
+FILE = "warm_start.safetensors"
+PLACES = {
+    "encoder": ("model/world/encoder/",),
+    "decoder": ("model/world/decoder/",),
+    "rssm": ("model/world/rssm/",),
+    "reward": ("model/world/reward/",),
+    "cont": ("model/world/cont/",),
+    "actor": ("model/actor/",),
+    "critic": ("model/critic/", "slow/"),
+}
+"""Where the parts lie in a state, by name."""
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def parts(config: TrainConfig, run: Path, shapes: State) -> Arrays:
+    """The parts that the config takes from another run, as arrays by name; `shapes`: those of a fresh state.
+
+    Every seed takes those of the same seed there, or of the only one. Raises UserError where there is no such run,
+    checkpoint or seed, or parts have other shapes, and names these.
+    """
+    if config.warm_start is None:
+        return {}
+    ours = forms(shapes)
+    kept = (run / FILE).exists()
+    theirs = _kept(run / FILE) if kept else _of_run(config.warm_start, config)
+    _check(config, ours, theirs)
+    if not kept:
+        with room_errors(run, sum(array.nbytes for array in theirs.values())):
+            write_arrays(run / FILE, theirs)
+    return theirs
+
+
+def started(state: State, parts: Arrays) -> State:
+    """A fresh state with these parts; optimizer and statistics begin anew."""
+    return unflatten(state, {**flatten(state), **parts}) if parts else state
+
+
+def _kept(path: Path) -> Arrays:
+    try:
+        return load_arrays(path)
+    except Damaged as error:
+        raise UserError(
+            f"{path.parent}: {error}; delete the file to take the parts from the other run again"
+        ) from error
+
+
+def _of_run(source: Path, config: TrainConfig) -> Arrays:
+    """The parts in another run's newest checkpoint, [seeds, …] in the order of the config's seeds."""
+    seeds = read_config(source).seeds
+    rows = []
+    for seed in config.seeds:
+        if seed not in seeds and len(seeds) > 1:
+            there = " ".join(map(str, seeds))
+            raise UserError(f"--warm-start {source} has seeds {there}, not {seed}: take these, or a run of one seed")
+        rows.append(seeds.index(seed) if seed in seeds else 0)
+    loaded = Checkpoints(source / "checkpoint").load(growing="leave")
+    if loaded is None:
+        raise UserError(f"--warm-start {source} has no checkpoint yet: wait for it, or choose another run")
+    arrays = {name.removeprefix("agent/"): x for name, x in loaded.state.items() if name.startswith("agent/")}
+    places = tuple(place for part in config.warm_start_parts for place in PLACES[part])
+    return {name: x[rows] for name, x in arrays.items() if name.startswith(places)}
+
+
+def _check(config: TrainConfig, ours: Mapping[str, Any], theirs: Arrays) -> None:
+    wrong = []
+    for part in config.warm_start_parts:
+        here, there = ({n: x for n, x in arrays.items() if n.startswith(PLACES[part])} for arrays in (ours, theirs))
+        for name in sorted(here | there):
+            if _form(here.get(name)) != _form(there.get(name)):
+                short = name.removeprefix(PLACES[part][0])
+                wrong.append(f"{part} ('{short}' is {_form(there.get(name))} there and {_form(here.get(name))} here)")
+                break
+    if wrong:
+        raise UserError(
+            f"--warm-start {config.warm_start} has other shapes in: {', '.join(wrong)}; take the same --size, "
+            "--observations and image size, and a task with the same observations and actions"
+        )
+
+
+def _form(array: Any) -> str:
+    """Shape of one seed's array, in words."""
+    return "missing" if array is None else f"{array.dtype}{list(array.shape[1:])}"

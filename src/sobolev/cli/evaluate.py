@@ -1,0 +1,86 @@
+"""`sobolev evaluate RUN`: play episodes with a run's agent; a table, JSON and a video."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from sobolev.checkpoints.run_folder import read_config, write_text
+from sobolev.cli.parser import parse
+from sobolev.errors import UserError
+from sobolev.logs.videos import FILMS, PLOTS
+from sobolev.system import jax_setup
+
+DESCRIPTION = """Play episodes with the agent of RUN's newest checkpoint, every seed on its own.
+
+Prints a table and writes RUN/evaluation.json, unless that has more episodes of the same checkpoint; the training is
+not touched."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What to evaluate, and how."""
+
+    run: Annotated[Positional[Path], arg(metavar="RUN", help_behavior_hint="")]
+    """folder of a run, as `sobolev train` tells it"""
+    episodes: Annotated[int, arg(metavar="N")] = 20
+    """episodes per seed"""
+    video: Annotated[Path | None, arg(metavar="FILE")] = None
+    """also render an episode of the first seed to this file, as in out.mp4"""
+    dream: Annotated[Path | None, arg(metavar="FILE")] = None
+    """also show what the first seed's world model foresees: images as dream.mp4, vectors (else frames) as dream.png"""
+    json: bool = False
+    """print JSON instead of the table"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Evaluate as the flags say; returns the exit status."""
+    default = EvaluateConfig(run=Path("RUN"))
+    config = parse(default, arguments, prog="sobolev evaluate", description=DESCRIPTION, positional="run")
+    _check(config)
+    jax_setup.configure(read_config(config.run).compilation_cache)
+    from sobolev.sweeps.run_status import evaluated
+    from sobolev.training import evaluation
+
+    more = evaluated(config.run, config.episodes + 1)
+    results = evaluation.evaluate(config.run, config.episodes, config.video, config.dream)
+    path = config.run / "evaluation.json"
+    if not more:
+        write_text(path, json.dumps(results, indent=2) + "\n")
+    told = f"not kept: {path} has more episodes of this checkpoint" if more else f"as JSON: {path}"
+    print(json.dumps(results, indent=2) if config.json else "\n".join([*table(results), "", told]))
+    for what, file in (("video", config.video), ("dream", config.dream)):
+        if file is not None and not config.json:
+            print(f"{what}: {file}")
+    return 0
+
+
+def _check(config: EvaluateConfig) -> None:
+    if config.episodes < 1:
+        raise UserError(f"--episodes is {config.episodes}, but must be at least 1")
+    read_config(config.run)
+    for flag, file, endings in (("video", config.video, FILMS), ("dream", config.dream, (*FILMS, *PLOTS))):
+        if file is None:
+            continue
+        if file.suffix.lower() not in endings:
+            raise UserError(f"--{flag} {file} must end in {', '.join(endings[:-1])} or {endings[-1]}")
+        if not file.parent.is_dir():
+            raise UserError(f"--{flag} {file}: the folder {file.parent} does not exist")
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The lines of a table: one row per seed, and one over all seeds where there are several."""
+    rows = [[str(r["seed"]), str(r["episodes"]), f"{r['mean']:.1f}", f"{r['std']:.1f}"] for r in results]
+    if len(results) > 1:
+        every = [value for result in results for value in result["returns"]]
+        mean = sum(every) / len(every)
+        std = (sum((value - mean) ** 2 for value in every) / len(every)) ** 0.5
+        rows.append(["all", str(len(every)), f"{mean:.1f}", f"{std:.1f}"])
+    rows.insert(0, ["seed", "episodes", "mean return", "std"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    head = f"{results[0]['task']}  {results[0]['method']}" if results else "no seeds"
+    return [head, lines[0], "-" * len(lines[0]), *lines[1:]]

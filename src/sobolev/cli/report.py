@@ -1,0 +1,58 @@
+"""`sobolev report RUNS…`: the tables and figures of a paper from run folders, and one page that shows them."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from sobolev.cli.parser import parse
+from sobolev.errors import UserError
+
+DESCRIPTION = """Compare methods over tasks and seeds: tables, figures and one page, DIR/index.html.
+
+RUNS are folders of runs, of sweeps (all runs in them), or of copied scores (scores/…). The tables and figures of
+paper 1 carry its numbers. Also written: report.md, tables/*.csv, figures/*.png and *.pdf."""
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What to compare, and where the report goes."""
+
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUNS", help_behavior_hint="")]
+    """folders of runs, sweeps or scores"""
+    output: Annotated[Path, arg(metavar="DIR")] = Path("report")
+    """folder of the report"""
+    published: bool = False
+    """put published numbers and curves beside one's own"""
+    baseline: Annotated[str, arg(metavar="METHOD")] = "dreamer"
+    """by whose scores tasks are normalised, and against whom gains are"""
+    at: Annotated[int | None, arg(metavar="N")] = None
+    """env step at which scores are compared; none: the last that all seeds of a task reach"""
+    collect: Annotated[Path | None, arg(metavar="DIR")] = None
+    """also copy every run's scores with what made them into this folder, to keep or to publish"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Report as the flags say; returns the exit status."""
+    default = ReportConfig(runs=(Path("RUNS"),))
+    config = parse(default, arguments, prog="sobolev report", description=DESCRIPTION, positional="runs")
+    if config.at is not None and config.at < 1:
+        raise UserError(f"--at is {config.at}, but must be at least 1")
+    from sobolev.reports.collect import collect
+    from sobolev.reports.report import report
+    from sobolev.reports.runs import find
+
+    kept = collect(find(config.runs), config.collect) if config.collect is not None else []
+    files = report(
+        config.runs,
+        config.output,
+        with_published=config.published,
+        baseline=config.baseline,
+        at=config.at,
+        command=shlex.join(["sobolev", "report", *arguments]),
+    )
+    print("\n".join([*(f"collected: {folder}" for folder in kept), f"page: {files[0]}"]))
+    return 0

@@ -1,0 +1,57 @@
+"""`sobolev status SWEEP`: how the runs of a sweep are."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from sobolev.cli.parser import parse
+
+DESCRIPTION = """Show how the runs of SWEEP are: state, env steps, score, speed and time to go.
+
+On a terminal the table is redrawn until nothing runs any more, or until Ctrl-C, which leaves the runs alone. Elsewhere,
+and with --once, it is printed once."""
+
+
+@dataclass(frozen=True)
+class StatusConfig:
+    """What to show."""
+
+    sweep: Annotated[Positional[Path], arg(metavar="SWEEP", help_behavior_hint="")]
+    """folder of a sweep, as in runs/dmc-proprio, or its sweep-….json"""
+    once: bool = False
+    """print the table once and leave"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Show the table; exit status 1 where a run has failed."""
+    default = StatusConfig(sweep=Path("SWEEP"))
+    config = parse(default, arguments, prog="sobolev status", description=DESCRIPTION, positional="sweep")
+    from sobolev.sweeps import slurm, status_table
+    from sobolev.sweeps.ledger import sweeps_in
+    from sobolev.sweeps.live_table import REDRAW_SECONDS, Live
+
+    sweeps = sweeps_in(config.sweep)
+    for sweep in sweeps:
+        sweep.read()
+    if sys.stdout.isatty() and not config.once:
+        with Live(*sweeps) as live:
+            while True:
+                for sweep in sweeps:
+                    slurm.lost(sweep)
+                live.update()
+                if all(status_table.over(status_table.rows(sweep)) for sweep in sweeps):
+                    break
+                time.sleep(REDRAW_SECONDS)
+    failed = False
+    for sweep in sweeps:
+        slurm.lost(sweep)
+        found = status_table.rows(sweep)
+        shown = [*status_table.plain(found), "", status_table.summary(sweep.name, found)]
+        print("\n".join([*shown, *status_table.failures(found, sweep)]))
+        failed |= any(row.state == "failed" for row in found)
+    return int(failed)

@@ -1,0 +1,1 @@
+"""What a run writes down beside its checkpoint: metrics, scores, progress, provenance, videos and dreams."""

@@ -1,0 +1,155 @@
+"""Who made a run: RUN/record.json, an entry per process that trained in it, with command, code and machine.
+
+So a result can say what it came from, without anyone's notes. A process that was killed leaves its entry open; the next
+one closes it at the time of the last line of metrics.jsonl.
+"""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sobolev.checkpoints.run_folder import write_text
+from sobolev.config.codec import settings, words
+from sobolev.config.train import TrainConfig, defaults, resolved
+from sobolev.errors import UserError
+
+NAME = "record.json"
+
+
+@contextmanager
+def recorded(config: TrainConfig, run: Path) -> Iterator[None]:
+    """Adds an entry to the record of a run that is held, and closes it at the end, however the training ends.
+
+    An entry has command, version, commit, python, jax, machine, started (UTC) and seconds, env_steps at its end. One in
+    which nothing was logged is taken out again.
+    """
+    started, before, entries = time.time(), _size(run), read_record(run)
+    entries.append(_entry(config, started))
+    _write(run, entries)
+    try:
+        yield
+    finally:
+        if _size(run) == before:
+            entries.pop()
+        else:
+            entries[-1] |= _end(run, started, time.time())
+        with suppress(OSError):  # a full disk has been told by what it stopped
+            _write(run, entries)
+
+
+def read_record(run: Path) -> list[dict[str, Any]]:
+    """The entries of a run's record, none where it has none; an open one is closed at the last line of its metrics.
+
+    Raises UserError for a file that is no record.
+    """
+    path = run / NAME
+    try:
+        entries = json.loads(path.read_text())["processes"]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not the record of a run ({error!r}): delete it to go on without it") from error
+    if entries and "seconds" not in entries[-1]:
+        line = _last_line(run)
+        started = datetime.fromisoformat(entries[-1]["started"]).timestamp()
+        entries[-1] |= _end(run, started, max(started, line.get("time", started))) | {"killed": True}
+    return entries
+
+
+def command(config: TrainConfig) -> str:
+    """The shortest `sobolev train` line that gives a resolved config: what its preset, size and method do not say."""
+    own = defaults(config.task, config.method, None, config.preset)
+    line = ["sobolev", "train", config.task, "--method", config.method]
+    line += ["--preset", config.preset] if config.preset != "paper" else []
+    line += ["--size", config.size] if config.size != own.size else []
+    usual = settings(resolved(defaults(config.task, config.method, config.size, config.preset)))
+    for path, (_, value) in settings(config).items():
+        if path not in ("task", "method", "size", "preset", "fresh") and value != usual[path][1]:
+            line += words(path, value)
+    return shlex.join(line)
+
+
+def commit(folder: Path = Path(__file__).parent) -> str | None:
+    """The commit of the code that runs, "+changes" added where files differ from it; None outside a checkout."""
+    head = _git(folder, "rev-parse", "--short=10", "HEAD")
+    if not head or not _git(folder, "ls-files", "--", Path(__file__).name):
+        return None  # a repository around an installed package is not its source
+    return head + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+
+
+def machine() -> dict[str, Any]:
+    """Processor, the cores this process may use, memory in GiB, and jax's devices."""
+    import jax
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    devices = [device.device_kind for device in jax.devices()]
+    return {"processor": _processor(), "cores": cores, "memory_gib": round(memory, 1), "devices": devices}
+
+
+def _entry(config: TrainConfig, started: float) -> dict[str, Any]:
+    import jax
+
+    from sobolev import __version__
+
+    code = {"version": __version__, "commit": commit(), "python": platform.python_version(), "jax": jax.__version__}
+    return {"command": command(config), **code, "machine": machine(), "started": _utc(started)}
+
+
+def _end(run: Path, started: float, ended: float) -> dict[str, Any]:
+    return {"seconds": round(ended - started, 1), "env_steps": _last_line(run).get("step", 0)}
+
+
+def _write(run: Path, entries: list[dict[str, Any]]) -> None:
+    if entries:
+        write_text(run / NAME, json.dumps({"processes": entries}, indent=1) + "\n")
+    else:
+        (run / NAME).unlink(missing_ok=True)
+
+
+def _utc(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+
+
+def _size(run: Path) -> tuple[int, int]:
+    """Bytes and time of the last change of the metrics: a process that trained has changed either."""
+    path = run / "metrics.jsonl"
+    return (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else (0, 0)
+
+
+def _last_line(run: Path) -> dict[str, Any]:
+    """The last whole line of metrics.jsonl."""
+    path = run / "metrics.jsonl"
+    if not path.exists():
+        return {}
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 65536))
+        lines = file.read().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith(b"\n") and line.startswith(b"{")]
+    return json.loads(whole[-1]) if whole else {}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git says of a folder; nothing where there is no git, or it fails."""
+    try:
+        told = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return told.stdout.strip() if told.returncode == 0 else ""

@@ -1,1 +1,0 @@
-"""From run folders to figures; what others published, to draw beside them."""

@@ -1,0 +1,1 @@
+"""The machine: how JAX and glibc are set up, and memory. Knows nothing of runs."""

@@ -1,0 +1,90 @@
+"""What a run says of itself: before it starts, when it ends, and what would fit this machine better."""
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+import jax
+
+from sobolev.config.train import TrainConfig
+from sobolev.distributed.sharding import shards
+from sobolev.replay import HostReplay
+from sobolev.system import lazy_memory
+from sobolev.training.requirements import Needs, human, size
+from sobolev.training.schedule import Plan
+from sobolev.training.snapshot import Snapshot
+
+
+def plan(config: TrainConfig, plan: Plan, run: Path, done: int, needs: Needs) -> list[str]:
+    """What will be done after so many env steps, on which device, and how much memory and disk it takes."""
+    seeds = len(config.seeds)
+    device = jax.devices()[0]
+    cpu, kind = device.platform == "cpu", device.device_kind
+    there, data = jax.device_count(), config.devices.data
+    used = data if data > 1 else shards(seeds, there)
+    where = f"{os.cpu_count()} CPU cores" if cpu and there == 1 else f"{used} of {there} × {kind}"
+    host = " in host memory" if config.replay.memory == "host" else ""
+    replay = f"replay {human(needs.steps + needs.latents)}{host} ({needs.step / 1000:.1f} KB a step)"
+    verb = f"goes on at {done:,} of" if done else "trains"
+    who = f"seeds {' '.join(map(str, config.seeds))}" if seeds > 1 else f"seed {config.seeds[0]}"
+    ratio = f"{plan.updates_due(plan.total):,} updates of {plan.batch}×{plan.pace.length} each"
+    protocol = "" if config.preset == "paper" else f" (preset {config.preset}, not the paper's protocol)"
+    return [
+        f"{config.task} {config.method} {config.size}, {who}: {verb} {config.steps:,} env steps, {ratio}{protocol}",
+        f"on {where} in {config.agent.precision}; {replay}, on disk at most {human(needs.disk)}; in {run}",
+    ]
+
+
+def memory(now: Snapshot, update: int) -> str:
+    """How much memory the run takes from here on; `update`: bytes that an update takes beside agent and replay.
+
+    Replay counts with its full size, though host memory is taken as it fills; of one in host memory an accelerator has
+    the latents. On a CPU the rest is what this process has anyway.
+    """
+    cpu, host = jax.default_backend() == "cpu", isinstance(now.replay, HostReplay)
+    stored = now.replay.latents if host and not cpu else (now.replay.steps, now.replay.latents)
+    agent = size((now.state, now.carry))
+    parts = {"replay": size(stored), "the agent": agent, "an update": update}
+    if cpu:
+        taken = sum(lazy_memory.held(leaf) for leaf in jax.tree.leaves(stored))
+        parts["the program itself"] = max(0, resident() - taken - agent)
+    whole, where = sum(parts.values()), "memory" if cpu else "device memory"
+    return f"{where} {human(whole)}: " + ", ".join(f"{name} {human(size)}" for name, size in parts.items())
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds, with what is free in it: the next update takes that again."""
+    try:
+        count = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return count * resource.getpagesize()
+
+
+def advice(config: TrainConfig) -> str | None:
+    """What to do where a run would take days."""
+    if config.preset != "paper":
+        return None
+    seen, when = f" --observations {config.observations}", "in hours"
+    if config.observations == "proprio":
+        seen, when = "", "within the hour"
+    return (
+        "this is the paper's setting, meant for a GPU; on this machine "
+        f"`sobolev train {config.task}{seen} --method {config.method} --preset laptop` learns {when}"
+    )
+
+
+def complete(run: Path, env_steps: int) -> str:
+    """For a run that has nothing left to do."""
+    return f"{run} is complete at {env_steps:,} env steps: a larger --steps goes on, --fresh deletes it and begins anew"
+
+
+def finished(run: Path, env_steps: int) -> str:
+    """For a run that has just ended."""
+    return f"complete at {env_steps:,} env steps: sobolev evaluate {run}"
+
+
+def interrupted(run: Path, env_steps: int) -> str:
+    """For a run that a signal ended."""
+    return f"saved at {env_steps:,} env steps in {run}: the same command goes on"

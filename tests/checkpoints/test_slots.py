@@ -1,0 +1,395 @@
+import errno
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import SafetensorError
+
+from sobolev.checkpoints import files
+from sobolev.checkpoints.slots import Checkpoints
+from sobolev.errors import UserError
+
+DTYPES = ("bool", "uint8", "uint16", "uint32", "int32", "int64", "float32")
+
+
+def state_of(iteration):
+    arrays = {f"part/{dtype}": (np.arange(6).reshape(2, 3) + iteration).astype(dtype) for dtype in DTYPES}
+    return arrays | {"scalar": np.asarray(iteration, np.int32), "empty": np.zeros((0, 3), np.float32)}
+
+
+def steps_of(start, stop):
+    numbers = np.arange(start, stop)
+    return {"observation/x": numbers[:, None].astype(np.float32), "first": numbers % 5 == 0}
+
+
+def save(checkpoints, iteration, **kwargs):
+    """Ten steps an iteration."""
+    steps = steps_of(checkpoints.next_step(kwargs.get("keep_from", 0)), 10 * iteration)
+    checkpoints.save(iteration, state_of(iteration), steps, {"iteration": iteration, "name": "é"}, **kwargs)
+
+
+def assert_same(found, wanted):
+    assert sorted(found) == sorted(wanted)
+    for name, value in wanted.items():
+        assert found[name].dtype == value.dtype and found[name].shape == value.shape, name
+        np.testing.assert_array_equal(found[name], value)
+
+
+def assert_loads(folder, iteration, start=0, notes=0):
+    loaded = Checkpoints(folder).load()
+    assert loaded is not None and loaded.iteration == iteration
+    assert loaded.meta == {"iteration": iteration, "name": "é"}
+    assert_same(loaded.state, state_of(iteration))
+    assert (loaded.growing_from, loaded.growing_to) == (start, 10 * iteration)
+    assert_same(loaded.growing, steps_of(start, 10 * iteration))
+    assert (len(loaded.notes) > 0) == (notes > 0), loaded.notes
+    return loaded
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two checkpoints, of iterations 1 and 2."""
+    checkpoints = Checkpoints(tmp_path / "run")
+    save(checkpoints, 1)
+    save(checkpoints, 2)
+    return tmp_path / "run"
+
+
+def test_no_folder_is_no_checkpoint(tmp_path):
+    assert Checkpoints(tmp_path / "none").load() is None
+
+
+def test_round_trip_with_segments_in_order(folder):
+    assert_loads(folder, 2)
+    manifests, states = ["checkpoint-0.json", "checkpoint-1.json"], ["state-1.safetensors", "state-2.safetensors"]
+    assert names(folder) == [*manifests, *states, "steps-0-10.safetensors", "steps-10-20.safetensors"]
+
+
+def test_goes_on_after_load(folder):
+    checkpoints = Checkpoints(folder)
+    checkpoints.load()
+    for iteration in (3, 4, 5):
+        save(checkpoints, iteration)
+    assert_loads(folder, 5)
+    assert len(list(folder.glob("state-*"))) == 2, "disk use is bounded: two states"
+
+
+def test_growing_data_can_be_left_unread(folder):
+    (folder / "steps-0-10.safetensors").unlink()
+    loaded = Checkpoints(folder).load(growing="leave")
+    assert loaded is not None and loaded.growing == {} and loaded.notes == []
+    assert_same(loaded.state, state_of(2))
+
+
+def test_save_without_new_steps_writes_no_segment(folder):
+    checkpoints = Checkpoints(folder)
+    checkpoints.load()
+    checkpoints.save(3, state_of(3), steps_of(20, 20), {})
+    checkpoints.save(4, state_of(4), {}, {})
+    assert len(list(folder.glob("steps-*"))) == 2
+    loaded = Checkpoints(folder).load()
+    assert loaded is not None and loaded.iteration == 4
+    assert_same(loaded.growing, steps_of(0, 20))
+
+
+def test_stale_segments_are_deleted_once_no_slot_needs_them(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for iteration in (1, 2, 3):
+        save(checkpoints, iteration)
+    save(checkpoints, 4, keep_from=20)
+    assert (tmp_path / "steps-0-10.safetensors").exists(), "the older slot still needs it"
+    assert_loads(tmp_path, 4, start=20)
+    save(checkpoints, 5, keep_from=29)
+    assert [path.name for path in tmp_path.glob("steps-*-[12]0.safetensors")] == []
+    assert_loads(tmp_path, 5, start=20)
+
+
+def test_steps_that_were_never_saved_may_be_overwritten(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    save(checkpoints, 1)
+    assert checkpoints.next_step(15) == 15
+    save(checkpoints, 3, keep_from=15)
+    assert_loads(tmp_path, 3, start=15)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def make_empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [flip, cut, make_empty, Path.unlink])
+@pytest.mark.parametrize("name", ["state-2.safetensors", "steps-10-20.safetensors"])
+def test_damaged_newest_falls_back_and_says_so(folder, name, damage):
+    damage(folder / name)
+    loaded = assert_loads(folder, 1, notes=1)
+    assert "iteration 2 is damaged" in loaded.notes[0] and name in loaded.notes[0]
+    assert "went back to the checkpoint of iteration 1" in loaded.notes[1]
+
+
+@pytest.mark.parametrize("damage", [cut, make_empty])
+def test_damaged_manifest_falls_back_and_says_so(folder, damage):
+    damage(folder / "checkpoint-1.json")
+    assert "checkpoint-1.json" in assert_loads(folder, 1, notes=1).notes[0]
+
+
+def test_changed_manifest_does_not_match_its_checksum(folder):
+    path = folder / "checkpoint-1.json"
+    whole = json.loads(path.read_text())
+    whole["record"]["iteration"] = 7
+    path.write_text(json.dumps(whole))
+    assert "does not match its checksum" in assert_loads(folder, 1, notes=1).notes[0]
+
+
+def test_damaged_older_one_does_not_matter(folder):
+    flip(folder / "state-1.safetensors")
+    assert_loads(folder, 2)
+
+
+@pytest.mark.parametrize("name", ["state-2.safetensors", "steps-10-20.safetensors", "checkpoint-1.json"])
+def test_saving_goes_on_after_a_fall_back(folder, name):
+    cut(folder / name)
+    checkpoints = Checkpoints(folder)
+    checkpoints.load()
+    save(checkpoints, 2)
+    assert_loads(folder, 2)
+    save(checkpoints, 3)
+    assert_loads(folder, 3)
+    assert len(names(folder)) == 7
+
+
+def test_both_damaged_is_an_error(folder):
+    cut(folder / "steps-0-10.safetensors")
+    with pytest.raises(UserError, match="--fresh"):
+        Checkpoints(folder).load()
+
+
+def test_saving_over_checkpoints_that_were_not_loaded_is_an_error(folder):
+    with pytest.raises(ValueError, match="not loaded"):
+        save(Checkpoints(folder), 3)
+    assert_loads(folder, 2)
+
+
+def test_bad_arguments_leave_nothing_behind(folder):
+    before = names(folder)
+    checkpoints = Checkpoints(folder)
+    checkpoints.load()
+    with pytest.raises(ValueError, match="different lengths"):
+        checkpoints.save(3, {}, {"a": np.zeros(3), "b": np.zeros(2)}, {})
+    with pytest.raises(ValueError, match="complex"):
+        checkpoints.save(3, {"a": np.zeros(3, complex)}, steps_of(20, 30), {})
+    with pytest.raises(TypeError, match="JSON"):
+        checkpoints.save(3, {}, steps_of(20, 30), {"a": object()})
+    assert names(folder) == before
+    assert_loads(folder, 2)
+
+
+def test_strided_arrays_are_saved_by_value(tmp_path):
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    state = {"transposed": array.T, "moved": np.moveaxis(array, 1, 0), "sliced": array[:, ::2]}
+    Checkpoints(tmp_path).save(1, state, {}, {})
+    loaded = Checkpoints(tmp_path).load()
+    assert loaded is not None
+    assert_same(loaded.state, state)
+
+
+# What a kill -9 can leave: every call that changes the disk, before it, after it, and half of it.
+
+
+@contextmanager
+def watched(monkeypatch, on_call):
+    """Calls on_call(name, path, stage) before and after everything that changes the disk."""
+
+    def watch(owner, name):
+        real = getattr(owner, name)
+
+        def call(*args, **kwargs):
+            paths = [arg for arg in args if isinstance(arg, Path)]
+            on_call(name, paths[0] if paths else None, "before")
+            result = real(*args, **kwargs)
+            on_call(name, paths[0] if paths else None, "after")
+            return result
+
+        patch.setattr(owner, name, call)
+
+    with monkeypatch.context() as patch:
+        watch(files.safetensors, "save_file")
+        watch(files.os, "fsync")
+        watch(files.os, "replace")
+        watch(Path, "write_text")
+        watch(Path, "unlink")
+        yield
+
+
+def kill_states(folder, monkeypatch, action, target):
+    """Copies of the folder as a kill at every stage of the action leaves it."""
+    copies = []
+
+    def on_call(name, path, stage):
+        copy = target / f"{len(copies)}-{name}-{stage}"
+        shutil.copytree(folder, copy)
+        copies.append(copy)
+        if stage == "after" and name in ("save_file", "write_text") and path is not None:
+            for size in (0, 1, path.stat().st_size // 2):
+                torn = target / f"{len(copies)}-{name}-torn-{size}"
+                shutil.copytree(folder, torn)
+                os.truncate(torn / path.name, size)
+                (torn / ".tmpAbCdEf").write_bytes(b"half of a file of safetensors' own")
+                copies.append(torn)
+
+    with watched(monkeypatch, on_call):
+        action()
+    return copies
+
+
+def test_a_kill_at_any_stage_leaves_a_loadable_checkpoint(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    checkpoints = Checkpoints(folder)
+    for iteration in (1, 2, 3):
+        save(checkpoints, iteration)
+    copies = kill_states(folder, monkeypatch, lambda: save(checkpoints, 4, keep_from=12), tmp_path / "copies")
+    found = []
+    for copy in copies:
+        resumed = Checkpoints(copy)
+        loaded = resumed.load()
+        assert loaded is not None and loaded.notes == [], copy.name
+        found.append(loaded.iteration)
+        start = {3: 0, 4: 10}[loaded.iteration]
+        assert_loads(copy, loaded.iteration, start=start)
+        for iteration in range(loaded.iteration + 1, 7):
+            save(resumed, iteration, keep_from=12)
+        assert_loads(copy, 6, start=10)
+        assert len(names(copy)) == 9, (copy.name, names(copy))
+    assert found == sorted(found) and set(found) == {3, 4} and len(copies) > 20
+
+
+def test_a_kill_in_the_first_save_leaves_no_checkpoint_or_a_whole_one(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    copies = kill_states(folder, monkeypatch, lambda: save(Checkpoints(folder), 1), tmp_path / "copies")
+    for copy in copies:
+        checkpoints = Checkpoints(copy)
+        loaded = checkpoints.load()
+        if loaded is None:
+            save(checkpoints, 1)
+        assert_loads(copy, 1)
+        assert names(copy) == ["checkpoint-0.json", "state-1.safetensors", "steps-0-10.safetensors"]
+
+
+LOOP = """
+import sys, numpy as np
+from sobolev.checkpoints.slots import Checkpoints
+checkpoints = Checkpoints(sys.argv[1])
+loaded = checkpoints.load()
+start = loaded.iteration if loaded else 0
+for i in range(start + 1, start + 1000):
+    steps = np.arange(checkpoints.next_step(), i)
+    checkpoints.save(i, {"x": np.full(20000, i)}, {"y": steps}, {})
+    print(i, flush=True)
+"""
+
+
+def test_a_real_kill(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[2])}
+    for lines in (1, 4, 7):
+        child = subprocess.Popen(
+            [sys.executable, "-c", LOOP, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        assert child.stdout is not None
+        seen = [int(child.stdout.readline()) for _ in range(lines)]
+        child.send_signal(signal.SIGKILL)
+        child.stdout.close()
+        child.wait()
+        loaded = Checkpoints(tmp_path).load()
+        assert loaded is not None and loaded.iteration >= seen[-1] and loaded.notes == []
+        np.testing.assert_array_equal(loaded.state["x"], np.full(20000, loaded.iteration))
+        np.testing.assert_array_equal(loaded.growing["y"], np.arange(loaded.iteration))
+
+
+# A full disk.
+
+NO_SPACE = {
+    "system": OSError(errno.ENOSPC, "No space left on device"),
+    "safetensors": SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+}
+
+
+@pytest.mark.parametrize("call", range(9))
+@pytest.mark.parametrize("error", NO_SPACE)
+def test_a_full_disk_leaves_the_checkpoint_before_and_nothing_else(folder, monkeypatch, call, error):
+    """Nine calls write: save_file, two fsyncs and a replace (segment, state: 8 in all), write_text of the manifest."""
+    before = names(folder)
+    checkpoints = Checkpoints(folder)
+    checkpoints.load()
+    calls = []
+
+    def on_call(name, path, stage):
+        if stage == "before" and name != "unlink":
+            calls.append(name)
+            if len(calls) == call + 1:
+                raise NO_SPACE[error]
+
+    with watched(monkeypatch, on_call), pytest.raises(UserError, match=rf"MB in {folder}"):
+        save(checkpoints, 3)
+    assert names(folder) == before
+    assert_loads(folder, 2)
+    save(checkpoints, 3)
+    assert_loads(folder, 3)
+
+
+def test_a_file_that_the_system_refuses_to_write(folder):
+    """The same with a real error from the kernel, met half-way through a file."""
+    before = names(folder)
+    checkpoints = Checkpoints(folder)
+    checkpoints.load()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(UserError, match="no room for a checkpoint of 0.8 MB"):
+            checkpoints.save(3, {"x": np.zeros(100_000)}, steps_of(20, 30), {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names(folder) == before
+    assert_loads(folder, 2)
+
+
+def test_room_is_asked_for_before_anything_is_written(folder, monkeypatch):
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    checkpoints = Checkpoints(folder)
+    checkpoints.load()
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6 - 100, 100))
+    with pytest.raises(UserError, match=r"0\.0 MB free"):
+        save(checkpoints, 3)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_other_errors_of_the_system_are_not_called_a_full_disk(folder, monkeypatch):
+    def on_call(name, path, stage):
+        if name == "replace":
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    checkpoints = Checkpoints(folder)
+    checkpoints.load()
+    with watched(monkeypatch, on_call), pytest.raises(PermissionError):
+        save(checkpoints, 3)
+    assert_loads(folder, 2)

@@ -1,0 +1,64 @@
+"""Zeros in memory that nobody has touched, and what of it is taken."""
+
+import mmap
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sobolev.system import lazy_memory
+
+pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="of a CPU's memory")
+
+
+def test_they_are_zeros_where_garbage_was():
+    """Of every size about a page's, in memory that others have just freed."""
+    for size in (1, 100, 4095, 4096, 4097, 20_000, 2_000_000):
+        jax.block_until_ready(jax.jit(lambda size=size: jnp.full(size, 7, jnp.uint8))())
+        shapes = {"a": jax.ShapeDtypeStruct((size,), jnp.uint8), "b": jax.ShapeDtypeStruct((3, size), jnp.bool_)}
+        found = jax.jit(lambda shapes=shapes: lazy_memory.zeros(shapes))()
+        assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), found) == jax.tree.map(
+            lambda leaf: (leaf.shape, leaf.dtype), shapes
+        )
+        assert not any(np.asarray(leaf).any() for leaf in found.values())
+
+
+MEASURED = """
+import jax, jax.numpy as jnp, numpy as np
+from sobolev.training import announce, pages
+
+before, row = announce.resident(), 2**20
+shape = jax.ShapeDtypeStruct((500, row), jnp.float32)
+array = jax.block_until_ready(jax.jit(lambda: pages.zeros(shape))())
+assert announce.resident() - before < 2e8 < array.nbytes and pages.held(array) < 1e6
+place = array.unsafe_buffer_pointer()
+write = jax.jit(
+    lambda array, at: jax.lax.dynamic_update_index_in_dim(array, jnp.ones(row), at, 0), donate_argnums=0
+)
+for at in range(50):
+    array = jax.block_until_ready(write(array, at))
+assert array.unsafe_buffer_pointer() == place
+assert 50 * row * 4 <= announce.resident() - before < 2e8 + 100 * row * 4
+assert 50 * row * 4 <= pages.held(array) <= 100 * row * 4
+assert float(array[49].sum()) == row and not np.asarray(array[50:60]).any()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they are written")
+def test_they_take_memory_as_they_are_written_and_in_place():
+    """In a process of its own: this one has memory that others have freed."""
+    found = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all counts")
+def test_of_an_array_in_use_every_byte_is_held():
+    page = os.sysconf("SC_PAGESIZE")
+    for array in (np.ones(100_000), jnp.ones(100_000), np.ones((7, 3)), np.zeros(0)):
+        assert array.nbytes <= lazy_memory.held(array) <= array.nbytes + 2 * page
+    untouched = np.frombuffer(mmap.mmap(-1, 2**30), np.uint8)
+    assert lazy_memory.held(untouched) < 2**20

@@ -7,14 +7,13 @@ any model. They are imported when first used, so that the processes that only st
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from sobolev._version import __version__
 from sobolev.errors import UserError
 
 if TYPE_CHECKING:
     from sobolev.smoothness.penalty import jacobian_penalty
     from sobolev.training.evaluation import load_policy
     from sobolev.training.start import train
-
-__version__ = "0.1.0"
 
 __all__ = ["UserError", "__version__", "jacobian_penalty", "load_policy", "train"]
 

@@ -31,7 +31,7 @@ def run(arguments: Sequence[str]) -> int:
         print(usage())
         return 0
     if arguments[0] in ("-V", "--version"):
-        from sobolev import __version__
+        from sobolev._version import __version__
 
         print(f"sobolev {__version__}")
         return 0

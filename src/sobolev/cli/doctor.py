@@ -59,7 +59,7 @@ def attempted(check: Callable[[], Line]) -> Line:
 
 def check_python() -> Line:
     """Python's version."""
-    from sobolev import __version__
+    from sobolev._version import __version__
 
     return Line("python", f"{sys.version.split()[0]}, sobolev {__version__}")
 

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
         from sobolev.sweeps import slurm
 
         slurm.check_installed()
-    from sobolev import __version__
+    from sobolev._version import __version__
 
     sweep.plan(listed, {"command": shlex.join(["sobolev", "sweep", *arguments]), "version": __version__})
     print(f"{suite.name}: {len(listed)} runs, recorded in {sweep.path}", flush=True)

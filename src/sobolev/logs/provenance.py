@@ -98,7 +98,7 @@ def machine() -> dict[str, Any]:
 def _entry(config: TrainConfig, started: float) -> dict[str, Any]:
     import jax
 
-    from sobolev import __version__
+    from sobolev._version import __version__
 
     code = {"version": __version__, "commit": commit(), "python": platform.python_version(), "jax": jax.__version__}
     return {"command": command(config), **code, "machine": machine(), "started": _utc(started)}

@@ -20,6 +20,7 @@ from sobolev.errors import UserError
 from sobolev.training.config import TrainConfig, defaults, resolved
 from sobolev.training.run import write_text
 from sobolev.training.serial import settings, words
+from sobolev.training.storage import room_errors
 
 NAME = "record.json"
 
@@ -33,7 +34,8 @@ def recorded(config: TrainConfig, run: Path) -> Iterator[None]:
     """
     started, before, entries = time.time(), _size(run), read_record(run)
     entries.append(_entry(config, started))
-    _write(run, entries)
+    with room_errors(run, 10_000, "the record of a run"):
+        _write(run, entries)
     try:
         yield
     finally:

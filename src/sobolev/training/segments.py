@@ -27,7 +27,7 @@ def merged(folder: Path, segments: Sequence[Segment], needed: int) -> list[Segme
     Nothing is merged that is damaged, nor where fewer than `needed` bytes would be left free on the disk."""
     result: list[Segment] = []
     left = AT_ONCE
-    for group in plan(segments):
+    for group in plan(segments, MANY, LARGE):
         size = sum(_size(segment) for segment in group)
         if len(group) > 1 and size <= left and free_room(folder) >= size + needed:
             try:
@@ -38,8 +38,9 @@ def merged(folder: Path, segments: Sequence[Segment], needed: int) -> list[Segme
     return result
 
 
-def plan(segments: Sequence[Segment], many: int = MANY, large: int = LARGE) -> list[list[Segment]]:
-    """Neighbouring segments in groups, at most `many` where they are small, each of which is to become one.
+def plan(segments: Sequence[Segment], many: int, large: int) -> list[list[Segment]]:
+    """Neighbouring segments in groups, at most `many` of them but for those of more than `large` bytes together, each of
+    which is to become one.
 
     Of two neighbours those go together that are nearest in size, then the smallest: so that a step is written again
     about as often as the number of saves can be halved until `many` are left."""

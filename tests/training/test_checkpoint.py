@@ -165,9 +165,9 @@ def test_of_damaged_steps_these_alone_are_lost(folder, damage, lost):
     assert loaded.had == [(0, 20)] and loaded.whole == checkpoints.held() == [kept]
     assert_same(loaded.growing, steps_of(*kept))
     (note,) = loaded.notes
-    assert f"steps {lost} to {lost + 9} of replay are damaged ({name}" in note
+    assert f"replay has damage in steps {lost} to {lost + 9} ({name}" in note
     assert "goes on without them" in note and "no longer the same to the bit" in note
-    with pytest.raises(UserError, match="are damaged.*--strict-resume stops here"):
+    with pytest.raises(UserError, match="replay has damage.*--strict-resume stops here"):
         Checkpoints(folder).load(strict=True)
     save(checkpoints, 3)
     again = Checkpoints(folder).load(strict=True)
@@ -184,7 +184,7 @@ def test_steps_that_are_not_finite_are_left_out(tmp_path):
     loaded = checkpoints.load()
     assert loaded is not None
     assert loaded.had == [(0, 20)] and loaded.whole == [(0, 3), (5, 9), (10, 20)]
-    assert "steps 3 to 4 and 9 of replay hold NaN or infinity: the run goes on without them" in loaded.notes[0]
+    assert "replay holds NaN or infinity in steps 3 to 4 and 9: the run goes on without them" in loaded.notes[0]
     assert np.isfinite(loaded.growing["observation/x"]).all() and len(loaded.growing["first"]) == 17
     checkpoints.save(2, state_of(2), steps_of(20, 25), {})
     loaded = Checkpoints(tmp_path).load(strict=True)

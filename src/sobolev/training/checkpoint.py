@@ -222,27 +222,27 @@ class Checkpoints:
     def _without_damage(self, manifest: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """The manifest without steps that are damaged or not finite, and sentences about those that it had."""
         had, whole = _held(manifest), []
-        holes: dict[str, list[Range]] = {"are damaged": [], "hold NaN or infinity": []}
+        damaged: list[Range] = []
+        poisoned: list[Range] = []
         why = []
         for segment in manifest["segments"]:
             try:
                 rows = not_finite(checked(self.folder, segment["file"]))
             except Damaged as error:
-                holes["are damaged"].append((segment["from"], segment["to"]))
+                damaged.append((segment["from"], segment["to"]))
                 why.append(str(error))
                 continue
             whole.append(segment)
             if rows is not None:
-                holes["hold NaN or infinity"] += ranges.true_ranges(rows, segment["from"])
-        notes = []
-        for what, steps in holes.items():
-            if steps := ranges.common(steps, had):
-                told = f"steps {ranges.told(steps)} of replay {what}"
-                if what == "are damaged":
-                    told += f" ({why[0]}{f', and {len(why) - 1} more' if len(why) > 1 else ''})"
-                notes.append(f"{told}: the run goes on without them, and is no longer the same to the bit")
-        every = ranges.joined([*manifest.get("holes", ()), *holes["are damaged"], *holes["hold NaN or infinity"]])
-        return manifest | {"segments": whole, "holes": every}, notes
+                poisoned += ranges.true_ranges(rows, segment["from"])
+        notes, goes_on = [], "the run goes on without them, and is no longer the same to the bit"
+        if steps := ranges.common(damaged, had):
+            files = why[0] + (f", and {len(why) - 1} more files" if len(why) > 1 else "")
+            notes.append(f"replay has damage in {ranges.told(steps)} ({files}): {goes_on}")
+        if steps := ranges.common(poisoned, had):
+            notes.append(f"replay holds NaN or infinity in {ranges.told(steps)}: {goes_on}")
+        holes = ranges.joined([*manifest.get("holes", ()), *damaged, *poisoned])
+        return manifest | {"segments": whole, "holes": holes}, notes
 
     def _read(self) -> dict[str, np.ndarray]:
         parts: dict[str, list[np.ndarray]] = {}

@@ -61,6 +61,8 @@ def train(config: TrainConfig, run: Path) -> int:
             now.state = program.layout.placed(warm.started(now.state, parts))
         for line in announce.plan(config, plan, run, plan.env_steps(now.iteration), needs):
             print(line, flush=True)
+        if now.missing and now.added < plan.warmup and learns:
+            print(f"updates wait until replay holds {plan.warmup} steps of each environment, as at the start", flush=True)
         log = RunLog(
             own,
             config.task,

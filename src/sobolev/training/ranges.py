@@ -60,8 +60,9 @@ def true_ranges(mask: np.ndarray, offset: int = 0) -> list[Range]:
 
 
 def told(ranges: Sequence[Range]) -> str:
-    """Ranges in words: "36 to 58", "7", "3 to 5 and 9"; of many the first three, and how many more."""
+    """Steps in words: "steps 36 to 58", "step 7", "steps 3 to 5 and 9"; of many ranges three, and how many more."""
     words = [str(start) if stop == start + 1 else f"{start} to {stop - 1}" for start, stop in ranges[:3]]
     if len(ranges) > 3:
         words.append(f"{len(ranges) - 3} more ranges")
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    listed = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f"step{'s' if length(ranges) > 1 else ''} {listed}"

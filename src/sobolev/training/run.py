@@ -121,12 +121,12 @@ def opened(config: TrainConfig) -> Iterator[Path]:
         raise UserError(f"the run folder {run} cannot be used ({_reason(error)}); choose another with --run") from error
     _make(run)
     with _locked(run):
-        if config.fresh:
-            delete(run)
-        with room_errors(run, 10_000, "the settings of a run"):
-            (run / MARK).write_text("This folder is a run of sobolev. --fresh deletes what the run has made.\n")
-            write_text(run / "config.json", to_json(config))
         try:
+            if config.fresh:
+                delete(run)
+            with room_errors(run, 10_000, "the settings of a run"):
+                (run / MARK).write_text("This folder is a run of sobolev. --fresh deletes what the run has made.\n")
+                write_text(run / "config.json", to_json(config))
             yield run
         except UserError:
             if not existed and not _kept(run):
@@ -196,8 +196,8 @@ def _remove(run: Path, parents: int) -> None:
 def _make(run: Path) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the run folder {run} cannot be made: {error.strerror}; choose another with --run") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"the run folder {run} cannot be made: {_reason(error)}; choose another with --run") from error
 
 
 def _check_owner(config: TrainConfig, run: Path) -> None:

@@ -390,26 +390,35 @@ def test_several_seeds_of_real_physics(tmp_path):
     assert content(wanted)["records/length"].tolist() == [[60, 60]] * 3
 
 
+KILLS = int(os.environ.get("SOBOLEV_KILLS", "1"))
+"""How often a run is killed: once, or as often as one asks for."""
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run by the command line, ended by SIGKILL at a random moment, and by the same command brought to its end."""
+    """A run by the command line, ended by SIGKILL at random moments, and by the same command brought to its end."""
     tmp_path = tmp_path_factory.mktemp("killed")
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "sobolev", "train", *tiny.flags(), "--seeds", "2", "--run", str(folder)]
     command += ["--checkpoint.minutes", "1e-9"]
     environment = os.environ | tiny.quick_environment() | {"PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT}"}
-    dice = random.Random(time.time_ns())
-    wait_for, delay = dice.randrange(1, 60), dice.random() * 0.05
-    with open(tmp_path / "log", "w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path)
-        while saved(folder) < wait_for and process.poll() is None:
-            time.sleep(0.001)
-        time.sleep(delay)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL, (tmp_path / "log").read_text()
+    seed = time.time_ns()
+    dice = random.Random(seed)
+    moments = sorted((dice.randrange(1, 70), dice.random() * 0.05) for _ in range(KILLS))
+    print(f"killed {KILLS} times, dice {seed}: {moments}")
+    for number, (wait_for, delay) in enumerate(moments):
+        with open(tmp_path / "log", "w") as log:
+            before = saved(folder)
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path)
+            # a moment that has passed is any time after the start, loading included
+            while saved(folder) < max(wait_for, before) and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(delay if wait_for > before else delay * 200)
+            process.kill()
+            assert process.wait() == -signal.SIGKILL, (seed, number, (tmp_path / "log").read_text())
     again = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert "goes on at" in again.stdout, (wait_for, delay, again.stdout)
+    assert again.returncode == 0, (seed, again.stderr)
+    assert "goes on at" in again.stdout and "damage" not in again.stdout, (seed, moments, again.stdout)
     return folder
 
 

@@ -65,7 +65,7 @@ def check_spaces(arrays: Mapping[str, np.ndarray], spaces: Spaces, who: str, cur
     now, wrong = dict(spaces.observation), []
     for name in sorted(had | now):
         if name not in now:
-            wrong.append(f"{who} gives no '{name}', the checkpoint was made with {_said(had[name])}")
+            wrong.append(f"{who} gives no '{name}', the checkpoint was made with it, {_said(had[name])}")
         elif name not in had:
             wrong.append(f"{who} gives '{name}' {_said(now[name])}, the checkpoint was made without it")
         elif had[name].shape != now[name].shape:

@@ -1,11 +1,14 @@
+import re
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sobolev.checkpoints.pytree_io import flatten, unflatten
+from sobolev.checkpoints.pytree_io import check_spaces, flatten, unflatten
 from sobolev.checkpoints.slots import Checkpoints
+from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.errors import UserError
 
 
@@ -92,3 +95,31 @@ def test_what_cannot_be_saved_is_refused():
         flatten({"a": 3})
     with pytest.raises(ValueError, match="two leaves are called 'a/b'"):
         flatten({"a": {"b": jnp.ones(1)}, "a/b": jnp.ones(1)})
+
+
+SPACES = Spaces((("image", ArraySpec((8, 8, 3), "uint8")), ("position", ArraySpec((3,), "float32"))), 2)
+
+
+def state_of(action: int = 2, **entries: np.ndarray) -> dict[str, np.ndarray]:
+    whole = {"image": np.zeros((1, 2, 8, 8, 3), np.uint8), "position": np.zeros((1, 2, 3), np.float32)} | entries
+    arrays = {f"transition/observation/{name}": array for name, array in whole.items()}
+    return arrays | {"records/action": np.zeros((0, action), np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        (state_of(position=np.zeros((1, 2, 4), np.float32)), "the environment gives 'position' of shape (3,), the "
+         "checkpoint was made with (4,): mend it"),
+        (state_of(image=np.zeros((1, 2, 8, 8, 3), np.float32)), "gives 'image' as uint8, the checkpoint was made with "
+         "float32: mend it"),
+        (state_of(speed=np.zeros((1, 2, 1), np.float32)), "the environment gives no 'speed', the checkpoint was made "
+         "with it, of shape (1,): mend it"),
+        (state_of(action=1), "the environment takes actions of size 2, the checkpoint was made with 1: mend it"),
+    ],
+)
+def test_other_spaces_are_named(state: dict[str, np.ndarray], sentence: str) -> None:
+    check_spaces(state_of(), SPACES, "the environment", "mend it")
+    check_spaces({}, SPACES, "the environment", "mend it")
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        check_spaces(state, SPACES, "the environment", "mend it")

@@ -1,24 +1,33 @@
 """The run folder: same command, same folder; nobody else's folder is touched."""
 
 import dataclasses
+import errno
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sobolev.checkpoints.files import NotSaved
 from sobolev.checkpoints.run_folder import (
+    MARK,
     NOT_COMPUTED,
+    delete,
     differences,
     digest,
     folder,
+    foreign,
     identity,
+    is_run,
     opened,
     read_config,
     write_text,
 )
+from sobolev.cli.train import config_from
 from sobolev.config.codec import settings
-from sobolev.config.train import ADDED, TrainConfig, configure, resolved
+from sobolev.config.train import ADDED, TrainConfig, configure, resolved, to_json
 from sobolev.errors import UserError
 
 
@@ -41,6 +50,7 @@ def test_default_folder() -> None:
         {"steps": 7},
         {"run": Path("x")},
         {"fresh": True},
+        {"strict_resume": True},
         {"compilation_cache": False},
         {"evaluation.every": 7},
         {"checkpoint.minutes": 7.0},
@@ -95,18 +105,131 @@ def test_another_config_is_refused_and_told(tmp_path: Path) -> None:
     assert read_config(tmp_path) == config(run=tmp_path)
 
 
-def test_fresh_empties_a_run_and_only_a_run(tmp_path: Path) -> None:
-    run, other = tmp_path / "run", tmp_path / "other"
-    with opened(config(run=run)):
-        (run / "checkpoint").mkdir()
-        (run / "checkpoint" / "state").write_text("x")
-    with opened(config(run=run, fresh=True, penalty__rho=0.25)):
-        assert sorted(path.name for path in run.iterdir()) == ["config.json", "lock"]
-    other.mkdir()
-    (other / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match="holds files that are not of a run"), opened(config(run=other, fresh=True)):
+MADE = (
+    *("metrics.jsonl", "scores.json", "train_scores.json.tmp", "record.json", "evaluation.json", "curve.png"),
+    *("episode.mp4", "warm_start.safetensors", "snapshots/000000016.safetensors", "dreams/000020000.png"),
+    *("failure/seed-0-update-7.safetensors", "tensorboard/seed-3/events.out.tfevents.1.host.2", ".tmpAbCdEf"),
+    *("checkpoint/checkpoint-0.json", "checkpoint/state-3.safetensors", "checkpoint/steps-0-7.safetensors.tmp"),
+)
+FOREIGN = (
+    *("thesis.tex", "src/main.py", "checkpoint/mine.safetensors", "checkpoint/state-best.safetensors", "lock.txt"),
+    *("snapshots/best.safetensors", "dreams/000020000.png.bak", "tensorboard/notes.txt", "failure/x/y", ".git/HEAD"),
+    *("tensorboard/seed-0/mine/events.out.tfevents.1", "config.json.orig", "dreams/000020000.png/x"),
+)
+
+
+def fill(run: Path, paths: tuple[str, ...]) -> None:
+    for path in paths:
+        (run / path).parent.mkdir(parents=True, exist_ok=True)
+        (run / path).write_text(path)
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_fresh_deletes_all_that_a_run_has_made(tmp_path: Path) -> None:
+    with opened(config(run=tmp_path)):
+        fill(tmp_path, MADE)
+    with opened(config(run=tmp_path, fresh=True, penalty__rho=0.25)):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [MARK, "config.json", "lock"]
+
+
+@pytest.mark.parametrize("path", FOREIGN)
+def test_fresh_touches_nothing_where_there_is_a_file_of_others(tmp_path: Path, path: str) -> None:
+    with opened(config(run=tmp_path)):
+        fill(tmp_path, (*MADE, path) if "png/" not in path else (path,))
+    before = content(tmp_path)
+    found = re.escape(foreign(tmp_path)[0])
+    with pytest.raises(UserError, match=rf"not of a run \({found}\), and --fresh"), opened(config(run=tmp_path, fresh=True)):
         pass
-    assert (other / "thesis.tex").exists()
+    assert content(tmp_path) == before
+    with opened(config(run=tmp_path)):  # the run itself goes on there
+        pass
+
+
+CONFIGS = {"foreign": '{"name": "my website", "version": 3}', "none": None, "list": "[1]", "broken": "{"}
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_folder_that_never_was_a_run_is_left_alone(tmp_path: Path, kind: str, fresh: bool) -> None:
+    text = CONFIGS[kind]
+    fill(tmp_path, ("thesis.tex", "src/main.py") if text is None else ())
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    before = content(tmp_path)
+    with pytest.raises(UserError, match="holds files that are not of a run"), opened(config(run=tmp_path, fresh=fresh)):
+        pass
+    assert content(tmp_path) == before
+
+
+def test_symbolic_links_are_never_followed(tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    fill(other, ("checkpoint-0.json", "metrics.jsonl"))
+    for name, target in (("checkpoint", other), ("metrics.jsonl", other / "metrics.jsonl"), ("curve.png", other / "no")):
+        with opened(config(run=run)):
+            (run / name).symlink_to(target)
+        with pytest.raises(UserError, match=rf"not of a run \({name}\)"), opened(config(run=run, fresh=True)):
+            pass
+        delete(run, all_of_it=True)
+        assert [path.name for path in run.iterdir()] == [name] and len(content(other)) == 2
+        (run / name).unlink()
+
+
+def test_a_run_of_an_earlier_version_is_known_by_its_config(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(to_json(config(run=tmp_path)))
+    (tmp_path / "metrics.jsonl").write_text("x")
+    assert is_run(tmp_path)
+    with opened(config(run=tmp_path, fresh=True)):
+        assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_run_whose_config_is_damaged_is_still_one(tmp_path: Path) -> None:
+    with opened(config(run=tmp_path)):
+        pass
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="not valid JSON"), opened(config(run=tmp_path)):
+        pass
+    with opened(config(run=tmp_path, fresh=True)):
+        assert read_config(tmp_path) == config(run=tmp_path, fresh=True)
+
+
+@pytest.mark.parametrize("path", ["", " ", "~nobody-of-this-name/x"])
+def test_a_path_without_a_folder_is_refused(path: str) -> None:
+    with pytest.raises(UserError, match="run .*give"):
+        config(run=path)
+    for flag in ("run", "warm-start"):
+        with pytest.raises(UserError, match=f"--{flag} .*give"):
+            config_from(["walker-walk", f"--{flag}", path])
+
+
+def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert config(run="~/x").run == config_from(["walker-walk", "--run=~/x"]).run == tmp_path / "x"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_name_that_no_folder_can_have(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="choose another with --run"), opened(config(run=tmp_path / name)):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT])
+@pytest.mark.parametrize("file", ["lock", MARK, "config.json.tmp"])
+def test_a_folder_in_which_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, file: str
+) -> None:
+    open_file = Path.open
+
+    def refused(self: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if self.name == file and mode != "r":
+            raise OSError(number, os.strerror(number))
+        return open_file(self, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(NotSaved, match="no room|cannot be written"), opened(config(run=tmp_path / "run")):
+        pass
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

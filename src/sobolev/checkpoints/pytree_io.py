@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.errors import UserError
 
 
@@ -46,6 +47,40 @@ def unflatten(like: PyTree, arrays: Mapping[str, np.ndarray]) -> PyTree:
     if extra := sorted(set(arrays) - wanted):
         raise UserError(f"the checkpoint does not fit this program: it has '{extra[0]}', which is not expected here")
     return structure.unflatten([_restore(name, leaf, arrays) for name, leaf in named])
+
+
+def check_spaces(arrays: Mapping[str, np.ndarray], spaces: Spaces, who: str, cure: str) -> None:
+    """Raise UserError, naming the entries, where a checkpoint's state is of other observations or actions.
+
+    arrays: the state by name; where it does not tell of observations, nothing is found. who: what has `spaces`, as a
+    subject ("the environment"). cure: what to do."""
+    place = "transition/observation/"
+    had = {
+        name.removeprefix(place): ArraySpec(array.shape[2:], array.dtype.name)
+        for name, array in arrays.items()
+        if name.startswith(place)
+    }
+    if not had:
+        return
+    now, wrong = dict(spaces.observation), []
+    for name in sorted(had | now):
+        if name not in now:
+            wrong.append(f"{who} gives no '{name}', the checkpoint was made with it, {_said(had[name])}")
+        elif name not in had:
+            wrong.append(f"{who} gives '{name}' {_said(now[name])}, the checkpoint was made without it")
+        elif had[name].shape != now[name].shape:
+            wrong.append(f"{who} gives '{name}' {_said(now[name])}, the checkpoint was made with {had[name].shape}")
+        elif had[name] != now[name]:
+            wrong.append(f"{who} gives '{name}' as {now[name].dtype}, the checkpoint was made with {had[name].dtype}")
+    actions = arrays.get("records/action")
+    if actions is not None and actions.shape[-1] != spaces.action:
+        wrong.append(f"{who} takes actions of size {spaces.action}, the checkpoint was made with {actions.shape[-1]}")
+    if wrong:
+        raise UserError(f"{'; '.join(wrong[:3])}{f'; and {len(wrong) - 3} more' if len(wrong) > 3 else ''}: {cure}")
+
+
+def _said(spec: ArraySpec) -> str:
+    return f"of shape {spec.shape}"
 
 
 def _restore(name: str, like: Any, arrays: Mapping[str, np.ndarray]) -> Any:

@@ -1,28 +1,52 @@
 """The folder of a run: where it lies, whose it is, and that one process at a time trains in it.
 
+RUN/.sobolev-run        the mark by which it is known, as is a config.json of ours
 RUN/config.json         the resolved config
 RUN/record.json         who made it: commands, commit, machine, time
 RUN/checkpoint/         the state to resume from
 RUN/metrics.jsonl       every metric; scores.json, train_scores.json and tensorboard/ beside it
+
+Only what a run has made is ever deleted: the files of `MADE`, by name.
 """
 
 import fcntl
 import hashlib
 import json
 import os
-import shutil
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from sobolev.checkpoints import slots
+from sobolev.checkpoints.files import OWN_TEMPORARY, room_errors
 from sobolev.config.codec import encode, settings
 from sobolev.config.train import ADDED, TrainConfig, from_json, to_json
 from sobolev.errors import UserError
 
-NOT_COMPUTED = ("steps", "preset", "run", "fresh", "compilation_cache", "evaluation", "checkpoint", "log", "devices")
+NOT_COMPUTED = (
+    *("steps", "preset", "run", "fresh", "strict_resume"),
+    *("compilation_cache", "evaluation", "checkpoint", "log", "devices"),
+)
 """Fields that do not change what is computed, up to the number of steps."""
+
+MARK = ".sobolev-run"
+"""The file that tells a run's folder from any other."""
+LOCK = "lock"
+MADE = {
+    "": rf"{re.escape(MARK)}|{LOCK}|curve\.png|episode\.mp4|(metrics\.jsonl|warm_start\.safetensors|curve\.png"
+    rf"|(config|record|scores|train_scores|evaluation)\.json)(\.tmp)?|{OWN_TEMPORARY}",
+    "checkpoint": slots.NAMES,
+    "snapshots": rf"\d+\.safetensors(\.tmp)?|{OWN_TEMPORARY}",
+    "failure": rf"seed-\d+-update-\d+\.safetensors(\.tmp)?|{OWN_TEMPORARY}",
+    "dreams": r"\d+\.(mp4|png)",
+    "tensorboard": r"",
+    r"tensorboard/seed-\d+": r"events\.out\.tfevents\..+",
+}
+"""Every file that a run makes, and `make demo`: folders within the run's, and the names in them, as regular
+expressions."""
 
 
 def identity(config: TrainConfig) -> dict[str, Any]:
@@ -84,19 +108,25 @@ def write_text(path: Path, text: str) -> None:
 def opened(config: TrainConfig) -> Iterator[Path]:
     """Hold the folder of a resolved config for training; yields its path.
 
-    A folder of the same identity is taken as it is (its config.json then tells the new steps); with `fresh` it is
-    emptied first. Where the training fails with a UserError before it has kept anything, a folder made here is removed
-    again. Raises UserError for a folder of another config, one that holds other things, and one in use.
+    A folder of the same identity is taken as it is (its config.json then tells the new steps); with `fresh` what its
+    run has made is deleted first. Where the training fails with a UserError before it has kept anything, a folder made
+    here is removed again. Raises UserError for a folder of another config, one that holds other things, one in use, and
+    one in which nothing can be written.
     """
     run = folder(config)
-    existed = run.is_dir()
-    _check_owner(config, run)
+    try:
+        existed = run.is_dir()
+        _check_owner(config, run)
+    except (OSError, ValueError) as error:  # a name that is too long, a folder that is closed to us
+        raise UserError(f"the run folder {run} cannot be used ({_reason(error)}); choose another with --run") from error
     _make(run)
     with _locked(run):
-        if config.fresh:
-            _empty(run)
-        write_text(run / "config.json", to_json(config))
         try:
+            if config.fresh:
+                delete(run)
+            with room_errors(run, 10_000, "the settings of a run"):
+                (run / MARK).write_text("This folder is a run of sobolev. --fresh deletes what the run has made.\n")
+                write_text(run / "config.json", to_json(config))
             yield run
         except UserError:
             if not existed and not _kept(run):
@@ -104,34 +134,101 @@ def opened(config: TrainConfig) -> Iterator[Path]:
             raise
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run: it has the mark, or, as those of earlier versions, a config of ours."""
+    if (folder / MARK).is_file():
+        return True
+    try:
+        read_config(folder)
+    except UserError:
+        return False
+    return True
+
+
+def foreign(folder: Path) -> list[str]:
+    """What a folder holds that no run makes: paths within it, in order, a folder for all that is in it.
+
+    Nothing is looked for behind a symbolic link, which is foreign itself."""
+    return [path for path, ours in _content(folder) if not ours]
+
+
+def delete(folder: Path, all_of_it: bool = False) -> None:
+    """Delete what a run has made in its folder, by name, and the folders that are empty then; with `all_of_it` the
+    lock as well. Raises UserError where something cannot be deleted."""
+    made = [folder / path for path, ours in _content(folder) if ours]
+    for path in reversed(made):  # what is in a folder before the folder
+        if path.name == LOCK and path.parent == folder and not all_of_it:
+            continue
+        if path.is_dir():
+            with suppress(OSError):
+                path.rmdir()
+            continue
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{path} cannot be deleted ({_reason(error)}): choose another --run") from error
+
+
+def _content(folder: Path, within: str = "") -> list[tuple[str, bool]]:
+    """Every path in a folder, each folder before its content, and whether it is of a run; foreign folders unopened."""
+    found: list[tuple[str, bool]] = []
+    names = next((names for place, names in MADE.items() if re.fullmatch(place, within)), "")
+    with os.scandir(folder / within) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            path = f"{within}/{entry.name}" if within else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                ours = any(re.fullmatch(place, path) for place in MADE)
+                found += [(path, ours), *(_content(folder, path) if ours else ())]
+            else:
+                ours = entry.is_file(follow_symlinks=False) and re.fullmatch(names, entry.name) is not None
+                found.append((path, ours))
+    return found
+
+
 def _remove(run: Path, parents: int) -> None:
     """Delete a run's folder, and so many folders around it where they are empty then."""
-    shutil.rmtree(run)
+    delete(run, all_of_it=True)
     with suppress(OSError):
-        for folder in list(run.parents)[:parents]:
+        for folder in [run, *list(run.parents)[:parents]]:
             folder.rmdir()
 
 
 def _make(run: Path) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the run folder {run} cannot be made: {error.strerror}; choose another with --run") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"the run folder {run} cannot be made: {_reason(error)}; choose another with --run") from error
 
 
 def _check_owner(config: TrainConfig, run: Path) -> None:
     if run.exists() and not run.is_dir():
         raise UserError(f"{run} is a file: choose another run folder with --run")
-    if not run.is_dir() or not any(path.name != "lock" for path in run.iterdir()):
+    if not run.is_dir() or all(path.name in (LOCK, MARK) for path in run.iterdir()):
         return
-    if not (run / "config.json").exists():
-        raise UserError(f"{run} holds files that are not of a run: choose another run folder with --run")
+    others = foreign(run)
+    if not is_run(run):
+        told = _some(others or [path.name for path in run.iterdir()])
+        raise UserError(f"{run} holds files that are not of a run ({told}): choose another run folder with --run")
+    if config.fresh and others:
+        raise UserError(
+            f"{run} holds files that are not of a run ({_some(others)}), and --fresh deletes only what a run has made: "
+            "move them, or choose another run folder with --run"
+        )
     if config.fresh:
         return
     different = differences(read_config(run), config)
     if different:
-        shown = ", ".join(different[:4]) + (f" and {len(different) - 4} more" if len(different) > 4 else "")
-        raise UserError(f"{run} holds another run, with {shown}: choose another --run, or --fresh to delete it")
+        raise UserError(
+            f"{run} holds another run, with {_some(different, 4)}: choose another --run, or --fresh to delete it"
+        )
+
+
+def _some(things: list[str], count: int = 3) -> str:
+    return ", ".join(things[:count]) + (f" and {len(things) - count} more" if len(things) > count else "")
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def differences(there: TrainConfig, asked: TrainConfig) -> list[str]:
@@ -149,7 +246,9 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def _locked(run: Path) -> Iterator[None]:
-    with (run / "lock").open("a") as file:
+    with room_errors(run, 0, "a run's lock"):
+        file = (run / LOCK).open("a")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -159,25 +258,18 @@ def _locked(run: Path) -> Iterator[None]:
 
 def in_use(run: Path) -> bool:
     """Whether a process is training in a folder."""
-    if not (run / "lock").exists():
+    try:
+        with (run / LOCK).open() as file:  # for reading, as a folder that is somebody else's allows
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
         return False
-    with (run / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
     return False
-
-
-def _empty(run: Path) -> None:
-    for path in run.iterdir():
-        if path.name == "lock":
-            continue
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _kept(run: Path) -> bool:
     """Whether a run has anything worth keeping: metrics, a checkpoint, or what a failure left."""
-    made_at_once = ("config.json", "lock", "record.json", "scores.json", "train_scores.json")
+    made_at_once = (MARK, LOCK, "config.json", "record.json", "scores.json", "train_scores.json")
     files = [path for path in run.rglob("*") if path.is_file() and path.name not in made_at_once]
-    return any(path.stat().st_size > 0 for path in files if "tensorboard" not in path.parts)
+    return any(path.stat().st_size > 0 for path in files if path.relative_to(run).parts[0] != "tensorboard")

@@ -4,25 +4,32 @@ A folder holds two slots, written in turn, and what they share:
 
     checkpoint-0.json, checkpoint-1.json    a slot's manifest, renamed into place last: it makes the checkpoint valid
     state-<serial>.safetensors              a slot's state, written whole at every save
-    steps-<from>-<to>.safetensors           growing data: one segment per save, used by both slots
+    steps-<from>-<to>.safetensors           growing data: one segment per save, merged where they become many
 
 The manifest has the size and checksum of every file. A file that it names is not touched until the other slot holds a
 newer checkpoint, so whatever interrupts a save, the one before stays loadable. At most three states are on the disk at
 a time (two slots and the one being written).
+
+Of a damaged segment the steps are lost, and nothing else: a checkpoint is whole if its state is. What is lost stays
+noted in the manifests ("holes"), as do steps that hold NaN or an infinity.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from sobolev.checkpoints.files import (
-    TEMPORARY,
+    OWN_TEMPORARY,
     Damaged,
     checked,
+    is_finite,
     load_arrays,
     need_room,
+    not_finite,
     read_arrays,
     read_record,
     room_errors,
@@ -30,19 +37,32 @@ from sobolev.checkpoints.files import (
     write_record,
 )
 from sobolev.errors import UserError
+from sobolev.training import ranges
+from sobolev.training.ranges import Range
+from sobolev.training.segments import merged
+
+STATE = re.compile(r"state-(\d+)\.safetensors")
+SHARED = rf"({STATE.pattern}|steps-\d+-\d+\.safetensors)(\.tmp)?|checkpoint-[01]\.json\.tmp|{OWN_TEMPORARY}"
+"""What a folder of checkpoints holds beside the manifests."""
+NAMES = rf"checkpoint-[01]\.json|{SHARED}"
+"""A regular expression for every file that a folder of checkpoints may have."""
 
 
 class Loaded(NamedTuple):
-    """A checkpoint as it was saved."""
+    """A checkpoint as it was saved, but for steps that are damaged."""
 
     iteration: int
     state: dict[str, np.ndarray]
     growing: dict[str, np.ndarray]
-    """all kept steps in order, [growing_to - growing_from, ...]"""
+    """all steps of `whole` in order"""
     growing_from: int
     """number of the first kept step"""
     growing_to: int
     """number of the step after the last kept one"""
+    had: list[Range]
+    """the steps that it was saved with"""
+    whole: list[Range]
+    """those that can be read now"""
     meta: dict[str, Any]
     notes: list[str]
     """sentences for the user, where something was damaged"""
@@ -70,50 +90,85 @@ class Checkpoints:
         `next_step(keep_from)` on. meta: JSON-able. keep_from: the first step that is still needed; segments that end
         before it are dropped.
 
-        Raises UserError where the disk has no room, with the checkpoints before it untouched and no file left over;
-        ValueError where the folder has checkpoints that were not loaded, or the growing arrays differ in length."""
+        Raises NotSaved where the disk has no room or the folder may not be written, with the checkpoints before it
+        untouched and no file left over; ValueError where the folder has checkpoints that were not loaded, or the
+        growing arrays differ in length."""
         if self._current is None and self.exists():
             raise ValueError(f"{self.folder} has checkpoints that were not loaded: saving would mix two runs")
         count = _length(growing)
         size = sum(array.nbytes for part in (state, growing) for array in part.values())
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._clean()
-        need_room(self.folder, size)
-        try:
-            with room_errors(self.folder, size):
-                self._current = self._write(iteration, state, growing, count, meta, keep_from)
-        finally:
+        with room_errors(self.folder, size):
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._clean()
+            need_room(self.folder, size)
+            try:
+                self._current = self._write(iteration, state, growing, count, meta, keep_from)
+            finally:
+                self._clean()
 
     def next_step(self, keep_from: int = 0) -> int:
         """The step at which the growing data of the next save begins: after those saved, but not before `keep_from`."""
         return max(self._current["growing_to"] if self._current else 0, keep_from)
 
-    def load(self, growing: Literal["read", "check", "leave"] = "read") -> Loaded | None:
-        """The newest checkpoint that is whole, or None where there is none at all. Changes nothing on the disk.
+    def held(self) -> list[Range]:
+        """The steps of the checkpoint that was loaded or saved last which can be read, those still needed among them."""
+        return _held(self._current) if self._current else []
 
-        growing: whether to read the growing data too, or only to check it (for `pieces`), or neither. Where the newest
-        checkpoint is damaged the one before is loaded and `notes` says so. Raises UserError where both are damaged."""
-        manifests, notes = self._manifests()
+    def load(
+        self,
+        growing: Literal["read", "check", "leave"] = "read",
+        finite: Sequence[str] = (),
+        strict: bool = False,
+    ) -> Loaded | None:
+        """The newest checkpoint whose state is whole, or None where there is none. Changes nothing on the disk.
+
+        growing: whether to read the growing data too, or only to check it (for `pieces`), or neither. finite: beginnings
+        of the names of arrays that must be finite, else the state counts as damaged. Where the newest state is damaged
+        the one before is loaded; where steps are, or hold NaN or an infinity, they are left out; `notes` says so.
+
+        Raises UserError where no state is whole, and with `strict` where anything that is needed is damaged."""
+        manifests, lost = self._manifests()
+        newest = max([*self._serials(), *(manifest["serial"] for manifest in manifests)])
         for manifest in sorted(manifests, key=lambda manifest: -manifest["serial"]):
             try:
-                loaded = self._read(manifest, growing)
+                state = self._state(manifest, finite)
             except Damaged as error:
-                notes.append(f"the checkpoint of iteration {manifest['iteration']} is damaged: {error}")
+                lost.append(f"the checkpoint of iteration {manifest['iteration']} is damaged: {error}")
                 continue
-            self._current = manifest
-            if notes:
-                notes.append(f"went back to the checkpoint of iteration {manifest['iteration']}")
-            return loaded._replace(notes=notes)
-        if notes:
-            raise UserError(f"no checkpoint in {self.folder} is whole ({'; '.join(notes)}): start again with --fresh")
+            if lost and newest > manifest["serial"]:
+                lost.append(f"went back to the checkpoint of iteration {manifest['iteration']}")
+            whole, found = self._without_damage(manifest) if growing != "leave" else (manifest, [])
+            notes = [*lost, *found]
+            if strict and notes:
+                raise UserError(
+                    f"{self.folder}: {'; '.join(notes)}: --strict-resume stops here, leave it out to go on with the rest"
+                )
+            self._current = whole
+            steps, stop = self.held(), manifest["growing_to"]
+            return Loaded(
+                iteration=manifest["iteration"],
+                state=state,
+                growing=self._read() if growing == "read" else {},
+                growing_from=steps[0][0] if steps else stop,
+                growing_to=stop,
+                had=_held(manifest),
+                whole=steps,
+                meta=manifest["meta"],
+                notes=notes,
+            )
+        if lost:
+            raise UserError(f"no checkpoint in {self.folder} is whole ({'; '.join(lost)}): start again with --fresh")
         return None
 
     def pieces(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """The growing data of the checkpoint that was loaded or saved last, a piece at a time, since it may be larger
-        than memory holds twice: (number of the piece's first step, arrays)."""
+        than memory holds twice: (number of the piece's first step, arrays). Not all of its steps need be in `held`."""
         for segment in self._current["segments"] if self._current else ():
-            yield segment["from"], load_arrays(self.folder / segment["file"]["name"])
+            try:
+                arrays = load_arrays(self.folder / segment["file"]["name"])
+            except Damaged as error:
+                raise UserError(f"{self.folder}: {error}, which was whole a moment ago: give the command again") from error
+            yield segment["from"], arrays
 
     def exists(self) -> bool:
         """Whether the folder has a checkpoint, damaged or not."""
@@ -127,6 +182,8 @@ class Checkpoints:
 
     def _write(self, iteration, state, growing, count: int, meta, keep_from: int) -> dict[str, Any]:
         before = self._current or {"serial": 0, "slot": 1, "segments": []}
+        if self._current:
+            self._fill_slots(before)
         serial = 1 + max([before["serial"]] + [manifest["serial"] for manifest in self._manifests()[0]])
         start = self.next_step(keep_from)
         stop = start + count
@@ -134,38 +191,87 @@ class Checkpoints:
         if count:
             file = write_arrays(self.folder / f"steps-{start}-{stop}.safetensors", growing)
             segments.append({"from": start, "to": stop, "file": file})
+        segments = merged(self.folder, segments, sum(array.nbytes for array in state.values()))
         manifest = {
             "serial": serial,
             "slot": 1 - before["slot"],
             "iteration": iteration,
             "state": write_arrays(self.folder / f"state-{serial}.safetensors", state),
             "segments": segments,
+            "holes": [hole for hole in before.get("holes", ()) if hole[1] > keep_from],
             "growing_to": stop,
             "meta": dict(meta),
         }
         write_record(self._slot(manifest["slot"]), manifest)
+        self._fill_slots(manifest)
         return manifest
 
-    def _read(self, manifest: dict[str, Any], growing: str) -> Loaded:
+    def _fill_slots(self, manifest: dict[str, Any]) -> None:
+        """Gives the other slot a copy of a manifest where it has none, so that later one without has lost it."""
+        other = 1 - manifest["slot"]
+        if not self._slot(other).exists():
+            write_record(self._slot(other), manifest | {"serial": manifest["serial"] - 1, "slot": other})
+
+    def _state(self, manifest: dict[str, Any], finite: Sequence[str]) -> dict[str, np.ndarray]:
         state = read_arrays(self.folder, manifest["state"])
-        segments = manifest["segments"]
-        paths = [checked(self.folder, segment["file"]) for segment in segments if growing != "leave"]
-        parts = [load_arrays(path) for path in paths if growing == "read"]
-        whole = {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
-        start = segments[0]["from"] if segments else manifest["growing_to"]
-        return Loaded(manifest["iteration"], state, whole, start, manifest["growing_to"], manifest["meta"], [])
+        for name, array in state.items():
+            if name.startswith(tuple(finite)) and not is_finite(array):
+                raise Damaged(f"'{name}' in {manifest['state']['name']} holds NaN or infinity")
+        return state
+
+    def _without_damage(self, manifest: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """The manifest without steps that are damaged or not finite, and sentences about those that it had."""
+        had, whole = _held(manifest), []
+        damaged: list[Range] = []
+        poisoned: list[Range] = []
+        why = []
+        for segment in manifest["segments"]:
+            try:
+                rows = not_finite(checked(self.folder, segment["file"]))
+            except Damaged as error:
+                damaged.append((segment["from"], segment["to"]))
+                why.append(str(error))
+                continue
+            whole.append(segment)
+            if rows is not None:
+                poisoned += ranges.true_ranges(rows, segment["from"])
+        notes, goes_on = [], "the run goes on without them, and is no longer the same to the bit"
+        if steps := ranges.common(damaged, had):
+            files = why[0] + (f", and {len(why) - 1} more files" if len(why) > 1 else "")
+            notes.append(f"replay has damage in {ranges.told(steps)} ({files}): {goes_on}")
+        if steps := ranges.common(poisoned, had):
+            notes.append(f"replay holds NaN or infinity in {ranges.told(steps)}: {goes_on}")
+        holes = ranges.joined([*manifest.get("holes", ()), *damaged, *poisoned])
+        return manifest | {"segments": whole, "holes": holes}, notes
+
+    def _read(self) -> dict[str, np.ndarray]:
+        parts: dict[str, list[np.ndarray]] = {}
+        for start, piece in self.pieces():
+            stop = start + len(next(iter(piece.values())))
+            for a, b in ranges.common(self.held(), [(start, stop)]):
+                for name, array in piece.items():
+                    parts.setdefault(name, []).append(array[a - start : b - start])
+        return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
     def _manifests(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """The readable manifests, and a note on each that is damaged."""
-        manifests, notes = [], []
+        """The readable manifests, and a note on each that is damaged, or gone."""
+        manifests, notes, missing = [], [], []
         for slot in (0, 1):
             try:
                 manifests.append(read_record(self._slot(slot)))
             except FileNotFoundError:
-                continue
+                missing.append(self._slot(slot).name)
             except Damaged as error:
                 notes.append(f"a checkpoint is damaged: {error}")
+        # the first save may have been broken off before its manifest, or between the first and the second
+        newer = max(self._serials()) > max((manifest["serial"] for manifest in manifests), default=1)
+        notes += [f"a checkpoint is damaged: {name} is missing" for name in missing if newer]
         return manifests, notes
+
+    def _serials(self) -> list[int]:
+        """The numbers of the states on the disk, and 0."""
+        names = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
+        return [0, *(int(found.group(1)) for found in map(STATE.fullmatch, names) if found)]
 
     def _clean(self) -> None:
         """Delete what an interrupted save left, and files that no manifest names any more."""
@@ -178,13 +284,19 @@ class Checkpoints:
             for manifest in manifests
             for file in [manifest["state"], *(segment["file"] for segment in manifest["segments"])]
         }
-        for pattern in ("state-*.safetensors", "steps-*.safetensors", *TEMPORARY):
-            for path in self.folder.glob(pattern):
-                if path.name not in named:
-                    path.unlink(missing_ok=True)
+        for path in self.folder.iterdir():
+            if path.name not in named and re.fullmatch(SHARED, path.name):
+                with suppress(OSError):  # what cannot be deleted harms nobody
+                    path.unlink()
 
     def _slot(self, slot: int) -> Path:
         return self.folder / f"checkpoint-{slot}.json"
+
+
+def _held(manifest: Mapping[str, Any]) -> list[Range]:
+    """The steps of a manifest's segments, without its holes."""
+    steps = ((segment["from"], segment["to"]) for segment in manifest["segments"])
+    return ranges.without(steps, manifest.get("holes", ()))
 
 
 def _length(growing: Mapping[str, np.ndarray]) -> int:

@@ -3,6 +3,7 @@
 RUN/warm_start.safetensors    these parts, so that the run can begin again without the other
 """
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import numpy as np
 
 from sobolev.agents.api import State
 from sobolev.checkpoints.files import Damaged, load_arrays, room_errors, write_arrays
-from sobolev.checkpoints.pytree_io import flatten, forms, unflatten
+from sobolev.checkpoints.pytree_io import check_spaces, flatten, forms, unflatten
 from sobolev.checkpoints.run_folder import read_config
 from sobolev.checkpoints.slots import Checkpoints
 from sobolev.config.train import TrainConfig
+from sobolev.envs import Spaces
 from sobolev.errors import UserError
 
 FILE = "warm_start.safetensors"
@@ -32,7 +34,7 @@ PLACES = {
 Arrays = Mapping[str, np.ndarray]
 
 
-def parts(config: TrainConfig, run: Path, shapes: State) -> Arrays:
+def parts(config: TrainConfig, run: Path, shapes: State, spaces: Spaces) -> Arrays:
     """The parts that the config takes from another run, as arrays by name; `shapes`: those of a fresh state.
 
     Every seed takes those of the same seed there, or of the only one. Raises UserError where there is no such run,
@@ -42,10 +44,10 @@ def parts(config: TrainConfig, run: Path, shapes: State) -> Arrays:
         return {}
     ours = forms(shapes)
     kept = (run / FILE).exists()
-    theirs = _kept(run / FILE) if kept else _of_run(config.warm_start, config)
+    theirs = _kept(run / FILE) if kept else _of_run(config.warm_start, config, ours, spaces)
     _check(config, ours, theirs)
     if not kept:
-        with room_errors(run, sum(array.nbytes for array in theirs.values())):
+        with room_errors(run, sum(array.nbytes for array in theirs.values()), "the parts of the warm start"):
             write_arrays(run / FILE, theirs)
     return theirs
 
@@ -64,7 +66,7 @@ def _kept(path: Path) -> Arrays:
         ) from error
 
 
-def _of_run(source: Path, config: TrainConfig) -> Arrays:
+def _of_run(source: Path, config: TrainConfig, ours: Mapping[str, Any], spaces: Spaces) -> Arrays:
     """The parts in another run's newest checkpoint, [seeds, …] in the order of the config's seeds."""
     seeds = read_config(source).seeds
     rows = []
@@ -73,15 +75,22 @@ def _of_run(source: Path, config: TrainConfig) -> Arrays:
             there = " ".join(map(str, seeds))
             raise UserError(f"--warm-start {source} has seeds {there}, not {seed}: take these, or a run of one seed")
         rows.append(seeds.index(seed) if seed in seeds else 0)
-    loaded = Checkpoints(source / "checkpoint").load(growing="leave")
+    loaded = Checkpoints(source / "checkpoint").load(growing="leave", finite=["agent/"])
     if loaded is None:
         raise UserError(f"--warm-start {source} has no checkpoint yet: wait for it, or choose another run")
+    for note in loaded.notes:
+        print(f"{source}: {note}", file=sys.stderr, flush=True)
     arrays = {name.removeprefix("agent/"): x for name, x in loaded.state.items() if name.startswith("agent/")}
     places = tuple(place for part in config.warm_start_parts for place in PLACES[part])
-    return {name: x[rows] for name, x in arrays.items() if name.startswith(places)}
+    theirs = {name: x[rows] for name, x in arrays.items() if name.startswith(places)}
+    if _differences(config, ours, theirs):  # told by the names that a user has given, where these are the reason
+        cure = f"--warm-start {source} needs a task with the same observations and actions"
+        check_spaces(loaded.state, spaces, "the environment", cure)
+    return theirs
 
 
-def _check(config: TrainConfig, ours: Mapping[str, Any], theirs: Arrays) -> None:
+def _differences(config: TrainConfig, ours: Mapping[str, Any], theirs: Arrays) -> list[str]:
+    """The parts of other shapes, with an array of each."""
     wrong = []
     for part in config.warm_start_parts:
         here, there = ({n: x for n, x in arrays.items() if n.startswith(PLACES[part])} for arrays in (ours, theirs))
@@ -90,7 +99,11 @@ def _check(config: TrainConfig, ours: Mapping[str, Any], theirs: Arrays) -> None
                 short = name.removeprefix(PLACES[part][0])
                 wrong.append(f"{part} ('{short}' is {_form(there.get(name))} there and {_form(here.get(name))} here)")
                 break
-    if wrong:
+    return wrong
+
+
+def _check(config: TrainConfig, ours: Mapping[str, Any], theirs: Arrays) -> None:
+    if wrong := _differences(config, ours, theirs):
         raise UserError(
             f"--warm-start {config.warm_start} has other shapes in: {', '.join(wrong)}; take the same --size, "
             "--observations and image size, and a task with the same observations and actions"

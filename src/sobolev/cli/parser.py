@@ -9,9 +9,10 @@ import io
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from sobolev.config.codec import bad_value, settings
+from sobolev.config.codec import as_path, bad_value, settings
 from sobolev.errors import UserError, suggestion
 
 T = TypeVar("T")
@@ -179,6 +180,8 @@ def _value(name: str, kind: Any, value: str) -> str:
             raise bad_value(name, value, kind)
     elif kind is int:
         return _whole(name, value)
+    elif kind is Path:
+        return str(as_path(name, value))
     elif kind is float:
         _number(name, value, kind)
     return value

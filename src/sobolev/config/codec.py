@@ -68,7 +68,7 @@ def decode(kind: Any, value: Any, schema: Schema = PLAIN, path: str = "") -> Any
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if kind is Path and isinstance(value, (str, Path)):
-        return Path(value)
+        return as_path(path, value)
     if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     raise bad_value(path, str(value), kind)
@@ -91,6 +91,17 @@ def _decode_tuple(arguments: tuple[Any, ...], value: Any, schema: Schema, path: 
     if len(kinds) != len(value):
         raise UserError(f"{path} takes {len(kinds)} values, not {len(value)}")
     return tuple(decode(kind, item, schema, path) for kind, item in zip(kinds, value, strict=True))
+
+
+def as_path(name: str, value: str | Path) -> Path:
+    """A path as a user writes it, ~ being home. Raises UserError, with the setting's name, for one without a letter,
+    which would be the working folder."""
+    if not str(value).strip():
+        raise UserError(f"{name} is empty: give a path, . for the working folder")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{name} {value} has no home folder: give the whole path") from error
 
 
 def bad_value(path: str, value: str, kind: Any) -> UserError:

@@ -108,7 +108,9 @@ class TrainConfig:
     run: Annotated[Path | None, arg(metavar="DIR")] = None
     """run folder; none: runs/TASK/METHOD-SIZE-HASH"""
     fresh: bool = False
-    """delete what the run folder holds and start again"""
+    """delete what the run has left in its folder and start again; a folder that holds other things is left alone"""
+    strict_resume: bool = False
+    """stop where a checkpoint is damaged, instead of going on with what is whole"""
     compilation_cache: bool = True
     """on an accelerator, keep compiled programs in the user's cache folder"""
     agent: Annotated[AvoidSubcommands[AgentConfig], arg(name="")] = field(default_factory=DreamerConfig)
@@ -194,6 +196,7 @@ def _precision(backend: str | None) -> str:
 
 
 ADDED: dict[str, Any] = {
+    "strict_resume": False,
     "checkpoint.snapshots": 0,
     "env.observation_noise": 0.0,
     "env.dynamics_noise": 0.0,

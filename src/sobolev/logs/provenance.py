@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sobolev.checkpoints.files import room_errors
 from sobolev.checkpoints.run_folder import write_text
 from sobolev.config.codec import settings, words
 from sobolev.config.train import TrainConfig, defaults, resolved
@@ -33,7 +34,8 @@ def recorded(config: TrainConfig, run: Path) -> Iterator[None]:
     """
     started, before, entries = time.time(), _size(run), read_record(run)
     entries.append(_entry(config, started))
-    _write(run, entries)
+    with room_errors(run, 10_000, "the record of a run"):
+        _write(run, entries)
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ DIR/figures/*        every figure as PNG and PDF
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from sobolev.reports.score_figures import Illustration
 from sobolev.reports.tables import Link, Table, counts, listed
 
 MARK = "sobolev report"
+LIST = ".sobolev-report"
+"""The file in a report's folder that lists its figures and tables: none but these are ever removed."""
 """What the page's generator says, by which a folder is known to be a report's."""
 
 
@@ -235,9 +238,12 @@ def write(content: Report, output: Path) -> list[Path]:
             for kind, of in (("png", Picture.png), ("pdf", Picture.pdf)):
                 files.append(output / "figures" / f"{illustration.name}.{kind}")
                 write_bytes(files[-1], of(illustration.picture))
-    for old in {*(output / "figures").iterdir(), *(output / "tables").iterdir()} - set(files):
-        if old.suffix in (".png", ".pdf", ".csv"):
-            old.unlink()
+    made_before, names = output / LIST, [str(file.relative_to(output)) for file in files]
+    if made_before.is_file():
+        for name in sorted({*made_before.read_text().splitlines()} - {*names}):
+            if re.fullmatch(r"(figures|tables)/[^/]+\.(png|pdf|csv)", name):
+                (output / name).unlink(missing_ok=True)
+    write_text(made_before, "\n".join(names) + "\n")
     write_text(output / "report.md", markdown(content))
     write_text(output / "index.html", html(content))
     return [output / "index.html", output / "report.md", *files]

@@ -1,5 +1,6 @@
 """Playing episodes with a run's agents: during training, from a checkpoint, and one observation at a time."""
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 
 from sobolev.agents.api import State
-from sobolev.checkpoints.pytree_io import unflatten
+from sobolev.checkpoints.pytree_io import check_spaces, unflatten
 from sobolev.checkpoints.run_folder import read_config
 from sobolev.checkpoints.slots import Checkpoints
 from sobolev.config.registry import agent_of
@@ -98,10 +99,16 @@ def evaluate(run: Path, episodes: int, video: Path | None = None, dream: Path | 
 
 
 def load_state(run: Path, program: Program) -> tuple[State, dict[str, Any]]:
-    """The agents of a run's newest whole checkpoint, and what the checkpoint says of itself."""
-    loaded = Checkpoints(run / "checkpoint").load(growing="leave")
+    """The agents of a run's newest whole checkpoint, and what the checkpoint says of itself.
+
+    Says on stderr where it is not the newest one. Raises UserError where there is none, or it is of an environment with
+    other observations or actions."""
+    loaded = Checkpoints(run / "checkpoint").load(growing="leave", finite=["agent/"])
     if loaded is None:
         raise UserError(f"{run} has no checkpoint yet: it is written after some minutes of training, and at its end")
+    for note in loaded.notes:
+        print(f"{run}: {note}", file=sys.stderr, flush=True)
+    check_spaces(loaded.state, program.agent.spaces, "the environment", "take the environment it was made with")
     arrays = {name.removeprefix("agent/"): x for name, x in loaded.state.items() if name.startswith("agent/")}
     return program.layout.placed(unflatten(program.state_shapes(), arrays)), loaded.meta
 

@@ -3,17 +3,16 @@
 import contextlib
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
 from sobolev.agents.api import Report
 from sobolev.checkpoints import warm_start
-from sobolev.checkpoints.files import write_arrays
+from sobolev.checkpoints.files import NotSaved
 from sobolev.checkpoints.pytree_io import flatten
 from sobolev.checkpoints.slots import Checkpoints
 from sobolev.config.registry import agent_of
@@ -42,7 +41,7 @@ def train(config: TrainConfig, run: Path) -> int:
     in RUN/failure).
     """
     plan, checkpoints = Plan.of(config), Checkpoints(run / "checkpoint")
-    loaded = checkpoints.load(growing="check")
+    loaded = checkpoints.load("check", snapshot.FINITE, config.strict_resume)
     check_same(loaded.iteration if loaded else 0)
     for note in loaded.notes if loaded else ():
         print(f"{run}: {note}", flush=True)
@@ -53,7 +52,7 @@ def train(config: TrainConfig, run: Path) -> int:
         program = program_of(agent_of(config, envs.spaces), config.seeds, config.devices.data)
         needs, where = requirements.Needs.of(program, plan), config.replay.memory
         in_turn(lambda: requirements.check(config, needs, run, resuming=loaded is not None))
-        parts = {} if loaded else in_turn(lambda: warm_start.parts(config, run, program.state_shapes()))
+        parts = {} if loaded else in_turn(lambda: warm_start.parts(config, run, program.state_shapes(), program.agent.spaces))
         played, learns = config.evaluation.episodes if evaluation else 0, plan.updates_due(plan.total) > 0
         program.compile_ahead(config.env.number, plan.capacity, played, learns, where)
         if loaded:
@@ -63,6 +62,8 @@ def train(config: TrainConfig, run: Path) -> int:
             now.state = program.layout.placed(warm_start.started(now.state, parts))
         for line in run_messages.plan(config, plan, run, plan.env_steps(now.iteration), needs):
             print(line, flush=True)
+        if now.missing and now.added < plan.warmup and learns:
+            print(f"updates wait until replay holds {plan.warmup} steps of each environment, as at the start", flush=True)
         log = RunLog(
             own,
             config.task,
@@ -119,7 +120,7 @@ class Training:
         while self.now.iteration < self.plan.total and not (stopped := agreed(interruption.signal_number or 0)):
             self.iterate()
             if time.monotonic() - saved > 60 * self.config.checkpoint.minutes:
-                self.save()
+                self.unless_refused(self.save)
                 saved = time.monotonic()
         if self.now.iteration:  # else there is nothing to keep, and the first evaluation would be made twice
             self.save()
@@ -138,7 +139,7 @@ class Training:
         )
         self.envs.send(action)
         now.iteration += 1
-        self.learn(self.plan.updates_due(now.iteration) - now.updates)
+        self.learn(now.updates_due(self.plan))
         ended = now.transition["last"]
         now.transition = self.envs.receive()
         self.count_episodes(ended)
@@ -148,7 +149,7 @@ class Training:
         self.evaluate()
         every = self.config.checkpoint.snapshots
         if leads() and every and env_steps // every > self.plan.env_steps(now.iteration - 1) // every:
-            snapshot.keep_weights(self.folder, now.state, env_steps)
+            self.unless_refused(lambda: snapshot.keep_weights(self.folder, now.state, env_steps))
         self.progress.update(env_steps, now.updates)
 
     def learn(self, due: int) -> None:
@@ -214,6 +215,13 @@ class Training:
         meta = {"log": self.log.state(), "env_steps": self.plan.env_steps(self.now.iteration), "jax": jax.__version__}
         snapshot.save(self.checkpoints, self.now, self.envs, meta | {"python": platform.python_version()})
 
+    def unless_refused(self, save: Callable[[], None]) -> None:
+        """Saves what is saved again later; where the disk refuses it, that is said and training goes on."""
+        try:
+            save()
+        except NotSaved as error:
+            self.progress.say(f"not saved: {error.what}; training goes on, and the next one is tried when it is due")
+
     def check_finite(self, reports: list[Report]) -> None:
         """Stops where one of the newest reports is not finite: raises UserError, with the batch in RUN/failure."""
         for number, report in enumerate(reports):
@@ -221,12 +229,10 @@ class Training:
             if finite.all():
                 continue
             index, update = int(np.argmin(finite)), self.now.updates - len(reports) + number
-            file = self.folder / "failure" / f"seed-{self.config.seeds[index]}-update-{update}.safetensors"
-            kept: Any = (report.batch, report.metrics)
-            if leads():
-                file.parent.mkdir(exist_ok=True)
-                write_arrays(file, {name: array[index] for name, array in flatten(kept).items()})
+            seed, kept = self.config.seeds[index], (report.batch, report.metrics)
+            arrays = {name: array[index] for name, array in flatten(kept).items()} if leads() else {}
+            where = snapshot.keep_failure(self.folder, seed, update, arrays) if leads() else "another process has its batch"
             raise UserError(
-                f"seed {self.config.seeds[index]} met a non-finite loss or gradient by update {update}: the batch is "
-                f"in {file}, the last checkpoint is kept; a smaller learning rate is the usual cure"
+                f"seed {seed} met a non-finite loss or gradient by update {update}: {where}, the last checkpoint is "
+                "kept; a smaller learning rate is the usual cure"
             )

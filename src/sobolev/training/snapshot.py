@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,18 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from sobolev.agents.api import Carry, State
-from sobolev.checkpoints.files import Damaged, load_arrays, room_errors, write_arrays
-from sobolev.checkpoints.pytree_io import flatten, unflatten
+from sobolev.checkpoints.files import Damaged, NotSaved, load_arrays, room_errors, write_arrays
+from sobolev.checkpoints.pytree_io import check_spaces, flatten, unflatten
 from sobolev.checkpoints.slots import Checkpoints, Loaded
 from sobolev.distributed.processes import Envs
 from sobolev.distributed.sharding import local
 from sobolev.envs import Transition
 from sobolev.errors import UserError
 from sobolev.replay import HostReplay, Replay, read_ring, write_ring
+from sobolev.training import ranges
 from sobolev.training.program import Program, Stored
+from sobolev.training.ranges import Range
+from sobolev.training.schedule import Plan
 
 SEED_RING = 2
 """The axis of time in a replay buffer [seeds, environments, capacity, …]."""
+FINITE = ("agent/", "carry/", "transition/")
+"""Where the arrays of a checkpoint lie that are finite in every run that can go on."""
 
 
 @dataclass
@@ -40,6 +45,23 @@ class Snapshot:
     """their agent steps, the first observation included"""
     pending: list[dict[str, Any]]
     """metrics [seeds] of the updates since metrics were last written, one entry per call of `learn`"""
+    missing: int = 0
+    """how many steps fewer than `iteration` were added to replay, because a checkpoint had lost some"""
+    forgone: int = 0
+    """updates that were due while replay, which had lost steps, held too few of them; they are not made up for"""
+
+    @property
+    def added(self) -> int:
+        """Steps added to each environment's replay (`Replay.count`)."""
+        return self.iteration - self.missing
+
+    def updates_due(self, plan: Plan) -> int:
+        """Updates to be made now; those that fall due before replay is as full as when training starts are forgone."""
+        due = plan.updates_due(self.iteration) - self.updates - self.forgone
+        if self.missing and self.added <= plan.warmup:
+            self.forgone += due
+            return 0
+        return due
 
 
 def begin(program: Program, envs: Envs, capacity: int, where: str = "device") -> Snapshot:
@@ -61,12 +83,14 @@ def begin(program: Program, envs: Envs, capacity: int, where: str = "device") ->
 def save(checkpoints: Checkpoints, snapshot: Snapshot, envs: Envs, meta: dict[str, Any]) -> None:
     """Writes a checkpoint: steps of replay since the last one are appended, all else is written whole.
 
-    Raises UserError where the disk has no room.
+    Raises NotSaved where the disk has no room, or the folder may not be written.
     """
-    replay, count = snapshot.replay, snapshot.iteration
-    capacity = replay.steps["first"].shape[SEED_RING]
-    oldest = max(0, count - capacity)
-    latents = read_ring(local(replay.latents), oldest, count, SEED_RING)
+    replay, count, missing = snapshot.replay, snapshot.iteration, snapshot.missing
+    kept = min(snapshot.added, replay.steps["first"].shape[SEED_RING])
+    latents = read_ring(local(replay.latents), snapshot.added - kept, snapshot.added, SEED_RING)
+    # replay has all steps since the last save: what is missing had been lost before
+    there = [*checkpoints.held(), (checkpoints.next_step(), count)] if missing else [(0, count)]
+    oldest = min((start for start, _ in ranges.newest(ranges.joined(there), kept)), default=count)
     tree = {
         "agent": snapshot.state,
         "carry": snapshot.carry,
@@ -78,20 +102,34 @@ def save(checkpoints: Checkpoints, snapshot: Snapshot, envs: Envs, meta: dict[st
         "lengths": snapshot.lengths,
         "pending": stacked(snapshot.pending),
     }
-    steps = read_ring(local(replay.steps), checkpoints.next_step(oldest), count, SEED_RING)
-    meta = meta | {"updates": snapshot.updates}
+    first = checkpoints.next_step(oldest) - missing
+    steps = read_ring(local(replay.steps), first, snapshot.added, SEED_RING)
+    meta = meta | {"updates": snapshot.updates, "missing": missing, "forgone": snapshot.forgone}
     checkpoints.save(snapshot.iteration, flatten(tree), flatten(steps), meta, keep_from=oldest)
 
 
 def keep_weights(run: Path, state: State, env_steps: int) -> None:
     """Writes a copy of the networks of all seeds that is never overwritten: RUN/snapshots/<env steps>.safetensors.
 
-    Raises UserError where the disk has no room.
+    Raises NotSaved where the disk has no room, or the folder may not be written.
     """
     path = run / "snapshots" / f"{env_steps:09d}.safetensors"
-    path.parent.mkdir(exist_ok=True)
-    arrays = flatten(state.model)
-    with room_errors(path.parent, sum(array.nbytes for array in arrays.values())):
+    _write(path, flatten(state.model), "a copy of the networks")
+
+
+def keep_failure(run: Path, seed: int, update: int, arrays: dict[str, np.ndarray]) -> str:
+    """Writes what a failed update was given into RUN/failure, and says where that is, or why it could not be."""
+    path = run / "failure" / f"seed-{seed}-update-{update}.safetensors"
+    try:
+        _write(path, arrays, "its batch")
+    except NotSaved as error:
+        return error.what
+    return f"the batch is in {path}"
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray], what: str) -> None:
+    with room_errors(path.parent, sum(array.nbytes for array in arrays.values()), what):
+        path.parent.mkdir(exist_ok=True)
         write_arrays(path, arrays)
 
 
@@ -114,18 +152,18 @@ def restore(
 ) -> Snapshot:
     """The run as it was at the checkpoint that was loaded, bit for bit; replay may be longer now, or lie elsewhere.
 
-    Raises UserError where the checkpoint does not fit the program, or an environment is not deterministic.
+    Steps that are damaged are not in replay: what follows them there is marked as the first of an episode, as it is
+    where an interaction was broken off, so that nothing is learned across the hole. Raises UserError where the
+    checkpoint does not fit the environment or the program, or an environment is not deterministic.
     """
-    count, arrays = loaded.iteration, loaded.state
-    number = envs.shape[1]
+    count, arrays, number = loaded.iteration, loaded.state, envs.shape[1]
+    check_spaces(arrays, program.agent.spaces, "the environment", "take the environment it was made with, or begin with --fresh")
     forms = jax.eval_shape(lambda: program.initial_replay(number, capacity))
-    oldest = max(0, count - capacity)
-    if loaded.growing_from > oldest:
-        raise UserError(f"the checkpoint holds steps from {loaded.growing_from} on, but {oldest} is needed")
+    rows = min((len(x) for name, x in arrays.items() if name.startswith("latents/")), default=count)
     like = {
         "agent": program.state_shapes(),
         "carry": jax.eval_shape(lambda: program.initial_carry(number)),
-        "latents": jax.tree.map(lambda ring: _host(ring, count - oldest), forms.latents),
+        "latents": jax.tree.map(lambda ring: _host(ring, rows), forms.latents),
         "taken": np.zeros((), np.int32),
         "transition": envs.reset(0),
         "returns": np.zeros(envs.shape),
@@ -133,16 +171,19 @@ def restore(
     }
     records, pending = _below("records/", arrays), _below("pending/", arrays)
     tree = unflatten(like, {name: x for name, x in arrays.items() if not name.startswith(("records/", "pending/"))})
+    kept = _kept(loaded, min(rows, capacity), capacity)
     steps, latents = jax.tree.map(lambda form: np.zeros(form.shape, form.dtype), (forms.steps, forms.latents))
-    write_ring(latents, tree["latents"], oldest, SEED_RING)
-    for start, piece in checkpoints.pieces():
-        length = len(next(iter(piece.values())))
-        values = unflatten(jax.tree.map(lambda ring, n=length: _host(ring, n), forms.steps), piece)
-        skipped = max(0, oldest - start)
-        write_ring(steps, jax.tree.map(lambda x, n=skipped: x[n:], values), start + skipped, SEED_RING)
-    replay = filled(steps, latents, count, tree["taken"], where)
+    there = kept.mask()
+    write_ring(latents, jax.tree.map(lambda x: x[rows - len(there) :][there], tree["latents"]), kept.begin, SEED_RING)
+    _write_steps(steps, checkpoints, kept)
+    taken = tree["taken"]
+    if kept.had != kept.whole:
+        taken = _taken(kept, int(taken), number, getattr(program.agent.config, "batch_length", 0) + 1)
+    replay = filled(steps, latents, kept.end, taken, where)
     del steps, latents
     transition: Any = envs.restore(records, tree["transition"])  # pyright: ignore[reportArgumentType]
+    if not kept.whole or kept.whole[-1][1] < count:
+        transition["first"] = np.ones_like(transition["first"])
     return Snapshot(
         iteration=count,
         updates=loaded.meta["updates"],
@@ -153,7 +194,75 @@ def restore(
         returns=tree["returns"],
         lengths=tree["lengths"],
         pending=[dict(zip(pending, values, strict=True)) for values in zip(*pending.values(), strict=True)],
+        missing=count - kept.end,
+        forgone=loaded.meta.get("forgone", 0),
     )
+
+
+class Kept(NamedTuple):
+    """The steps that a checkpoint brings back into replay, by the numbers that they had in the run."""
+
+    had: list[Range]
+    """those that replay held when it was saved"""
+    whole: list[Range]
+    """those of them that can be read, which lie there one after the other"""
+    added: int
+    """`Replay.count` when it was saved"""
+
+    @property
+    def begin(self) -> int:
+        """The number that the first of them has in replay: it begins anew where steps are lost, since a ring that is
+        full must be full of steps."""
+        return self.added - ranges.length(self.whole) if self.had == self.whole else 0
+
+    @property
+    def end(self) -> int:
+        """The number of the step after the last one in replay, `Replay.count`."""
+        return self.begin + ranges.length(self.whole)
+
+    def place(self, step: int) -> int:
+        """The number in replay of the step that has this number in the run."""
+        return self.begin + ranges.before(self.whole, step)
+
+    def mask(self) -> np.ndarray:
+        """Which of the steps that replay held can be read, bool[steps]."""
+        there = np.zeros(ranges.length(self.had), bool)
+        for start, stop in self.whole:
+            there[ranges.before(self.had, start) : ranges.before(self.had, stop)] = True
+        return there
+
+
+def _kept(loaded: Loaded, stored: int, capacity: int) -> Kept:
+    """What a replay of that capacity takes of a checkpoint that has the latents of the last `stored` steps."""
+    added = loaded.iteration - loaded.meta.get("missing", 0)
+    needed = min(added, capacity)
+    had = ranges.newest(loaded.had, min(needed, stored))
+    if ranges.length(had) < needed:
+        raise UserError(
+            f"the checkpoint holds {ranges.length(had)} steps of each environment, but {needed} are needed: take the "
+            "--replay.capacity that it was made with"
+        )
+    return Kept(had, ranges.common(had, loaded.whole), added)
+
+
+def _write_steps(rings: dict[str, Any], checkpoints: Checkpoints, kept: Kept) -> None:
+    """Puts the steps of a checkpoint where they belong; those after a hole begin an episode."""
+    for start, piece in checkpoints.pieces():
+        length = len(next(iter(piece.values())))
+        values = unflatten(jax.tree.map(lambda ring, n=length: _host(ring, n), rings), piece)
+        for a, b in ranges.common(kept.whole, [(start, start + length)]):
+            part = jax.tree.map(lambda x, a=a - start, b=b - start: x[a:b], values)
+            write_ring(rings, part, kept.place(a), SEED_RING)
+    first = rings["first"]
+    for start, _ in kept.whole[1:]:
+        first[:, :, kept.place(start) % first.shape[SEED_RING]] = True
+
+
+def _taken(kept: Kept, taken: int, environments: int, length: int) -> np.ndarray:
+    """`Replay.taken` where steps are lost: the online queue goes on behind the windows that it had given out."""
+    given = -(-taken // environments) * length - (kept.added - ranges.length(kept.had))
+    left = int(kept.mask()[: max(0, given)].sum())
+    return np.asarray(environments * -(-left // length), np.int32)
 
 
 def stacked(metrics: list[dict[str, Any]]) -> dict[str, np.ndarray]:

@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 
 from sobolev.checkpoints import files
 from sobolev.checkpoints.files import NotSaved
+from sobolev.checkpoints.segments import LARGE, MANY, plan
 from sobolev.checkpoints.slots import Checkpoints
 from sobolev.errors import UserError
 from sobolev.training import segments
-from sobolev.training.segments import LARGE, MANY, plan
 
 DTYPES = ("bool", "uint8", "uint16", "uint32", "int32", "int64", "float32")
 

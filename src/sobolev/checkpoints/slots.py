@@ -36,10 +36,10 @@ from sobolev.checkpoints.files import (
     write_arrays,
     write_record,
 )
+from sobolev.checkpoints.ranges import Range
+from sobolev.checkpoints.segments import merged
 from sobolev.errors import UserError
 from sobolev.training import ranges
-from sobolev.training.ranges import Range
-from sobolev.training.segments import merged
 
 STATE = re.compile(r"state-(\d+)\.safetensors")
 SHARED = rf"({STATE.pattern}|steps-\d+-\d+\.safetensors)(\.tmp)?|checkpoint-[01]\.json\.tmp|{OWN_TEMPORARY}"

@@ -12,6 +12,7 @@ import numpy as np
 from sobolev.agents.api import Carry, State
 from sobolev.checkpoints.files import Damaged, NotSaved, load_arrays, room_errors, write_arrays
 from sobolev.checkpoints.pytree_io import check_spaces, flatten, unflatten
+from sobolev.checkpoints.ranges import Range
 from sobolev.checkpoints.slots import Checkpoints, Loaded
 from sobolev.distributed.processes import Envs
 from sobolev.distributed.sharding import local
@@ -20,7 +21,6 @@ from sobolev.errors import UserError
 from sobolev.replay import HostReplay, Replay, read_ring, write_ring
 from sobolev.training import ranges
 from sobolev.training.program import Program, Stored
-from sobolev.training.ranges import Range
 from sobolev.training.schedule import Plan
 
 SEED_RING = 2

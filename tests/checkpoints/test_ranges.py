@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sobolev.training.ranges import Range, before, common, joined, length, newest, told, true_ranges, without
+from sobolev.checkpoints.ranges import Range, before, common, joined, length, newest, told, true_ranges, without
 
 RANGES = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=6)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sobolev.envs.failures import Wrong, brief, guarded
+from sobolev.envs.failures import Wrong, guarded, shown
 from sobolev.envs.specs import ArraySpec, Environment, Spaces, Step
 from sobolev.errors import UserError
 
@@ -93,11 +93,11 @@ def entry(task: str, key: str, shape: tuple[int, ...], dtype: np.dtype, given: A
         raise Wrong(f"{what} has shape {array.shape}, but its space says {shape}", "mend one of them")
     kind = array.dtype.kind
     if kind not in "fiub":
-        raise Wrong(f"{what} is {brief(given)}, no numbers", _MEND)
+        raise Wrong(f"{what} is {shown(given)}, no numbers", _MEND)
     if dtype == np.uint8:
         if array.dtype != dtype and (kind == "f" or (array.size and not 0 <= array.min() <= array.max() <= 255)):
             raise Wrong(
-                f"{what} holds {array.dtype} {brief(array)}, but its space says bytes, uint8", "mend one of them"
+                f"{what} holds {array.dtype} {shown(array)}, but its space says bytes, uint8", "mend one of them"
             )
         return np.array(array, dtype)
     if array.dtype == dtype:
@@ -116,7 +116,7 @@ def number(task: str, given: Any) -> float:
     if type(given) is not float:
         array = _array(f"the reward of '{task}'", given)
         if array.size != 1 or array.dtype.kind not in "fiub":
-            raise Wrong(f"the reward of '{task}' is {brief(given)}, not a number", _MEND)
+            raise Wrong(f"the reward of '{task}' is {shown(given)}, not a number", _MEND)
         value = float(array.reshape(()))
     if not abs(value) <= _LARGEST:  # NaN is not either
         beyond = ", which float32 does not have" if np.isfinite(value) else ""
@@ -130,7 +130,7 @@ def flag(task: str, name: str, given: Any) -> bool:
         return given
     array = _array(f"'{name}' of '{task}'", given)
     if array.size != 1 or array.dtype != bool:
-        raise Wrong(f"'{name}' of '{task}' is {brief(given)}, not a boolean", "give True or False, as bool(…) does")
+        raise Wrong(f"'{name}' of '{task}' is {shown(given)}, not a boolean", "give True or False, as bool(…) does")
     return bool(array.reshape(()))
 
 
@@ -181,7 +181,7 @@ def _array(what: str, given: Any) -> np.ndarray:
     try:
         return np.asarray(given)
     except Exception as error:  # of lists of unequal lengths, of objects that refuse it in a way of their own
-        raise Wrong(f"{what} is {brief(given)}, which is no array of numbers", _MEND) from error
+        raise Wrong(f"{what} is {shown(given)}, which is no array of numbers", _MEND) from error
 
 
 def _not_finite(array: np.ndarray, value: np.ndarray) -> str:
@@ -193,7 +193,7 @@ def _not_finite(array: np.ndarray, value: np.ndarray) -> str:
 
 def _other_keys(task: str, given: Any, keys: tuple[str, ...]) -> Wrong:
     if not isinstance(given, Mapping):
-        return Wrong(f"the observation of '{task}' is {brief(given)}, but its space is a Dict", "give a dict")
+        return Wrong(f"the observation of '{task}' is {shown(given)}, but its space is a Dict", "give a dict")
     missing = [key for key in keys if key not in given]
     more = [key for key in given if key not in keys]
     what = f"lacks the entry '{missing[0]}' of its space" if missing else f"has '{more[0]}', which its space has not"

@@ -34,7 +34,7 @@ class Wrong(UserError):
 
     def at(self, where: str) -> UserError:
         """The same, with when it was."""
-        return UserError(f"{self.what} {where}: {self.advice}")
+        return UserError(f"{self.what} ({where}): {self.advice}")
 
 
 class guarded:  # noqa: N801
@@ -69,7 +69,7 @@ def failure(task: str, where: str, error: BaseException) -> UserError:
     ours below it; for sys.exit("text") the text, and for a missing package its name."""
     if isinstance(error, SystemExit):
         how = "" if error.code is None else f" with status {error.code}" if isinstance(error.code, int) else ""
-        said = "" if error.code is None or isinstance(error.code, int) else f": {brief(error.code, _LONGEST)}"
+        said = "" if error.code is None or isinstance(error.code, int) else f": {brief(str(error.code))}"
         return WorkerError(f"'{task}' ended the program{how} (sys.exit) {where}{said}{_own_frames(error)}")
     if isinstance(error, ModuleNotFoundError) and error.name:
         return UserError(f"'{task}' needs the package '{error.name}', which is not installed (found out {where})")
@@ -83,15 +83,19 @@ def described(error: BaseException) -> str:
     except Exception as another:
         text = f"its text cannot be had: {type(another).__name__}"
     kind = type(error).__name__
-    return f"{kind}: {brief(text, _LONGEST)}" if text else kind
+    return f"{kind}: {brief(text)}" if text else kind
 
 
-def brief(value: object, longest: int = 80) -> str:
-    """A value on one line of at most so many characters."""
+def shown(value: object, longest: int = 80) -> str:
+    """A value as Python writes it, on one line of at most so many characters."""
     try:
-        text = value if isinstance(value, str) else repr(value)
+        return brief(repr(value), longest)
     except Exception:
-        text = f"a {type(value).__name__}"
+        return f"a {type(value).__name__}"
+
+
+def brief(text: str, longest: int = _LONGEST) -> str:
+    """A text on one line of at most so many characters."""
     text = " ".join(text[: 4 * longest].split())
     return text if len(text) <= longest else text[: longest - 1] + "…"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from sobolev.envs.failures import Wrong, brief
+from sobolev.envs.failures import Wrong, shown
 
 _ADVICE = "give uint8[height, width, 3], as Gymnasium's mode 'rgb_array' is, or leave that mode out of the metadata"
 
@@ -18,9 +18,9 @@ def frame_of(task: str, drawn: Any) -> np.ndarray:
     try:
         frame = np.asarray(drawn)
     except Exception as error:
-        raise Wrong(f"render() of '{task}' gave {brief(drawn)}", _ADVICE) from error
+        raise Wrong(f"render() of '{task}' gave {shown(drawn)}", _ADVICE) from error
     if frame.dtype.kind not in "fiub" or not frame.size:
-        raise Wrong(f"render() of '{task}' gave {brief(drawn)}, no numbers", _ADVICE)
+        raise Wrong(f"render() of '{task}' gave {shown(drawn)}, no numbers", _ADVICE)
     if frame.ndim == 3 and frame.shape[0] <= 4 < min(frame.shape[1:]):
         raise Wrong(f"render() of '{task}' gave a frame with channels first, {frame.shape}", _ADVICE)
     frame = frame[..., None] if frame.ndim == 2 else frame

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sobolev.envs.checks import flag, number
-from sobolev.envs.failures import Wrong, brief, described, raised_within
+from sobolev.envs.failures import Wrong, brief, described, raised_within, shown
 from sobolev.envs.frames import frame_of, resized
 from sobolev.envs.noise import Kicks
 from sobolev.envs.registration import check_id, creator_of
@@ -118,11 +118,11 @@ class Gymnasium:
         if isinstance(given, tuple | list) and len(given) == values and isinstance(given[-1], dict):
             return
         if not isinstance(given, tuple | list):
-            found = f"returned {brief(given)}"
+            found = f"returned {shown(given)}"
         elif len(given) != values:
             found = f"returned {len(given)} values"
         else:
-            found = f"returned {brief(given[-1])} as info, not a dict"
+            found = f"returned {shown(given[-1])} as info, not a dict"
         raise Wrong(f"{method} of '{self._name}' {found}", _RETURNS[values])
 
     def _named(self, given: Any) -> Any:
@@ -158,14 +158,13 @@ def _make(task: str) -> tuple[Any, str]:
                 modes = made.metadata.get("render_modes") or ()
                 return made, "" if made.render_mode == _MODE or _MODE in modes else refused
             except Exception as error:
-                if not (isinstance(error, TypeError) or "render" in described(error)):
+                told = described(error.__cause__ or error)  # Gymnasium adds to it
+                if not (isinstance(error, TypeError) or "render" in told):
                     raise
-                refused = (
-                    f"it was made without the render mode 'rgb_array', which it does not take ({described(error)})"
-                )
+                refused = f"it does not take the render mode 'rgb_array' that it says to offer ({told})"
         return gymnasium.make(name, disable_env_checker=True), refused
     except gymnasium.error.Error as error:
-        raise UserError(f"cannot make '{task}': {brief(str(error), 400)}") from error
+        raise UserError(f"cannot make '{task}': {brief(str(error))}") from error
 
 
 def _offers_frames(creator: Any) -> bool:
@@ -202,7 +201,7 @@ def _entry(task: str, key: str, box: Any) -> ArraySpec:
         return ArraySpec(box.shape, "uint8" if box.dtype == np.uint8 else "float32")
     numbers = "gymnasium.wrappers.DtypeObservation(…, np.float32)"
     cure = numbers if isinstance(box, Box) else f"gymnasium.wrappers.FlattenObservation, then {numbers}"
-    found = f"{brief(box, 200)}, which is nested" if isinstance(box, Dict) else brief(box, 200)
+    found = f"{shown(box, 200)}, which is nested" if isinstance(box, Dict) else shown(box, 200)
     raise UserError(
         f"the observation '{key}' of '{task}' is {found}: sobolev takes a Box of floats or bytes, or a Dict of such "
         f"boxes, so wrap the environment ({cure})"
@@ -214,7 +213,7 @@ def _check_action(task: str, space: Any) -> Any:
 
     if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
         raise UserError(
-            f"the action space of '{task}' is {brief(space, 200)}: sobolev needs continuous actions, a bounded Box of "
+            f"the action space of '{task}' is {shown(space, 200)}: sobolev needs continuous actions, a bounded Box of "
             "floats"
         )
     return space

@@ -37,6 +37,15 @@ def stay_on_stderr() -> None:
     sys.stdout = sys.stderr
 
 
+def occupy() -> None:
+    """Open /dev/null in place of standard streams that are closed: pipes that took their numbers would be printed to."""
+    for number in (0, _STDOUT, _STDERR):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+
+
 def flush_c() -> None:
     """Write out what C code has printed so far: C keeps it where stdout is no terminal."""
     if _C is not None:

@@ -22,7 +22,7 @@ def check_id(name: str) -> None:
         gymnasium.spec(plain)
     except gymnasium.error.Error as error:
         if plain in gymnasium.registry:
-            raise UserError(f"cannot make 'gym:{name}': {brief(str(error), 400)}") from error
+            raise UserError(f"cannot make 'gym:{name}': {brief(str(error))}") from error
         known = [f"gym:{module}:{k}" if module else f"gym:{k}" for k in sorted(gymnasium.registry)]
         raise nearest("task", f"gym:{name}", known) from error
 

@@ -109,7 +109,7 @@ class Server:
         self.groups: dict[int, Group] = {}
 
     def answer(self, request: bytes) -> bytes:
-        """Do what is asked. The kind of an answer is "done", "mistake" (the user's) or "failure" (the environment's)."""
+        """Do what is asked. The kind of an answer is "done", "mistake" (the user's) or "failure" (an environment's)."""
         name, arguments = pickle.loads(request)
         try:
             result = getattr(self, name)(*arguments)

@@ -170,7 +170,7 @@ class VectorEnv:
     def close(self) -> None:
         """Free the environments; the workers stay."""
         self._ready()
-        self._workers.collect(self._workers.post(dict.fromkeys(self._shares, pickle.dumps(("close", (self._group,))))))
+        self._collect(self._workers.post(dict.fromkeys(self._shares, pickle.dumps(("close", (self._group,))))))
 
     def _ready(self) -> None:
         if isinstance(self._opening, Exception):
@@ -210,7 +210,7 @@ class VectorEnv:
         except WorkerDied as died:
             streams = [self._streams[i] for i in self._shares.get(died.lane, ())]
             seeds = [episode_seed(s.seed, self._kind, s.environment, int(self._episode[s.row])) for s in streams]
-            doing = f"it stepped '{self.task}', episodes with seeds {brief(', '.join(map(str, seeds)))}"
+            doing = f"it ran '{self.task}', episodes with seeds {brief(', '.join(map(str, seeds)), 80)}"
             doing = doing if self._opening is None else f"'{self.task}' was made"
             raise WorkerError(f"{died} (while {doing})") from died
 

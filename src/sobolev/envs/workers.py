@@ -15,7 +15,7 @@ from typing import Any
 
 from sobolev.envs.failures import WorkerDied, WorkerError
 from sobolev.envs.memory import Arrays, buffer_size, map_file, shared_file, view
-from sobolev.envs.output import on_stderr
+from sobolev.envs.output import occupy, on_stderr
 from sobolev.envs.server import Server
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
@@ -34,6 +34,7 @@ class Workers:
 
     def __init__(self, count: int):
         self.count = count
+        occupy()
         self._lanes: list[_Process | _Here] = [_Process() for _ in range(count)] or [_Here()]
         self._groups = 0
         self._sent: deque[tuple[int, list[int]]] = deque()

@@ -5,11 +5,12 @@ Knows nothing of agents, and imports neither jax nor a physics engine by itself.
 
 from sobolev.envs.catalog import check_task, default_repeat, make, tasks
 from sobolev.envs.config import EnvConfig, check_config, worker_count
+from sobolev.envs.failures import WorkerError
 from sobolev.envs.noise import Noise
 from sobolev.envs.specs import ArraySpec, Environment, Spaces, Step
 from sobolev.envs.vector import Records, Transition, VectorEnv
 from sobolev.envs.view import View
-from sobolev.envs.workers import WorkerError, Workers
+from sobolev.envs.workers import Workers
 
 __all__ = [
     "ArraySpec",

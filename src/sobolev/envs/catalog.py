@@ -2,7 +2,10 @@
 
 from sobolev.envs import dmc, toy
 from sobolev.envs import gymnasium as gym
+from sobolev.envs.checks import Checked
+from sobolev.envs.failures import guarded
 from sobolev.envs.noise import Kicks, Noise, disturbed
+from sobolev.envs.registration import check_id
 from sobolev.envs.specs import Environment
 from sobolev.envs.view import View, seen
 from sobolev.errors import UserError, nearest
@@ -18,7 +21,7 @@ def tasks() -> list[str]:
 def check_task(task: str) -> None:
     """UserError with the nearest valid name unless there is such a task. Loads no physics for DeepMind Control."""
     if task.startswith(_GYM):
-        gym.check_id(task.removeprefix(_GYM))
+        check_id(task.removeprefix(_GYM))
     elif task.startswith(_TOY):
         toy.locations_of(task.removeprefix(_TOY))
     elif task not in dmc.TASKS:
@@ -34,8 +37,8 @@ def make(task: str, repeat: int | None = None, *, view: View | None = None, nois
     """One environment in this process; repeat None takes the family's default, view None its own observations, and
     noise None is none. Noise on observations is not on images.
 
-    Raises UserError for an unknown task, a repeat below 1, spaces that sobolev cannot use, and noise on velocities of
-    an environment that has none.
+    What it gives is checked (`checks.Checked`). Raises UserError for an unknown task, a repeat below 1, spaces that
+    sobolev cannot use, and noise on velocities of an environment that has none; WorkerError where its own code fails.
     """
     check_task(task)
     repeat = default_repeat(task) if repeat is None else repeat
@@ -43,10 +46,11 @@ def make(task: str, repeat: int | None = None, *, view: View | None = None, nois
         raise UserError(f"the action repeat is {repeat}: it must be at least 1")
     noise = noise or Noise()
     kicks = Kicks(noise.dynamics)
-    if task.startswith(_GYM):
-        environment: Environment = gym.Gymnasium(task.removeprefix(_GYM), repeat, kicks)
-    elif task.startswith(_TOY):
-        environment = toy.PointMass(task.removeprefix(_TOY), repeat, kicks)
-    else:
-        environment = dmc.DeepMindControl(task, repeat, kicks)
-    return seen(disturbed(environment, noise.observation), view or View())
+    with guarded(task, lambda: "while it was made"):
+        if task.startswith(_GYM):
+            environment: Environment = gym.Gymnasium(task.removeprefix(_GYM), repeat, kicks)
+        elif task.startswith(_TOY):
+            environment = toy.PointMass(task.removeprefix(_TOY), repeat, kicks)
+        else:
+            environment = dmc.DeepMindControl(task, repeat, kicks)
+    return seen(disturbed(Checked(task, environment), noise.observation), view or View())

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from sobolev.envs.noise import Kicks
-from sobolev.envs.rendering import choose_backend, drawing
-from sobolev.envs.specs import ActionScale, ArraySpec, Spaces, Step, build_spaces, check_finite
+from sobolev.envs.rendering import drawing, import_physics
+from sobolev.envs.specs import ActionScale, ArraySpec, Spaces, Step, build_spaces
 from sobolev.errors import nearest
 
 _SUITE = {
@@ -48,10 +48,10 @@ class DeepMindControl:
     def __init__(self, task: str, repeat: int = 2, kicks: Kicks | None = None):
         if task not in TASKS:
             raise nearest("task", task, TASKS)
-        choose_backend()
+        import_physics()
         from dm_control import suite
 
-        self._name, self._repeat, self._kicks, self._ended = task, repeat, kicks or Kicks(), True
+        self._name, self._repeat, self._kicks = task, repeat, kicks or Kicks()
         self._domain, name = TASKS[task]
         self._env: Any = suite.load(self._domain, name, task_kwargs={"random": 0})
         limits = self._env.action_spec()
@@ -67,13 +67,10 @@ class DeepMindControl:
         self._kicks.reset(seed)
         with _resetting(self._name):
             time_step = self._env.reset()
-        self._ended = False
-        return Step(self._observation(time_step), 0.0, True, False, False)
+        return Step(time_step.observation, 0.0, True, False, False)
 
     def step(self, action: np.ndarray) -> Step:
         """See `Environment.step`. Terminal: the task's discount is 0."""
-        if self._ended:
-            raise RuntimeError(f"the episode of {self._name} is over: reset it first")
         scaled, reward = self._scale(action), 0.0
         time_step = self._advance(scaled)
         reward += time_step.reward
@@ -82,8 +79,8 @@ class DeepMindControl:
                 break
             time_step = self._advance(scaled)
             reward += time_step.reward
-        self._ended = time_step.last()
-        return Step(self._observation(time_step), reward, False, self._ended, self._ended and time_step.discount == 0)
+        last = time_step.last()
+        return Step(time_step.observation, reward, False, last, last and time_step.discount == 0)
 
     def render(self, height: int, width: int) -> np.ndarray:
         """See `Environment.render`. Does not change the episode."""
@@ -121,12 +118,6 @@ class DeepMindControl:
             number = _CAMERAS.get(self._domain, 0)
             self._cameras[height, width] = Camera(self._env.physics, height, width, number)
         return self._cameras[height, width]
-
-    def _observation(self, time_step: Any) -> dict[str, np.ndarray]:
-        raw = time_step.observation
-        observation = {key: np.array(raw[key], np.float32) for key in self.spaces.keys}
-        check_finite(self._name, observation)
-        return observation
 
 
 def _resetting(task: str) -> AbstractContextManager[None]:

@@ -1,60 +1,26 @@
 """Environments of Gymnasium, one's own included. gymnasium is imported when it is needed, not before."""
 
-import importlib
+import contextlib
+import inspect
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from sobolev.envs.checks import flag, number
+from sobolev.envs.failures import Wrong, brief, described, raised_within, shown
+from sobolev.envs.frames import frame_of, resized
 from sobolev.envs.noise import Kicks
+from sobolev.envs.registration import check_id, creator_of
 from sobolev.envs.rendering import choose_backend, drawing
-from sobolev.envs.specs import ActionScale, ArraySpec, Spaces, Step, build_spaces, check_finite
-from sobolev.errors import UserError, nearest
+from sobolev.envs.specs import ActionScale, ArraySpec, Spaces, Step, build_spaces
+from sobolev.errors import UserError
 
-
-def check_id(name: str) -> None:
-    """UserError unless `name` ("Ant-v5" or "package.module:Env-v0", which imports the module) is registered."""
-    import gymnasium
-
-    module, _, plain = name.rpartition(":")
-    if module:
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or not (module + ".").startswith(error.name + "."):
-                raise
-            raise UserError(f"cannot import '{module}' of the task 'gym:{name}': no module '{error.name}'") from error
-    try:
-        gymnasium.spec(plain)
-    except gymnasium.error.Error as error:
-        if plain in gymnasium.registry:
-            raise
-        wrong = nearest("task", f"gym:{name}", [f"gym:{module}:{k}" if module else f"gym:{k}" for k in _ids()])
-        raise wrong from error
-
-
-def registration(name: str) -> bytes | None:
-    """The entry of this process's registry, to be given to `register` in another one; None if it has to import it.
-
-    So an environment that a script registers, even one defined in the script itself, works in the workers.
-    """
-    if ":" in name or "gymnasium" not in sys.modules:
-        return None
-    import cloudpickle
-    import gymnasium
-
-    spec = gymnasium.registry.get(name)
-    return None if spec is None else cloudpickle.dumps(spec)
-
-
-def register(entry: bytes) -> None:
-    """Put what `registration` gave into this process's registry, unless the id is there."""
-    import cloudpickle
-    import gymnasium
-
-    spec = cloudpickle.loads(entry)
-    gymnasium.registry.setdefault(spec.id, spec)
+_SINGLE = "observation"
+"""Key of the observation where the space is no Dict."""
+_MODE = "rgb_array"
 
 
 class Gymnasium:
@@ -68,57 +34,53 @@ class Gymnasium:
     def __init__(self, name: str, repeat: int = 1, kicks: Kicks | None = None):
         choose_backend()
         check_id(name)
-        import gymnasium
-
-        self._name, self._repeat, self._ended = f"gym:{name}", repeat, True
-        mode = "rgb_array" if "rgb_array" in _render_modes(name) else None
-        _quiet_mujoco()
-        try:
-            self._env: Any = gymnasium.make(name, render_mode=mode) if mode else gymnasium.make(name)
-        except gymnasium.error.DependencyNotInstalled as error:
-            raise UserError(f"cannot make '{self._name}': {error}") from error
-        self._mode, self._kicks = mode, kicks or Kicks()
+        self._name, self._repeat, self._kicks = f"gym:{name}", repeat, kicks or Kicks()
+        self._env, self._undrawn = _make(self._name)
         self._viewers: dict[tuple[int, int], dict[str, Any]] = {}
         if self._kicks.scale and not hasattr(getattr(self._env.unwrapped, "data", None), "qvel"):
             raise UserError(f"'{self._name}' has no velocities that could be disturbed: leave out --env.dynamics-noise")
-        action = _check_action(self._name, self._env.action_space)
+        action = _check_action(self._name, getattr(self._env, "action_space", None))
         self._scale, self._dtype = ActionScale(self._name, action.low, action.high), action.dtype
-        self._single = not isinstance(self._env.observation_space, gymnasium.spaces.Dict)
-        entries = self._entries(self._env.observation_space)
+        boxes, self._single = _boxes(getattr(self._env, "observation_space", None))
+        self._keys = _names(self._name, boxes)
+        entries = {key: _entry(self._name, key, boxes[own]) for own, key in self._keys.items()}
         self.spaces: Spaces = build_spaces(entries, int(np.prod(action.shape)))
-        self._dtypes = {key: np.dtype(spec.dtype) for key, spec in self.spaces.observation}
 
     def reset(self, seed: int) -> Step:
         """See `Environment.reset`."""
-        observation, _ = self._env.reset(seed=seed)
+        try:
+            given = self._env.reset(seed=seed)
+        except TypeError as error:
+            if "argument 'seed'" not in str(error) or not _from_outside(error):
+                raise
+            what = f"reset() of '{self._name}' takes no seed, as in the old Gym"
+            raise Wrong(what, "mend it: reset(self, *, seed=None, options=None) returns (observation, info)") from error
+        self._check_tuple("reset()", given, 2)
         self._kicks.reset(seed)
-        self._ended = False
-        return Step(self._observation(observation), 0.0, True, False, False)
+        return Step(self._named(given[0]), 0.0, True, False, False)
 
     def step(self, action: np.ndarray) -> Step:
         """See `Environment.step`. Terminal: Gymnasium's `terminated`; last: that or `truncated`."""
-        if self._ended:
-            raise RuntimeError(f"the episode of {self._name} is over: reset it first")
-        scaled, total = self._scale(action).astype(self._dtype), 0.0
-        observation, reward, terminal, truncated, _ = self._advance(scaled)
-        total += float(reward)
-        for _ in range(self._repeat - 1):
+        scaled, total = self._scale(action), 0.0
+        for _ in range(self._repeat):
+            observation, reward, terminal, truncated = self._advance(scaled)
+            total += reward
             if terminal or truncated:
                 break
-            observation, reward, terminal, truncated, _ = self._advance(scaled)
-            total += float(reward)
-        self._ended = bool(terminal or truncated)
-        return Step(self._observation(observation), total, False, self._ended, bool(terminal))
+        return Step(self._named(observation), total, False, terminal or truncated, terminal)
 
     def render(self, height: int, width: int) -> np.ndarray:
         """See `Environment.render`. MuJoCo draws at this size; others at theirs, resized to the nearest pixel."""
-        if self._mode is None:
-            raise UserError(f"'{self._name}' cannot be drawn: it does not offer the render mode 'rgb_array'")
+        if self._undrawn:
+            raise UserError(f"'{self._name}' cannot be drawn: {self._undrawn}")
         renderer = getattr(self._env.unwrapped, "mujoco_renderer", None)
-        if renderer is None:
-            return _resize(np.asarray(self._env.render(), np.uint8), height, width)
-        with drawing():
-            return self._draw(renderer, height, width)
+        if renderer is not None:
+            with drawing():
+                return self._draw(renderer, height, width)
+        try:
+            return resized(frame_of(self._name, self._env.render()), height, width)
+        except NotImplementedError as error:
+            raise UserError(f"'{self._name}' cannot be drawn: it has no render() of its own") from error
 
     def close(self) -> None:
         """See `Environment.close`."""
@@ -127,39 +89,123 @@ class Gymnasium:
     def _draw(self, renderer: Any, height: int, width: int) -> np.ndarray:
         """MuJoCo's image. For every size there is a viewer, with an OpenGL context and a frame buffer of its own."""
         renderer._viewers = viewers = self._viewers.setdefault((height, width), {})
-        if self._mode in viewers:  # another viewer, of another environment too, may have drawn last
-            viewers[self._mode].make_context_current()
+        if _MODE in viewers:  # another viewer, of another environment too, may have drawn last
+            viewers[_MODE].make_context_current()
         else:
             size = renderer.model.vis.global_
             size.offheight, size.offwidth = renderer.height, renderer.width = height, width
         return np.asarray(self._env.render(), np.uint8)
 
-    def _advance(self, action: np.ndarray) -> Any:
-        """One step of the environment, after a kick to all velocities of its physics."""
+    def _advance(self, scaled: np.ndarray) -> tuple[Any, float, bool, bool]:
+        """One step of the environment, after a kick to all velocities of its physics; the action is a copy."""
         if self._kicks.scale:
             velocities = self._env.unwrapped.data.qvel
             velocities += self._kicks.draw(velocities.size)
-        return self._env.step(action)
+        try:
+            given = self._env.step(np.array(scaled, self._dtype))
+        except (ValueError, TypeError) as error:
+            if "unpack" not in str(error) or not _from_outside(error):
+                raise
+            # one of Gymnasium's wrappers, which takes five values
+            what = f"step() of '{self._name}' did not return five values ({error})"
+            raise Wrong(what, _RETURNS[5]) from error
+        self._check_tuple("step()", given, 5)
+        observation, reward, terminal, truncated, _ = given
+        flags = flag(self._name, "terminated", terminal), flag(self._name, "truncated", truncated)
+        return observation, number(self._name, reward), *flags
 
-    def _entries(self, space: Any) -> dict[str, ArraySpec]:
-        from gymnasium.spaces import Box
+    def _check_tuple(self, method: str, given: Any, values: int) -> None:
+        if isinstance(given, tuple | list) and len(given) == values and isinstance(given[-1], dict):
+            return
+        if not isinstance(given, tuple | list):
+            found = f"returned {shown(given)}"
+        elif len(given) != values:
+            found = f"returned {len(given)} values"
+        else:
+            found = f"returned {shown(given[-1])} as info, not a dict"
+        raise Wrong(f"{method} of '{self._name}' {found}", _RETURNS[values])
 
-        boxes = {"observation": space} if self._single else dict(space.spaces)
-        for key, box in boxes.items():
-            if not isinstance(box, Box) or not (box.dtype == np.uint8 or np.issubdtype(box.dtype, np.floating)):
-                raise UserError(
-                    f"the observation '{key}' of '{self._name}' is {box}: sobolev takes a Box of floats or bytes, or a "
-                    "Dict of such boxes, so wrap the environment (gymnasium.wrappers.FlattenObservation may do)"
-                )
-        return {
-            key: ArraySpec(box.shape, "uint8" if box.dtype == np.uint8 else "float32") for key, box in boxes.items()
-        }
+    def _named(self, given: Any) -> Any:
+        """The observation by the keys of `spaces`."""
+        if self._single:
+            return {_SINGLE: given}
+        if not isinstance(given, Mapping):
+            return given
+        return {self._keys.get(key, str(key)): value for key, value in given.items()}
 
-    def _observation(self, raw: Any) -> dict[str, np.ndarray]:
-        entries = {"observation": raw} if self._single else raw
-        observation = {key: np.array(entries[key], dtype) for key, dtype in self._dtypes.items()}
-        check_finite(self._name, observation)
-        return observation
+
+_RETURNS = {
+    2: "return (observation, info), as Gymnasium does and the old Gym did not",
+    5: "return (observation, reward, terminated, truncated, info), where the old Gym had only done for both flags",
+}
+
+
+def _make(task: str) -> tuple[Any, str]:
+    """The environment, and why it cannot be drawn; empty where it can.
+
+    It is made for drawing where its class says that it can be drawn. Where that is not true it is made without.
+    """
+    import gymnasium
+
+    name = task.removeprefix("gym:")
+    try:
+        creator = creator_of(name)
+        _quiet_mujoco()
+        refused = "it does not offer the render mode 'rgb_array'"
+        if _offers_frames(creator):
+            try:
+                made: Any = gymnasium.make(name, render_mode=_MODE, disable_env_checker=True)
+                modes = made.metadata.get("render_modes") or ()
+                return made, "" if made.render_mode == _MODE or _MODE in modes else refused
+            except Exception as error:
+                told = described(error.__cause__ or error)  # Gymnasium adds to it
+                if not (isinstance(error, TypeError) or "render" in told):
+                    raise
+                refused = f"it does not take the render mode 'rgb_array' that it says to offer ({told})"
+        return gymnasium.make(name, disable_env_checker=True), refused
+    except gymnasium.error.Error as error:
+        raise UserError(f"cannot make '{task}': {brief(str(error))}") from error
+
+
+def _offers_frames(creator: Any) -> bool:
+    """Whether it says that it draws frames: a class in its metadata, a function by taking `render_mode`."""
+    metadata = getattr(creator, "metadata", None)
+    if isinstance(metadata, dict):
+        return _MODE in (metadata.get("render_modes") or ())
+    with contextlib.suppress(TypeError, ValueError):  # of what has no signature
+        parameters = inspect.signature(creator).parameters.values()
+        return any(p.name == "render_mode" or p.kind == p.VAR_KEYWORD for p in parameters)
+    return False
+
+
+def _boxes(space: Any) -> tuple[dict[Any, Any], bool]:
+    """The spaces of the entries by their own keys, and whether there is but one, without a key."""
+    from gymnasium.spaces import Dict
+
+    return (dict(space.spaces), False) if isinstance(space, Dict) else ({_SINGLE: space}, True)
+
+
+def _names(task: str, boxes: dict[Any, Any]) -> dict[Any, str]:
+    """The name of every entry by its own key, which need not be a string."""
+    names = {key: str(key) for key in boxes}
+    for name in names.values():
+        if list(names.values()).count(name) > 1:
+            raise UserError(f"'{task}' has two observations called '{name}': give them keys that read differently")
+    return names
+
+
+def _entry(task: str, key: str, box: Any) -> ArraySpec:
+    from gymnasium.spaces import Box, Dict
+
+    if isinstance(box, Box) and (box.dtype == np.uint8 or np.issubdtype(box.dtype, np.floating)):
+        return ArraySpec(box.shape, "uint8" if box.dtype == np.uint8 else "float32")
+    numbers = "gymnasium.wrappers.DtypeObservation(…, np.float32)"
+    cure = numbers if isinstance(box, Box) else f"gymnasium.wrappers.FlattenObservation, then {numbers}"
+    found = f"{shown(box, 200)}, which is nested" if isinstance(box, Dict) else shown(box, 200)
+    raise UserError(
+        f"the observation '{key}' of '{task}' is {found}: sobolev takes a Box of floats or bytes, or a Dict of such "
+        f"boxes, so wrap the environment ({cure})"
+    )
 
 
 def _check_action(task: str, space: Any) -> Any:
@@ -167,19 +213,15 @@ def _check_action(task: str, space: Any) -> Any:
 
     if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
         raise UserError(
-            f"the action space of '{task}' is {space}: sobolev needs continuous actions, a bounded Box of floats"
+            f"the action space of '{task}' is {shown(space, 200)}: sobolev needs continuous actions, a bounded Box of "
+            "floats"
         )
     return space
 
 
-def _render_modes(name: str) -> list[str]:
-    import gymnasium
-    from gymnasium.envs.registration import load_env_creator
-
-    entry = gymnasium.spec(name.rpartition(":")[2]).entry_point
-    creator = load_env_creator(entry) if isinstance(entry, str) else entry
-    metadata = getattr(creator, "metadata", None)
-    return metadata.get("render_modes", []) if isinstance(metadata, dict) else []
+def _from_outside(error: Exception) -> bool:
+    """Whether an exception comes from a call into the environment, not from its own code."""
+    return raised_within(error, "sobolev") or raised_within(error, "gymnasium")
 
 
 def _quiet_mujoco() -> None:
@@ -190,14 +232,3 @@ def _quiet_mujoco() -> None:
 
 def _warn(text: str) -> None:
     logging.getLogger("sobolev.mujoco").log(logging.DEBUG if "deprecated" in text else logging.WARNING, text)
-
-
-def _ids() -> list[str]:
-    import gymnasium
-
-    return sorted(gymnasium.registry)
-
-
-def _resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
-    rows, columns = np.arange(height) * frame.shape[0] // height, np.arange(width) * frame.shape[1] // width
-    return frame[rows][:, columns]

@@ -1,65 +1,166 @@
-"""Choosing how MuJoCo draws without a screen: EGL, else OSMesa, else advice."""
+"""Choosing how MuJoCo draws without a screen: EGL, else OSMesa, else advice.
+
+Physics is imported without any of that, so that it runs whatever is installed and whatever MUJOCO_GL and
+PYOPENGL_PLATFORM say; what they ask for matters once something is drawn.
+"""
 
 import ctypes
+import importlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sobolev.errors import UserError
+
+BACKEND, PLATFORM, DEVICE = "MUJOCO_GL", "PYOPENGL_PLATFORM", "MUJOCO_EGL_DEVICE_ID"
 
 ADVICE = (
     "cannot render on this machine: neither EGL nor OSMesa works; on Debian or Ubuntu install one with "
     "'apt-get install libegl1' (GPU or software) or 'apt-get install libosmesa6' (software only)"
 )
 
+_SCREEN = ("glfw", "glx", "on", "enable", "enabled", "true", "1")  # what mujoco takes for "draw on a screen"
+_NOTHING = ("off", "disable", "disabled", "false", "0")
+_DM_CONTROL, _MUJOCO = "dm_control._render", "mujoco.rendering.classic.gl_context"
 _EGL_DEVICE_PLATFORM = 0x313F
 _EGL_OPENGL_API = 0x30A2
 # pbuffer surfaces, desktop OpenGL, 24 bits of depth, end: the part of MuJoCo's own request that drivers refuse
 _EGL_ATTRIBUTES = (ctypes.c_int * 7)(0x3033, 0x0001, 0x3040, 0x0008, 0x3025, 24, 0x3038)
 
 
-def choose_backend() -> str:
-    """Set MUJOCO_GL for this process, before mujoco is imported, and return it: "egl", "osmesa" or "off".
+def import_physics() -> None:
+    """Import mujoco, and the part of dm_control that draws, without a back end, unless they are there already.
 
-    A value that the user has set stays. Does nothing once mujoco is imported, which has made its own choice then.
+    They would load OpenGL's libraries at once, and fail where MUJOCO_GL or PYOPENGL_PLATFORM ask for what is not there.
     """
-    chosen = os.environ.get("MUJOCO_GL")
-    if chosen is None and "mujoco" not in sys.modules:
-        chosen = "egl" if egl_works() else "osmesa" if osmesa_works() else "off"
-        os.environ["MUJOCO_GL"] = chosen
-    return chosen or "egl"
+    with _backend("off"):
+        import mujoco  # noqa: F401
+
+        with suppress(ModuleNotFoundError):  # not needed by Gymnasium's tasks
+            import dm_control._render  # noqa: F401
+
+
+def choose_backend() -> str:
+    """What this process draws with: "egl", "osmesa", "glfw" (on a screen) or "off", which MUJOCO_GL says then.
+
+    What the user has set stays; else it is the first that works and that PYOPENGL_PLATFORM admits. A MUJOCO_GL with
+    which mujoco cannot even be imported counts when something is drawn, not before.
+    """
+    wanted = _wanted()
+    if not wanted:
+        allowed = os.environ.get(PLATFORM) or None
+        works = {"egl": egl_works, "osmesa": osmesa_works}
+        chosen = next((name for name, check in works.items() if allowed in (None, name) and check()), "off")
+    elif wanted in _SCREEN or wanted in _NOTHING:
+        chosen = "glfw" if wanted in _SCREEN else "off"
+    elif wanted in ("egl", "osmesa") and _admitted(wanted):
+        chosen = wanted
+    else:
+        import_physics()
+        return wanted
+    os.environ[BACKEND] = chosen
+    return chosen
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Turns a failure of the back end into a UserError that says what to install."""
+    """Have physics draw with what `choose_backend` says; a failure in that becomes a UserError that says what to do."""
     try:
+        if not _adopted(_wanted()):
+            _adopt(choose_backend())
         yield
     except UserError:
         raise
     except Exception as error:  # every back end fails in a way of its own: ImportError, AttributeError, RuntimeError, …
-        chosen = os.environ.get("MUJOCO_GL", "not set")
-        raise UserError(f"{ADVICE} (MUJOCO_GL is {chosen}; {type(error).__name__}: {error})") from error
+        raise UserError(f"{advice()} ({type(error).__name__}: {error})") from error
 
 
-def egl_works() -> bool:
-    """Whether an OpenGL context can be made on an EGL device, tried as MuJoCo does it. Takes some milliseconds."""
+def advice() -> str:
+    """Why drawing fails on this machine, and what to do, as one sentence: tries EGL and OSMesa, whatever is set."""
+    works = [name for name, check in (("egl", lambda: egl_works(None)), ("osmesa", osmesa_works)) if check()]
+    if not works:
+        return ADVICE
+    wanted = _wanted()
+    best = wanted if wanted in works else works[0]
+    wrong = [BACKEND] if wanted and wanted != best else []
+    if os.environ.get(PLATFORM, best) not in ("", best):
+        wrong.append(PLATFORM)
+    if best == "egl" and not egl_works():
+        wrong.append(DEVICE)
+    if not wrong:
+        return (
+            f"drawing failed, though {best} works by itself here; try another back end, MUJOCO_GL=egl or "
+            "MUJOCO_GL=osmesa (Debian's packages libegl1 and libosmesa6)"
+        )
+    told = " and ".join(f"{name}={os.environ[name]}" for name in wrong)
+    which = "that variable" if len(wrong) == 1 else "these variables"
+    return f"cannot render with {told}, but {best} works on this machine: leave {which} unset"
+
+
+def _wanted() -> str:
+    """MUJOCO_GL as the user has set it, in small letters; empty where it is not set."""
+    return os.environ.get(BACKEND, "").strip().lower()
+
+
+def _admitted(backend: str) -> bool:
+    """Whether mujoco can be imported with that back end: it is installed, and PYOPENGL_PLATFORM does not forbid it."""
+    works = egl_works() if backend == "egl" else osmesa_works()
+    return works and os.environ.get(PLATFORM, "") in ("", backend)
+
+
+@contextmanager
+def _backend(name: str) -> Iterator[None]:
+    """MUJOCO_GL for a while."""
+    before = os.environ.get(BACKEND)
+    os.environ[BACKEND] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[BACKEND]
+        else:
+            os.environ[BACKEND] = before
+
+
+def _adopted(chosen: str) -> bool:
+    """Whether the libraries that are imported draw with that back end."""
+    render, context = sys.modules.get(_DM_CONTROL), sys.modules.get(_MUJOCO)
+    return (
+        chosen in ("egl", "osmesa", "glfw")
+        and (render is None or chosen == render.BACKEND)
+        and (context is None or hasattr(context, "GLContext"))
+    )
+
+
+def _adopt(chosen: str) -> None:
+    """Give the libraries that were imported with another back end, or with none, the chosen one."""
+    with _backend(chosen):
+        for name in (_DM_CONTROL, _MUJOCO):
+            if name in sys.modules and not _adopted(chosen):
+                importlib.reload(sys.modules[name])
+
+
+def egl_works(device: str | None = "") -> bool:
+    """Whether an OpenGL context can be made on an EGL device, tried as MuJoCo does it. Takes some milliseconds.
+
+    `device` is its number, or None for any; by default it is what MUJOCO_EGL_DEVICE_ID says.
+    """
+    wanted = os.environ.get(DEVICE) if device == "" else device
     try:
         egl = ctypes.CDLL("libEGL.so.1")
         find = _function(egl, "eglGetProcAddress", ctypes.c_void_p, ctypes.c_char_p)
         query, display = find(b"eglQueryDevicesEXT"), find(b"eglGetPlatformDisplayEXT")
     except (OSError, AttributeError):
         return False
-    if not query or not display:
+    if not query or not display or not (wanted is None or wanted.isdigit()):
         return False
     devices, count = (ctypes.c_void_p * 64)(), ctypes.c_int()
     ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(query)(
         64, devices, ctypes.byref(count)
     )
     get_display = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p)(display)
-    wanted = os.environ.get("MUJOCO_EGL_DEVICE_ID", "")
-    numbers = [int(wanted)] if wanted.isdigit() else range(count.value)
+    numbers = range(count.value) if wanted is None else [int(wanted)]
     return any(
         _context_works(egl, get_display(_EGL_DEVICE_PLATFORM, devices[i], None)) for i in numbers if i < count.value
     )

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from sobolev.envs import gymnasium as gym
 from sobolev.envs.catalog import make
+from sobolev.envs.failures import WorkerError
 from sobolev.envs.memory import Arrays, map_file, view
 from sobolev.envs.noise import Noise
+from sobolev.envs.output import flush_c, stay_on_stderr
+from sobolev.envs.registration import register
 from sobolev.envs.specs import Environment, Spaces, Step
 from sobolev.envs.view import View
 from sobolev.errors import UserError
@@ -107,14 +109,16 @@ class Server:
         self.groups: dict[int, Group] = {}
 
     def answer(self, request: bytes) -> bytes:
-        """Do what is asked. The kind of an answer is "done", "mistake" (of the user) or "failure" (with traceback)."""
+        """Do what is asked. The kind of an answer is "done", "mistake" (the user's) or "failure" (an environment's)."""
         name, arguments = pickle.loads(request)
         try:
             result = getattr(self, name)(*arguments)
+        except WorkerError as error:
+            return pickle.dumps(("failure", str(error)))
         except UserError as error:
             return pickle.dumps(("mistake", str(error)))
         except Exception:
-            return pickle.dumps(("failure", traceback.format_exc()))
+            return pickle.dumps(("failure", f"an environment failed:\n{traceback.format_exc()}"))
         return b"" if result is None else pickle.dumps(("done", result))
 
     def open(
@@ -130,7 +134,7 @@ class Server:
     ) -> Spaces:
         """Make the environments of a group."""
         if entry is not None:
-            gym.register(entry)
+            register(entry)
         self.groups[group] = Group(task, kind, streams, [make(task, repeat, view=view, noise=noise) for _ in streams])
         return self.groups[group].environments[0].spaces
 
@@ -154,6 +158,7 @@ def serve(descriptor: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides: it may want to save a step that is under way
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    stay_on_stderr()
     logging.getLogger("absl").setLevel(logging.ERROR)  # MuJoCo's remarks on dm_control's models
     server, pipe = Server(), Connection(descriptor)
     try:
@@ -165,7 +170,9 @@ def serve(descriptor: int) -> None:
                 server.attach(group, map_file(recv_handle(pipe), size), streams)
                 pipe.send_bytes(b"")
             else:
-                pipe.send_bytes(server.answer(request))
+                answer = server.answer(request)
+                flush_c()
+                pipe.send_bytes(answer)
     except (EOFError, OSError):
         pass
     finally:

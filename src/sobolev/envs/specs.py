@@ -69,7 +69,8 @@ class Environment(Protocol):
     def step(self, action: np.ndarray) -> Step:
         """Take action float32[A], clipped to [-1, 1] and rescaled to the task's range, for `repeat` control steps.
 
-        RuntimeError if the episode is over; UserError if an observation is not finite.
+        RuntimeError if the episode is over; UserError if what the environment gives is not what `spaces` say, or not
+        finite (`checks`); WorkerError where its own code fails.
         """
         ...
 
@@ -105,13 +106,3 @@ class ActionScale:
         clipped = np.maximum(np.minimum(action.astype(np.float64), 1.0), -1.0).reshape(self.low.shape)
         # rounding may step over a limit
         return np.maximum(np.minimum(self._middle + self._half * clipped, self.high), self.low)
-
-
-def check_finite(task: str, observation: Mapping[str, np.ndarray]) -> None:
-    """UserError that names the entry if an observation holds NaN or an infinity."""
-    for key, value in observation.items():
-        if not np.isfinite(value).all():
-            raise UserError(
-                f"the observation '{key}' of '{task}' holds NaN or infinity: "
-                "mend the environment, an agent cannot learn from such numbers"
-            )

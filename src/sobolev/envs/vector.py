@@ -7,10 +7,11 @@ from typing import Any, TypedDict
 import numpy as np
 
 from sobolev.envs.catalog import check_task
-from sobolev.envs.gymnasium import registration
+from sobolev.envs.failures import WorkerDied, WorkerError, brief
 from sobolev.envs.memory import Arrays
 from sobolev.envs.noise import Noise
-from sobolev.envs.server import Stream, not_deterministic
+from sobolev.envs.registration import registration
+from sobolev.envs.server import Stream, episode_seed, not_deterministic
 from sobolev.envs.specs import Spaces
 from sobolev.envs.view import View
 from sobolev.envs.workers import Workers
@@ -66,12 +67,13 @@ class VectorEnv:
         check_task(task)
         if not seeds or min(seeds) < 0 or number < 1:
             raise UserError(f"seeds {list(seeds)} x {number} environments: give at least one of each, seeds from 0 on")
-        self.task, self.shape = task, (len(seeds), number)
+        self.task, self.shape, self._kind = task, (len(seeds), number), kind
         self._workers, self._group = workers, workers.new_group()
         self._streams = [Stream(s * number + e, seed, e) for s, seed in enumerate(seeds) for e in range(number)]
         shares = np.array_split(np.arange(len(self._streams)), workers.lanes)
         self._shares = {lane: rows for lane, rows in enumerate(shares) if len(rows)}
-        entry = registration(task.removeprefix("gym:")) if task.startswith("gym:") else None
+        sent = task.startswith("gym:") and workers.count > 0
+        entry = registration(task.removeprefix("gym:")) if sent else None
         how = (self._group, task, repeat, view or View(), noise, kind)
         self._opening: int | Exception | None = workers.post(
             {
@@ -94,8 +96,9 @@ class VectorEnv:
 
     def reset(self, episode: int) -> Transition:
         """Begin that episode in every stream."""
-        self._call({lane: ("reset", episode) for lane in self._shares})
+        self._check(started=False)
         self._episode[:], self._length[:] = episode, 0
+        self._call({lane: ("reset", episode) for lane in self._shares})
         return self._current()
 
     def send(self, actions: np.ndarray) -> None:
@@ -111,12 +114,12 @@ class VectorEnv:
     def receive(self) -> Transition:
         """Wait for the step that `send` started.
 
-        Raises UserError for an environment's bad observation, WorkerError where one failed; the streams are lost then.
+        Raises UserError for what no environment should give, WorkerError where one failed; the streams are lost then.
         """
         if self._pending is None:
             raise RuntimeError("nothing was sent to these environments")
         ticket, self._pending = self._pending, None
-        self._workers.collect(ticket)
+        self._collect(ticket)
         return self._current()
 
     def records(self) -> Records:
@@ -167,14 +170,14 @@ class VectorEnv:
     def close(self) -> None:
         """Free the environments; the workers stay."""
         self._ready()
-        self._workers.collect(self._workers.post(dict.fromkeys(self._shares, pickle.dumps(("close", (self._group,))))))
+        self._collect(self._workers.post(dict.fromkeys(self._shares, pickle.dumps(("close", (self._group,))))))
 
     def _ready(self) -> None:
         if isinstance(self._opening, Exception):
             raise self._opening
         if self._opening is not None:
             try:
-                self._spaces: Spaces = self._workers.collect(self._opening)[0]
+                self._spaces: Spaces = self._collect(self._opening)[0]
             except Exception as error:
                 self._opening = error
                 raise
@@ -196,9 +199,20 @@ class VectorEnv:
         ticket = self._workers.post(
             {lane: pickle.dumps(("call", (self._group, *request))) for lane, request in requests.items()}
         )
-        answers = self._workers.collect(ticket)
+        answers = self._collect(ticket)
         self._started = True
         return answers
+
+    def _collect(self, ticket: int) -> list[Any]:
+        """The answers of the workers; the death of one is told with what it was doing."""
+        try:
+            return self._workers.collect(ticket)
+        except WorkerDied as died:
+            streams = [self._streams[i] for i in self._shares.get(died.lane, ())]
+            seeds = [episode_seed(s.seed, self._kind, s.environment, int(self._episode[s.row])) for s in streams]
+            doing = f"it ran '{self.task}', episodes with seeds {brief(', '.join(map(str, seeds)), 80)}"
+            doing = doing if self._opening is None else f"'{self.task}' was made"
+            raise WorkerError(f"{died} (while {doing})") from died
 
     def _record(self, actions: np.ndarray, ended: np.ndarray) -> None:
         if self._length.max() == len(self._actions):

@@ -13,17 +13,15 @@ from multiprocessing.reduction import send_handle
 from types import TracebackType
 from typing import Any
 
+from sobolev.envs.failures import WorkerDied, WorkerError
 from sobolev.envs.memory import Arrays, buffer_size, map_file, shared_file, view
+from sobolev.envs.output import occupy, on_stderr
 from sobolev.envs.server import Server
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PATIENCE = 5.0  # seconds that a worker gets to leave
-
-
-class WorkerError(RuntimeError):
-    """A worker died, or an environment raised something that is no user's mistake (then with its traceback)."""
 
 
 class Workers:
@@ -36,6 +34,7 @@ class Workers:
 
     def __init__(self, count: int):
         self.count = count
+        occupy()
         self._lanes: list[_Process | _Here] = [_Process() for _ in range(count)] or [_Here()]
         self._groups = 0
         self._sent: deque[tuple[int, list[int]]] = deque()
@@ -98,7 +97,10 @@ class Workers:
 
     def _receive_oldest(self) -> None:
         ticket, lanes = self._sent.popleft()
-        self._answers[ticket] = [self._lanes[lane].receive() for lane in lanes]
+        self._answers[ticket] = answers = [self._lanes[lane].receive() for lane in lanes]
+        for lane, answer in zip(lanes, answers, strict=True):
+            if isinstance(answer, WorkerDied):
+                answer.lane = lane
 
     def close(self) -> None:
         """End the processes, with their environments."""
@@ -116,7 +118,8 @@ class _Here:
         self._server, self._answers = Server(), deque[bytes]()
 
     def send(self, request: bytes) -> None:
-        self._answers.append(self._server.answer(request))
+        with on_stderr():
+            self._answers.append(self._server.answer(request))
 
     def receive(self) -> bytes:
         return self._answers.popleft()
@@ -126,8 +129,9 @@ class _Here:
         return b""
 
     def disconnect(self) -> None:
-        for group in list(self._server.groups):
-            self._server.close(group)
+        with on_stderr():
+            for group in list(self._server.groups):
+                self._server.close(group)
 
     def wait(self) -> None:
         pass
@@ -147,7 +151,7 @@ class _Process:
                 [sys.executable, "-c", code],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                env={**dict.fromkeys(_ONE_THREAD, "1"), **os.environ},
+                env=_surroundings(),
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -189,11 +193,22 @@ class _Process:
         try:
             status = self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
-            return WorkerError("the connection to an environment worker is lost")
+            return WorkerDied("the connection to an environment worker is lost")
         if status >= 0:
-            return WorkerError(f"an environment worker ended with exit status {status}; see above for what it printed")
+            return WorkerDied(f"an environment worker ended with exit status {status}; see above for what it printed")
         hint = ", perhaps for want of memory" if status == -signal.SIGKILL else ""
-        return WorkerError(f"an environment worker was killed by {signal.Signals(-status).name}{hint}")
+        names = {known.value: known.name for known in signal.Signals}
+        return WorkerDied(f"an environment worker was killed by {names.get(-status, f'signal {-status}')}{hint}")
+
+
+def _surroundings() -> dict[str, str]:
+    """The environment variables of a worker: one thread each, and of the GPU only what it is told to take.
+
+    Environments that are written in jax run on the CPU, as other processes would each take most of the GPU's memory;
+    SOBOLEV_WORKER_JAX_PLATFORMS=cuda lets them have the GPU, of which they take memory as they need it.
+    """
+    wanted = {**dict.fromkeys(_ONE_THREAD, "1"), "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
+    return wanted | {"JAX_PLATFORMS": os.environ.get("SOBOLEV_WORKER_JAX_PLATFORMS", "cpu")}
 
 
 def _value(answer: bytes | WorkerError) -> Any:
@@ -205,5 +220,5 @@ def _value(answer: bytes | WorkerError) -> Any:
     if kind == "mistake":
         raise UserError(value)
     if kind == "failure":
-        raise WorkerError(f"an environment failed:\n{value}")
+        raise WorkerError(value)
     return value

@@ -16,7 +16,7 @@ from sobolev.config.registry import agent_of
 from sobolev.config.train import TrainConfig
 from sobolev.distributed.processes import Envs
 from sobolev.envs import Environment, Workers, worker_count
-from sobolev.envs.specs import check_finite
+from sobolev.envs.checks import entry
 from sobolev.errors import UserError
 from sobolev.logs import dreams
 from sobolev.logs.dreams import Recording
@@ -143,8 +143,8 @@ class Policy:
             if name not in observation or np.shape(observation[name]) != spec.shape:
                 found = f"shape {np.shape(observation[name])}" if name in observation else "nothing"
                 raise UserError(f"the policy needs the observation '{name}' of shape {spec.shape} and got {found}")
-            entries[name] = np.asarray(observation[name], spec.dtype)[None, None]
-        check_finite(self.config.task, entries)
+            found = entry(self.config.task, name, spec.shape, np.dtype(spec.dtype), observation[name])
+            entries[name] = found[None, None]
         flags = {"first": np.array([[self._step == 0]]), **dict.fromkeys(("last", "terminal"), np.array([[False]]))}
         transition: Any = {"observation": entries, "reward": np.zeros((1, 1), np.float32), **flags}
         action, self._carry = self._program.act(

@@ -100,8 +100,8 @@ def sobolev_sample(
 
 
 def vector_size(spaces: Spaces) -> int:
-    """Number of entries of an observation joined to one vector. Raises UserError for pixels."""
-    pixels = [name for name, spec in spaces.observation if spec.dtype == "uint8"]
+    """Number of entries of an observation joined to one vector. Raises UserError for images, not for bytes."""
+    pixels = [name for name, spec in spaces.observation if spec.is_image]
     if pixels:
         raise UserError(
             f"the observation '{pixels[0]}' is an image, but dsdpg, mage and td3 take vectors: choose --method gpld"
@@ -113,7 +113,7 @@ def joined(spaces: Spaces, observation: dict[str, Array]) -> Float[Array, "*batc
     """A batch of observations as vectors, entries in the order of their names."""
     parts = []
     for name, spec in spaces.observation:
-        values = observation[name]
+        values = observation[name].astype(jnp.float32)
         lead = values.shape[: values.ndim - len(spec.shape)]
         parts.append(values.reshape(*lead, _size(spec.shape)))
     return jnp.concatenate(parts, -1)

@@ -1,0 +1,200 @@
+"""What an environment gives is checked here, for every family, before anything else of sobolev sees it.
+
+An observation has the entries of its space and no others, each of exactly its shape: nothing is broadcast or reshaped.
+Numbers become float32 from any dtype of floats, integers or booleans, where they are finite and within float32's range
+(±3.4e38); bytes come from integers and booleans from 0 to 255, not from floats. Lists and other arrays (of jax, torch)
+are taken as arrays. A reward is a number or an array of one; `terminated` and `truncated` are booleans.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sobolev.envs.failures import Wrong, guarded, shown
+from sobolev.envs.specs import ArraySpec, Environment, Spaces, Step
+from sobolev.errors import UserError
+
+_LARGEST = float(np.finfo(np.float32).max)
+_MEND = "an agent cannot learn from that, so mend the environment"
+_GRAY = 32  # sides from which on a matrix of bytes is taken for a picture
+
+
+class Checked:
+    """An environment whose observations, rewards and flags are checked, and whose own errors are told.
+
+    What comes out of it are arrays of one's own, in the dtypes of the spaces. Sentences name the environment, the
+    entry, what came, and the episode's seed and number of actions, so that it can be looked at. Raises UserError for
+    spaces that no agent can use.
+    """
+
+    def __init__(self, task: str, environment: Environment):
+        self._task, self._environment = task, environment
+        with guarded(task, lambda: "while it was made"):
+            self.spaces: Spaces = environment.spaces
+        check_spaces(task, self.spaces)
+        self._keys = set(self.spaces.keys)
+        self._entries = [(key, spec.shape, np.dtype(spec.dtype)) for key, spec in self.spaces.observation]
+        self._seed, self._actions, self._ended = -1, 0, True
+
+    def reset(self, seed: int) -> Step:
+        """See `Environment.reset`."""
+        self._seed, self._actions, self._ended = seed, 0, False
+        with guarded(self._task, lambda: self._where("reset()")):
+            return self._checked(self._environment.reset(seed))
+
+    def step(self, action: np.ndarray) -> Step:
+        """See `Environment.step`. The environment gets a copy of the action, which it may change."""
+        if self._ended:
+            raise RuntimeError(f"the episode of {self._task} is over: reset it first")
+        self._actions += 1
+        with guarded(self._task, lambda: self._where("step()")):
+            step = self._checked(self._environment.step(np.array(action)))
+        self._ended = step.last
+        return step
+
+    def render(self, height: int, width: int) -> np.ndarray:
+        """See `Environment.render`."""
+        with guarded(self._task, lambda: self._where("render()")):
+            frame = np.array(self._environment.render(height, width))
+            if frame.shape != (height, width, 3) or frame.dtype != np.uint8:
+                found = f"{frame.dtype}{list(frame.shape)}"
+                raise Wrong(f"render() of '{self._task}' gave {found}", f"give uint8[{height}, {width}, 3]")
+            return frame
+
+    def close(self) -> None:
+        """See `Environment.close`."""
+        with guarded(self._task, lambda: self._where("close()")):
+            self._environment.close()
+
+    def _where(self, method: str) -> str:
+        if self._seed < 0:
+            return f"in {method}, before the first reset"
+        if method == "reset()":
+            return f"in {method}, of the episode with seed {self._seed}"
+        actions = "1 action" if self._actions == 1 else f"{self._actions} actions"
+        return f"in {method}, after {actions} of the episode with seed {self._seed}"
+
+    def _checked(self, step: Step) -> Step:
+        task, given = self._task, step.observation
+        if not isinstance(given, Mapping) or given.keys() != self._keys:
+            raise _other_keys(task, given, self.spaces.keys)
+        observation = {key: entry(task, key, shape, dtype, given[key]) for key, shape, dtype in self._entries}
+        flags = (flag(task, name, value) for name, value in zip(Step._fields[2:], step[2:], strict=True))
+        return Step(observation, number(task, step.reward), *flags)
+
+
+def entry(task: str, key: str, shape: tuple[int, ...], dtype: np.dtype, given: Any) -> np.ndarray:
+    """An observation as an array of one's own, of that shape and dtype (float32 or uint8). Raises Wrong for another
+    shape, and for what is no number, not finite, or out of range."""
+    what = f"the observation '{key}' of '{task}'"
+    array = given if isinstance(given, np.ndarray) else _array(what, given)
+    if array.shape != shape:
+        raise Wrong(f"{what} has shape {array.shape}, but its space says {shape}", "mend one of them")
+    kind = array.dtype.kind
+    if kind not in "fiub":
+        raise Wrong(f"{what} is {shown(given)}, no numbers", _MEND)
+    if dtype == np.uint8:
+        if array.dtype != dtype and (kind == "f" or (array.size and not 0 <= array.min() <= array.max() <= 255)):
+            raise Wrong(
+                f"{what} holds {array.dtype} {shown(array)}, but its space says bytes, uint8", "mend one of them"
+            )
+        return np.array(array, dtype)
+    if array.dtype == dtype:
+        value = np.array(array)
+    else:
+        with np.errstate(all="ignore"):  # checked below, whatever NumPy is told to do
+            value = np.array(array, dtype)
+    if not np.isfinite(value).all():
+        raise Wrong(f"{what} holds {_not_finite(array, value)}", _MEND)
+    return value
+
+
+def number(task: str, given: Any) -> float:
+    """A reward as a float. Raises Wrong for what is not one number, for NaN, and for what float32 does not have."""
+    value = given
+    if type(given) is not float:
+        array = _array(f"the reward of '{task}'", given)
+        if array.size != 1 or array.dtype.kind not in "fiub":
+            raise Wrong(f"the reward of '{task}' is {shown(given)}, not a number", _MEND)
+        value = float(array.reshape(()))
+    if not abs(value) <= _LARGEST:  # NaN is not either
+        beyond = ", which float32 does not have" if np.isfinite(value) else ""
+        raise Wrong(f"the reward of '{task}' is {value:g}{beyond}", _MEND)
+    return value
+
+
+def flag(task: str, name: str, given: Any) -> bool:
+    """A flag as a bool, also from an array of one. Raises Wrong for what is no boolean."""
+    if type(given) is bool:
+        return given
+    array = _array(f"'{name}' of '{task}'", given)
+    if array.size != 1 or array.dtype != bool:
+        raise Wrong(f"'{name}' of '{task}' is {shown(given)}, not a boolean", "give True or False, as bool(…) does")
+    return bool(array.reshape(()))
+
+
+def check_spaces(task: str, spaces: Spaces) -> None:
+    """UserError for spaces that no agent can use: nothing to see, nothing to do, pictures laid out otherwise."""
+    if not spaces.action:
+        raise UserError(f"the action space of '{task}' has no dimensions: an agent needs at least one to act with")
+    if not sum(int(np.prod(spec.shape)) for _, spec in spaces.observation):
+        raise UserError(f"'{task}' has no observations: give its observation space at least one number")
+    for key, spec in spaces.observation:
+        complaint = _picture(spec)
+        if complaint:
+            raise UserError(f"the observation '{key}' of '{task}' is uint8{list(spec.shape)}, {complaint}")
+
+
+def _picture(spec: ArraySpec) -> str | None:
+    """What is wrong with bytes that look like a picture, but are not laid out [height, width, channels]."""
+    shape = spec.shape
+    if spec.dtype != "uint8":
+        return None
+    wrapper = "gymnasium.wrappers.TransformObservation"
+    if spec.is_image and shape[0] < min(shape[1:]) and shape[2] > 4 and _ratio(*shape[1:]) < _ratio(*shape[:2]):
+        return (
+            "an image with channels first, but channels come last here: wrap the environment in "
+            f"{wrapper} with a function that does np.moveaxis(observation, 0, -1), and a Box of that shape"
+        )
+    if len(shape) == 2 and min(shape) >= _GRAY:
+        return (
+            "a gray image without an axis for its channel: give it one, as "
+            "gymnasium.wrappers.GrayscaleObservation(…, keep_dim=True) does, or flatten it if it is no image "
+            "(gymnasium.wrappers.FlattenObservation)"
+        )
+    if len(shape) > 3:
+        return (
+            "a stack of images, but an image is [height, width, channels] here: join them along their channels, in "
+            f"{wrapper} with a function that does np.concatenate(list(observation), -1), and a Box of that shape"
+        )
+    return None
+
+
+def _ratio(one: int, other: int) -> float:
+    return max(one, other) / max(min(one, other), 1)
+
+
+def _array(what: str, given: Any) -> np.ndarray:
+    if given is None:
+        raise Wrong(f"{what} is None", _MEND)
+    try:
+        return np.asarray(given)
+    except Exception as error:  # of lists of unequal lengths, of objects that refuse it in a way of their own
+        raise Wrong(f"{what} is {shown(given)}, which is no array of numbers", _MEND) from error
+
+
+def _not_finite(array: np.ndarray, value: np.ndarray) -> str:
+    """What an array holds that its float32 copy shows as not finite."""
+    if np.isnan(array).any():
+        return "NaN"
+    return "infinity" if np.isinf(array).any() else f"{array[np.isinf(value)][0]:g}, which float32 does not have"
+
+
+def _other_keys(task: str, given: Any, keys: tuple[str, ...]) -> Wrong:
+    if not isinstance(given, Mapping):
+        return Wrong(f"the observation of '{task}' is {shown(given)}, but its space is a Dict", "give a dict")
+    missing = [key for key in keys if key not in given]
+    more = [key for key in given if key not in keys]
+    what = f"lacks the entry '{missing[0]}' of its space" if missing else f"has '{more[0]}', which its space has not"
+    return Wrong(f"the observation of '{task}' {what}", f"give {', '.join(map(repr, keys))}")

@@ -19,6 +19,8 @@ from sobolev.errors import UserError
 ROUNDING = 2.0
 """Mean difference, of 255, by which two renderers may draw the same image."""
 
+_NOT_BEGUN = "these environments have not begun an episode: reset first"
+
 
 class Transition(TypedDict):
     """One step of all streams, laid out [seeds, environments]; arrays of one's own. See `Step` for the meaning."""
@@ -82,6 +84,7 @@ class VectorEnv:
         self._step_request = dict.fromkeys(self._shares, pickle.dumps(("call", (self._group, "step"))))
         self._rows = np.arange(len(self._streams))
         self._pending: int | None = None
+        self._sent: tuple[np.ndarray, np.ndarray] | None = None
         self._started = False
         self._episode = np.zeros(len(self._streams), np.int64)
         self._length = np.zeros(len(self._streams), np.int64)
@@ -92,9 +95,9 @@ class VectorEnv:
         self._ready()
         return self._spaces
 
-    def reset(self, episode: int) -> Transition:
-        """Begin that episode in every stream."""
-        self._call({lane: ("reset", episode) for lane in self._shares})
+    def reset(self, episode: int, first: int = 0) -> Transition:
+        """Begin that episode in every stream; with `first`, that of environment `first` + e in the place of e."""
+        self._call({lane: ("reset", episode, first) for lane in self._shares})
         self._episode[:], self._length[:] = episode, 0
         return self._current()
 
@@ -105,23 +108,26 @@ class VectorEnv:
         if actions.shape != (*self.shape, self._spaces.action):
             raise ValueError(f"actions have shape {actions.shape}, not {(*self.shape, self._spaces.action)}")
         self._arrays.action[:] = actions.reshape(len(self._rows), -1)
-        self._record(self._arrays.action, self._arrays.last)
+        self._sent = self._arrays.action.copy(), self._arrays.last.copy()
         self._pending = self._workers.post(self._step_request)
 
     def receive(self) -> Transition:
         """Wait for the step that `send` started.
 
-        Raises UserError for an environment's bad observation, WorkerError where one failed; the streams are lost then.
+        Raises UserError for an environment's bad observation, WorkerError where one failed, Interrupted where a signal
+        comes first; the streams are lost then, but for `records`.
         """
-        if self._pending is None:
+        if self._pending is None or self._sent is None:
             raise RuntimeError("nothing was sent to these environments")
         ticket, self._pending = self._pending, None
         self._workers.collect(ticket)
+        self._record(*self._sent)
         return self._current()
 
     def records(self) -> Records:
-        """What `restore` needs to come back to the present step. Not between `send` and `receive`."""
-        self._check(started=True)
+        """What `restore` needs to come back to the newest step that was received."""
+        if not self._started:
+            raise RuntimeError(_NOT_BEGUN)
         packed = [self._actions[:length, row] for row, length in enumerate(self._length)]
         return Records(
             episode=self._episode.reshape(self.shape).copy(),
@@ -189,7 +195,7 @@ class VectorEnv:
         if self._pending is not None:
             raise RuntimeError("these environments are stepping: receive first")
         if started and not self._started:
-            raise RuntimeError("these environments have not begun an episode: reset first")
+            raise RuntimeError(_NOT_BEGUN)
 
     def _call(self, requests: dict[int, tuple[Any, ...]], started: bool = False) -> list[Any]:
         self._check(started)

@@ -1,6 +1,6 @@
 """Everything that changes in a run, and how it becomes a checkpoint and comes back from one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ SEED_RING = 2
 
 @dataclass
 class Snapshot:
-    """A run between two iterations. The environments' own state is their records (see `VectorEnv`)."""
+    """A run between two iterations, or in one that a signal broke off. The environments' own state is their records
+    (see `VectorEnv`)."""
 
     iteration: int
     updates: int
@@ -40,6 +41,17 @@ class Snapshot:
     """their agent steps, the first observation included"""
     pending: list[dict[str, Any]]
     """metrics [seeds] of the updates since metrics were last written, one entry per call of `learn`"""
+    measured: dict[str, np.ndarray] = field(default_factory=dict)
+    """what is measured for the next line of metrics alone, [seeds]"""
+    sent: np.ndarray | None = None
+    """actions that the environments have not answered: the iteration was broken off there, and goes on there"""
+    due: bool = False
+    """whether what is due after the iteration (metrics, an evaluation, kept weights) is still to be done"""
+
+    @property
+    def finished(self) -> int:
+        """Iterations of which nothing is left to do."""
+        return max(0, self.iteration - int(self.sent is not None or self.due))
 
 
 def begin(program: Program, envs: Envs, capacity: int, where: str = "device") -> Snapshot:
@@ -55,6 +67,7 @@ def begin(program: Program, envs: Envs, capacity: int, where: str = "device") ->
         returns=np.zeros(envs.shape),
         lengths=np.ones(envs.shape, np.int64),
         pending=[],
+        due=True,
     )
 
 
@@ -77,9 +90,10 @@ def save(checkpoints: Checkpoints, snapshot: Snapshot, envs: Envs, meta: dict[st
         "returns": snapshot.returns,
         "lengths": snapshot.lengths,
         "pending": stacked(snapshot.pending),
-    }
+        "measured": snapshot.measured,
+    } | ({} if snapshot.sent is None else {"sent": snapshot.sent})
     steps = read_ring(local(replay.steps), checkpoints.next_step(oldest), count, SEED_RING)
-    meta = meta | {"updates": snapshot.updates}
+    meta = meta | {"updates": snapshot.updates, "finished": snapshot.finished, "due": snapshot.due}
     checkpoints.save(snapshot.iteration, flatten(tree), flatten(steps), meta, keep_from=oldest)
 
 
@@ -132,7 +146,8 @@ def restore(
         "lengths": np.zeros(envs.shape, np.int64),
     }
     records, pending = _below("records/", arrays), _below("pending/", arrays)
-    tree = unflatten(like, {name: x for name, x in arrays.items() if not name.startswith(("records/", "pending/"))})
+    parts = ("records/", "pending/", "measured/", "sent")
+    tree = unflatten(like, {name: x for name, x in arrays.items() if not name.startswith(parts)})
     steps, latents = jax.tree.map(lambda form: np.zeros(form.shape, form.dtype), (forms.steps, forms.latents))
     write_ring(latents, tree["latents"], oldest, SEED_RING)
     for start, piece in checkpoints.pieces():
@@ -153,6 +168,9 @@ def restore(
         returns=tree["returns"],
         lengths=tree["lengths"],
         pending=[dict(zip(pending, values, strict=True)) for values in zip(*pending.values(), strict=True)],
+        measured=_below("measured/", arrays),
+        sent=arrays.get("sent"),
+        due=loaded.meta.get("due", False),
     )
 
 

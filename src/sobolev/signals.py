@@ -104,7 +104,8 @@ class _Listener:
         if self.command and not self.held:
             self._leave()
         doing = "saving, then leaving" if any(self.held) else "leaving"
-        _say(f"\n{doing} (Ctrl-C again leaves at once)")
+        echo = "\n" if os.isatty(2) else ""  # a terminal shows ^C
+        _say(f"{echo}{doing} (Ctrl-C again leaves at once)")
 
     def _seconds_left(self) -> float | None:
         if self.number is None:

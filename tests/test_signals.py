@@ -45,10 +45,9 @@ def test_the_first_signal_is_only_noted(number, capsys):
 
 
 def test_a_signal_that_comes_late_is_raised_at_the_end():
-    with signals.heard(), pytest.raises(signals.Interrupted), signals.held():
-        with signals.held(saving=True):
-            signal.raise_signal(signal.SIGTERM)
-            assert wait_for() == signal.SIGTERM
+    with signals.heard(), pytest.raises(signals.Interrupted), signals.held(), signals.held(saving=True):
+        signal.raise_signal(signal.SIGTERM)
+        assert wait_for() == signal.SIGTERM
 
 
 def test_a_second_sigterm_changes_nothing():

@@ -1,13 +1,19 @@
 """The command line: `sobolev COMMAND …`, or `python -m sobolev COMMAND …`."""
 
-import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
 
-from sobolev import signals
-from sobolev.commands import COMMANDS
-from sobolev.errors import UserError, nearest
+if __name__ == "__main__" or os.path.basename(sys.argv[0]) == "sobolev":
+    # Python would answer Ctrl-C with a traceback out of an import; `main` listens to signals in earnest.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import importlib  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+
+from sobolev import signals  # noqa: E402
+from sobolev.commands import COMMANDS  # noqa: E402
+from sobolev.errors import UserError, nearest  # noqa: E402
 
 
 def usage() -> str:

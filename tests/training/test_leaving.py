@@ -119,5 +119,5 @@ def test_an_environment_without_an_end(tmp_path):
     process = begun(tmp_path, "evaluate", "run", "--episodes", "40", "--max-steps", "100000000", log="long")
     time.sleep(8)
     assert process.poll() is None
-    leaves(process, signal.SIGINT, 3)
+    leaves(process, signal.SIGINT, 5.5)
     assert (tmp_path / "long").read_text() == "leaving (Ctrl-C again leaves at once)\n"

@@ -5,11 +5,11 @@ any model. They are imported when first used, so that the processes that only st
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from sobolev._version import __version__
 from sobolev.errors import UserError
 
+TYPE_CHECKING = False  # as in typing, whose import a command that begins need not wait for
 if TYPE_CHECKING:
     from sobolev.smoothness.penalty import jacobian_penalty
     from sobolev.training.evaluation import load_policy
@@ -24,7 +24,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'sobolev' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOMES[name]), name)

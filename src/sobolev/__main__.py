@@ -1,12 +1,19 @@
 """The command line: `sobolev COMMAND …`, or `python -m sobolev COMMAND …`."""
 
-import importlib
+import os
+import signal
 import sys
-from collections.abc import Sequence
 
-from sobolev.cli import COMMANDS
-from sobolev.errors import UserError, nearest
-from sobolev.system.jax_setup import use_large_buffers
+if __name__ == "__main__" or os.path.basename(sys.argv[0]) == "sobolev":
+    # Python would answer Ctrl-C with a traceback out of an import; `main` listens to signals in earnest.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import importlib  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+
+from sobolev import signals  # noqa: E402
+from sobolev.cli import COMMANDS  # noqa: E402
+from sobolev.errors import UserError, nearest  # noqa: E402
 
 
 def usage() -> str:
@@ -42,18 +49,32 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and exit status 2."""
+    signals.hold_back()  # this program may begin anew
+    from sobolev.system.jax_setup import use_large_buffers
+
     use_large_buffers()
+    signals.listen()
     try:
         status = run(sys.argv[1:])
         sys.stdout.flush()
     except UserError as error:
         print(f"sobolev: {error}", file=sys.stderr)
         status = 2
-    except KeyboardInterrupt:
-        status = 130
+    except signals.Interrupted as interruption:
+        status = 128 + interruption.number
     except BrokenPipeError:
         sys.stderr.close()
         status = 141
+    leave(status)
+
+
+def leave(status: int) -> None:
+    """End this process; after a signal without waiting for programs that are still being compiled."""
+    distributed = "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized()  # then jax says goodbye
+    if signals.received() is not None and status > 128 and not distributed:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)
 
 

@@ -1,6 +1,5 @@
 """A user's mistake, told in one sentence that says what is wrong and what to do."""
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -10,6 +9,8 @@ class UserError(Exception):
 
 def suggestion(name: str, options: Iterable[str]) -> str | None:
     """The option nearest to a misspelled name, or None where nothing is near."""
+    import difflib  # which a command that begins need not wait for
+
     folded = {option.lower(): option for option in options}
     found = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
     return folded[found[0]] if found else None

@@ -179,9 +179,37 @@ def test_use_in_the_wrong_order_is_refused():
         with pytest.raises(ValueError, match="actions have shape"):
             environments.send(action[0])
         environments.send(action)
-        for call in (environments.records, lambda: environments.send(action), lambda: environments.reset(0)):
+        for call in (lambda: environments.send(action), lambda: environments.reset(0)):
             with pytest.raises(RuntimeError, match="receive first"):
                 call()
+
+
+def test_records_are_of_the_newest_step_that_was_received():
+    """So that a step that never ends can be taken again."""
+    with Workers(0) as workers:
+        environments = VectorEnv(workers, _COUNTER, 1, [0], 2, 0)
+        environments.reset(0)
+        actions = _actions(environments, 9)
+        for action in actions:  # the seventh ends an episode
+            before = environments.records()
+            environments.send(action)
+            under_way = environments.records()
+            assert all(np.array_equal(under_way[name], before[name]) for name in before)
+            environments.receive()
+        assert environments.records()["length"].tolist() == [[1, 1]]
+
+
+def test_environments_may_be_numbered_from_another_number_on():
+    """Ten of them in two rounds of five begin and go on as ten."""
+    with Workers(0) as workers:
+        ten, five = VectorEnv(workers, _COUNTER, 1, [0, 1], 10, 2), VectorEnv(workers, _COUNTER, 1, [0, 1], 5, 2)
+        actions = _actions(ten, 10)
+        wanted = [ten.reset(3), *_run(ten, actions)]
+        for first in (0, 5):
+            part = slice(first, first + 5)
+            found = [five.reset(3, first), *_run(five, actions[:, :, part])]
+            for one, whole in zip(found, wanted, strict=True):
+                np.testing.assert_array_equal(one["observation"]["noise"], whole["observation"]["noise"][:, part])
 
 
 @pytest.mark.parametrize(("seeds", "number"), [([], 1), ([-1], 1), ([0], 0)])

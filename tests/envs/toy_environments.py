@@ -1,6 +1,8 @@
 """Environments for the tests, registered with Gymnasium: `gym:toy_environments:Counter-v0` and others."""
 
 import os
+import pathlib
+import subprocess
 import time
 from typing import Any
 
@@ -108,3 +110,50 @@ for _kind in ("discrete", "unbounded", "half", "integers"):
     _register(f"Action-{_kind}", Strange, action=_kind)
 for _kind in ("discrete", "nested", "integers"):
     _register(f"Observation-{_kind}", Strange, observation=_kind)
+
+
+class Closing(Counter):
+    """Starts a program of its own and notes in the folder MARKS what becomes of both: `made-PROGRAM`, `closed-PROGRAM`.
+
+    `hangs` names the method that never returns, "make" for the constructor.
+    """
+
+    def __init__(self, hangs: str = "", wait: float = 0.0, render_mode: str | None = None):
+        super().__init__(end=10**6)
+        self.hangs, self.wait = hangs, wait
+        self.program = subprocess.Popen(["sleep", "456"])
+        self.mark("made")
+        self.hang("make")
+
+    def mark(self, what: str) -> None:
+        (pathlib.Path(os.environ["MARKS"]) / f"{what}-{self.program.pid}").touch()
+
+    def hang(self, where: str) -> None:
+        if self.hangs == where:
+            self.mark(f"hangs-{where}")
+            time.sleep(600)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict]:
+        self.hang("reset")
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict]:
+        if self.time == 2:
+            self.hang("step")
+            if self.hangs == "raise":
+                raise ZeroDivisionError("the toy is broken")
+        time.sleep(self.wait)
+        return super().step(action)
+
+    def close(self) -> None:
+        self.hang("close")
+        if self.hangs == "careless":
+            return
+        self.program.terminate()
+        self.program.wait()
+        self.mark("closed")
+
+
+for _where in ("", "make", "reset", "step", "close", "raise", "careless"):
+    _register(f"Closing{_where}", Closing, hangs=_where)
+_register("Slowly", Closing, wait=0.2)

@@ -21,6 +21,7 @@ from sobolev.experiments.world_model import prediction
 from sobolev.experiments.world_model.datasets import Noise, Policies, play
 from sobolev.experiments.world_model.experiment import WorldModelConfig
 from sobolev.smoothness import PenaltyConfig
+from sobolev.training.playing import Limit
 from tests import tiny
 
 SEEDS = (0, 1)
@@ -42,7 +43,7 @@ def envs():
 @pytest.mark.parametrize("behavior", ["random", "mixed"])
 def test_episodes_are_whole_and_depend_on_their_seed_alone(envs: VectorEnv, behavior: str) -> None:
     """1000 control steps at repeat 100: eleven steps, of which the last one's action is zero."""
-    few, more = play(envs, SEEDS, behavior, 1), play(envs, SEEDS, behavior, 3)
+    few, more = (play(envs, SEEDS, behavior, number, Limit(10_000, 100)) for number in (1, 3))
     assert [len(episodes) for episodes in more] == [3, 3]
     for episodes in more:
         for episode in episodes:

@@ -10,6 +10,7 @@ import pytest
 
 from sobolev.envs import make
 from sobolev.errors import UserError
+from sobolev.training import playing
 from sobolev.training.evaluation import evaluate, load_policy
 from sobolev.training.start import start
 from tests import tiny
@@ -45,6 +46,46 @@ def test_results_per_seed(finished):
         assert found["env_steps"] == 20
     assert len({tuple(found["returns"]) for found in results}) == 3
     assert evaluate(finished, tiny.ENVIRONMENTS) == results
+
+
+@pytest.mark.parametrize("at_once", [2, 3, 4])
+def test_rounds_do_not_change_what_is_played(finished, monkeypatch, at_once):
+    """Episodes have the seeds and the policy the draws that they would have all at once."""
+    monkeypatch.setattr(playing, "AT_ONCE", 64)
+    together = [found["returns"] for found in evaluate(finished, 7)]
+    monkeypatch.setattr(playing, "AT_ONCE", at_once)
+    in_rounds = [found["returns"] for found in evaluate(finished, 7)]
+    np.testing.assert_allclose(in_rounds, together, rtol=1e-5)
+    assert len(set(np.ravel(together))) == 21
+
+
+@pytest.mark.parametrize(
+    ("number", "rounds"), [(0, (0, 0)), (1, (1, 1)), (32, (1, 32)), (33, (2, 17)), (1000, (32, 32))]
+)
+def test_the_size_of_rounds(number, rounds):
+    assert playing.rounds(number) == rounds
+
+
+def test_an_episode_is_truncated_at_the_limit(finished):
+    """Its return so far counts; an episode that ends by itself just then is whole."""
+    whole, said = evaluate(finished, 2), []
+    assert [found["truncated"] for found in whole] == [0, 0, 0]
+    none = evaluate(finished, 2, max_steps=12, say=said.append)
+    assert [found["returns"] for found in none] == [found["returns"] for found in whole] and not said
+    cut = evaluate(finished, 2, max_steps=2, say=said.append)
+    assert [found["truncated"] for found in cut] == [2, 2, 2]
+    assert said == [playing.Limit(2, 1, "--max-steps").sentence()] and "--max-steps N" in said[0]
+    assert all(0 < value <= 2 for found in cut for value in found["returns"])
+
+
+def test_long_episodes_are_told_of():
+    said, shown, now = [], [], [0.0]
+    waiting = playing.Waiting(said.append, shown.append, lambda: now[0])
+    for step in range(100):
+        now[0] = float(step)
+        waiting(2 * step, " of these")
+    assert said == [f"evaluation of these: env step {2 * at} of its episodes, after {at} s" for at in (30, 60, 90)]
+    assert len(shown) == 100
 
 
 def test_a_film(finished, tmp_path):

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +21,15 @@ import numpy as np
 import pytest
 
 import sobolev
+from sobolev import signals
 from sobolev.checkpoints.files import NotSaved
 from sobolev.checkpoints.slots import Checkpoints
 from sobolev.config.train import TrainConfig
+from sobolev.envs import VectorEnv
 from sobolev.errors import UserError
 from sobolev.training.evaluation import evaluate, load_policy
 from sobolev.training.loop import Training
+from sobolev.training.program import Program
 from sobolev.training.start import start
 from tests import tiny
 
@@ -167,6 +171,78 @@ def test_a_signal_before_the_first_step(straight, tmp_path, monkeypatch):
         patch.setattr(Training, "evaluate", first)
         run(tmp_path / "run", status=143)
     assert_same(run(tmp_path / "run"), straight)
+
+
+def signal_at(monkeypatch: pytest.MonkeyPatch, where: tuple[type, str], calls: int, after: int = 0) -> None:
+    """A signal at that call of a method, counted from iteration `after` on; at its beginning."""
+    kind, name = where
+    method, now, seen = getattr(kind, name), [0], [0]
+
+    def counted(self: Any, *arguments: Any, **named: Any) -> Any:
+        seen[0] += now[0] >= after
+        if seen[0] == calls:
+            signal.raise_signal(signal.SIGTERM)
+            while signals.received() is None:
+                time.sleep(0.001)
+        return method(self, *arguments, **named)
+
+    def iterate(self: Training) -> None:
+        now[0] = self.now.iteration
+        before(self)
+
+    before = Training.iterate
+    monkeypatch.setattr(Training, "iterate", iterate)
+    monkeypatch.setattr(kind, name, counted)
+
+
+@pytest.mark.parametrize(
+    ("where", "calls", "after"),
+    [
+        ((VectorEnv, "receive"), 3, 0),  # in the first evaluation, with nothing to save
+        ((VectorEnv, "receive"), 1, 9),  # before the answer to an action
+        ((VectorEnv, "receive"), 1, 59),  # the same where metrics and an evaluation are due then
+        ((VectorEnv, "receive"), 4, 59),  # in that evaluation
+        ((VectorEnv, "receive"), 1, 79),  # before the last answer of all
+        ((VectorEnv, "reset"), 1, 59),
+        ((Program, "learn"), 1, 40),  # between two updates of an iteration
+        ((Program, "learn"), 1, 59),
+        ((Program, "inspect"), 1, 30),
+        ((Program, "act"), 3, 29),
+    ],
+)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_signal_in_the_middle_of_an_iteration(straight, tmp_path, where, calls, after, workers):
+    """The iteration is finished after the resume: nothing is computed or written down twice, and nothing left out."""
+    if workers and where[0] is not VectorEnv:
+        pytest.skip("has nothing to do with workers")
+    config, folder = tiny.config(seeds=(2,), env__workers=workers), tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        signal_at(patch, where, calls, after)
+        run(folder, config, status=143)
+    assert_same(run(folder, config), straight)
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.4, 1.2])
+def test_signals_at_any_moment_again_and_again(straight, tmp_path, delay):
+    """Each process gets a little further, however it is stopped."""
+    config, folder, status, seen = tiny.config(seeds=(2,)), tmp_path / "run", 143, 0
+    while status:
+        timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGTERM))
+        if saved(folder) > seen or not seen:
+            seen, delay = saved(folder), delay * random.Random(seen).uniform(0.8, 1.2)
+        else:
+            delay *= 1.5
+        with pytest.MonkeyPatch.context() as patch:
+            to_the_end = Training.run_to_end
+
+            def started(training: Training, to_the_end=to_the_end, timer=timer) -> int:
+                timer.start()
+                return to_the_end(training)
+
+            patch.setattr(Training, "run_to_end", started)
+            _, status = start(dataclasses.replace(config, run=folder))
+        timer.cancel()
+    assert_same(folder, straight)
 
 
 def damage(folder: Path, pattern: str) -> None:

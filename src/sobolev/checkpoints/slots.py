@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from sobolev.checkpoints import ranges
 from sobolev.checkpoints.files import (
     OWN_TEMPORARY,
     Damaged,
@@ -39,7 +40,6 @@ from sobolev.checkpoints.files import (
 from sobolev.checkpoints.ranges import Range
 from sobolev.checkpoints.segments import merged
 from sobolev.errors import UserError
-from sobolev.training import ranges
 
 STATE = re.compile(r"state-(\d+)\.safetensors")
 SHARED = rf"({STATE.pattern}|steps-\d+-\d+\.safetensors)(\.tmp)?|checkpoint-[01]\.json\.tmp|{OWN_TEMPORARY}"

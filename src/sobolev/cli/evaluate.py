@@ -1,6 +1,7 @@
 """`sobolev evaluate RUN`: play episodes with a run's agent; a table, JSON and a video."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ class EvaluateConfig:
     """folder of a run, as `sobolev train` tells it"""
     episodes: Annotated[int, arg(metavar="N")] = 20
     """episodes per seed"""
+    max_steps: Annotated[int | None, arg(metavar="N")] = None
+    """env steps after which an episode is truncated, its return so far counting; none: as in the run's training"""
     video: Annotated[Path | None, arg(metavar="FILE")] = None
     """also render an episode of the first seed to this file, as in out.mp4"""
     dream: Annotated[Path | None, arg(metavar="FILE")] = None
@@ -46,7 +49,9 @@ def main(arguments: Sequence[str]) -> int:
     from sobolev.training import evaluation
 
     more = evaluated(config.run, config.episodes + 1)
-    results = evaluation.evaluate(config.run, config.episodes, config.video, config.dream)
+    results = evaluation.evaluate(
+        config.run, config.episodes, config.video, config.dream, config.max_steps, say=_say, show=_show
+    )
     path = config.run / "evaluation.json"
     if not more:
         write_text(path, json.dumps(results, indent=2) + "\n")
@@ -58,9 +63,21 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _say(line: str) -> None:
+    """What is told on the way: on stderr, so that --json prints JSON alone."""
+    print(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, file=sys.stderr, flush=True)
+
+
+def _show(text: str) -> None:
+    """What a terminal shows meanwhile."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
 def _check(config: EvaluateConfig) -> None:
-    if config.episodes < 1:
-        raise UserError(f"--episodes is {config.episodes}, but must be at least 1")
+    for flag, value in (("episodes", config.episodes), ("max-steps", config.max_steps)):
+        if value is not None and value < 1:
+            raise UserError(f"--{flag} is {value}, but must be at least 1")
     read_config(config.run)
     for flag, file, endings in (("video", config.video, FILMS), ("dream", config.dream, (*FILMS, *PLOTS))):
         if file is None:

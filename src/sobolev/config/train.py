@@ -42,6 +42,8 @@ class EvaluationConfig:
     """env steps between two evaluations"""
     episodes: int = 3
     """episodes of one evaluation; 0 turns it off"""
+    max_steps: int = 10_000
+    """env steps after which an evaluation episode is truncated, for tasks without an end; its return so far counts"""
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,7 @@ def _precision(backend: str | None) -> str:
 ADDED: dict[str, Any] = {
     "strict_resume": False,
     "checkpoint.snapshots": 0,
+    "evaluation.max_steps": 10_000,
     "env.observation_noise": 0.0,
     "env.dynamics_noise": 0.0,
     "observations": "proprio",

@@ -22,8 +22,8 @@ _FROM_ONE = (
     "steps batch_size batch_length model.deter model.hidden model.units model.depth model.rows model.blocks "
     "model.encoder_layers model.decoder_layers model.prior_layers model.posterior_layers model.reward_layers "
     "model.continue_layers model.actor_layers model.critic_layers behavior.horizon behavior.discount_horizon "
-    "env.number env.repeat replay.capacity evaluation.every log.every penalty.rows penalty.decay_updates "
-    "penalty.step_size",
+    "env.number env.repeat replay.capacity evaluation.every evaluation.max_steps log.every penalty.rows "
+    "penalty.decay_updates penalty.step_size",
 )
 _FROM_ZERO = (
     "[0, inf)",

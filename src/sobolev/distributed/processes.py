@@ -23,6 +23,7 @@ from sobolev.envs import Transition, VectorEnv
 from sobolev.envs.specs import Spaces
 from sobolev.envs.vector import Records
 from sobolev.errors import UserError
+from sobolev.signals import Interrupted
 
 T = TypeVar("T")
 
@@ -49,9 +50,14 @@ def leads() -> bool:
     return jax.process_index() == 0
 
 
+def alone() -> bool:
+    """Whether there are no others."""
+    return jax.process_count() == 1
+
+
 def agreed(value: int) -> int:
     """The leader's value, in all processes."""
-    if jax.process_count() == 1:
+    if alone():
         return value
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
@@ -69,7 +75,7 @@ def in_turn(call: Callable[[], T]) -> T:
 
     A UserError in one process is one in all of them.
     """
-    if jax.process_count() == 1:
+    if alone():
         return call()
     results: list[T] = []
     error, failed = None, False
@@ -97,7 +103,7 @@ def own_folder(run: Path) -> Iterator[Path]:
 
 def _everyones(value: int) -> set[int]:
     """The values of all processes, in all of them."""
-    if jax.process_count() == 1:
+    if alone():
         return {value}
     return set(np.ravel(multihost_utils.process_allgather(np.int32(value))).tolist())
 
@@ -121,9 +127,9 @@ class SharedEnv:
         """Shapes of one environment."""
         return self._shared(lambda envs: envs.spaces)
 
-    def reset(self, episode: int) -> Transition:
+    def reset(self, episode: int, first: int = 0) -> Transition:
         """As VectorEnv's."""
-        return self._shared(lambda envs: envs.reset(episode))
+        return self._shared(lambda envs: envs.reset(episode, first))
 
     def send(self, actions: np.ndarray) -> None:
         """As VectorEnv's."""
@@ -150,10 +156,10 @@ class SharedEnv:
         else:
             try:
                 result = call(self.envs)
-            except UserError as error:
+            except (UserError, Interrupted) as error:
                 result = error
             _sent(pickle.dumps(result))
-        if isinstance(result, UserError):
+        if isinstance(result, UserError | Interrupted):
             raise result
         return result
 

@@ -1,9 +1,14 @@
 """What happens where environments are stepped: in a worker process, or in the only one."""
 
+import contextlib
 import logging
 import os
 import pickle
+import select
 import signal
+import sys
+import threading
+import time
 import traceback
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -12,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sobolev import signals
 from sobolev.envs.catalog import make
 from sobolev.envs.failures import WorkerError
 from sobolev.envs.memory import Arrays, map_file, view
@@ -21,6 +27,8 @@ from sobolev.envs.registration import register
 from sobolev.envs.specs import Environment, Spaces, Step
 from sobolev.envs.view import View
 from sobolev.errors import UserError
+
+_PATIENCE = 5.0  # seconds that environments get to return and to be closed, once the other side is gone
 
 
 @dataclass(frozen=True)
@@ -55,11 +63,12 @@ class Group:
     streams: list[Stream]
     environments: list[Environment]
     episodes: list[int] = field(default_factory=list)
+    first: int = 0
     arrays: Arrays | None = None
 
-    def reset(self, episode: int) -> None:
-        """Begin that episode everywhere."""
-        self.episodes = [episode] * len(self.streams)
+    def reset(self, episode: int, first: int = 0) -> None:
+        """Begin that episode everywhere, as that of environments numbered from `first` on."""
+        self.episodes, self.first = [episode] * len(self.streams), first
         for i in range(len(self.streams)):
             self._put(i, self._reset(i))
 
@@ -75,7 +84,7 @@ class Group:
 
     def restore(self, episodes: list[int], actions: list[np.ndarray]) -> None:
         """Go to where those actions [length, A] lead in those episodes. UserError where one ends before."""
-        self.episodes = episodes
+        self.episodes, self.first = episodes, 0
         for i, taken in enumerate(actions):
             step = self._reset(i)
             for action in taken:
@@ -90,8 +99,8 @@ class Group:
         return self.environments[index].render(height, width)
 
     def _reset(self, i: int) -> Step:
-        stream = self.streams[i]
-        return self.environments[i].reset(episode_seed(stream.seed, self.kind, stream.environment, self.episodes[i]))
+        stream, number = self.streams[i], self.first + self.streams[i].environment
+        return self.environments[i].reset(episode_seed(stream.seed, self.kind, number, self.episodes[i]))
 
     def _put(self, i: int, step: Step) -> None:
         arrays, row = self.arrays, self.streams[i].row
@@ -135,8 +144,10 @@ class Server:
         """Make the environments of a group."""
         if entry is not None:
             register(entry)
-        self.groups[group] = Group(task, kind, streams, [make(task, repeat, view=view, noise=noise) for _ in streams])
-        return self.groups[group].environments[0].spaces
+        made = self.groups[group] = Group(task, kind, streams, [])
+        for _ in streams:  # those that are made will be closed, though another fail
+            made.environments.append(make(task, repeat, view=view, noise=noise))
+        return made.environments[0].spaces
 
     def attach(self, group: int, buffer: Any, streams: int) -> None:
         """Give a group the arrays that it shares with the other side, which has `streams` rows in all."""
@@ -148,18 +159,36 @@ class Server:
         return getattr(self.groups[group], method)(*arguments)
 
     def close(self, group: int) -> None:
-        """Forget a group."""
+        """Close the environments of a group and forget it. What the first failure raises is raised after all."""
+        errors = []
         for environment in self.groups.pop(group).environments:
-            environment.close()
+            try:
+                environment.close()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def close_all(self) -> None:
+        """Close everything; what fails is told on stderr, for nothing depends on it any more."""
+        for group in list(self.groups):
+            task = self.groups[group].task
+            try:
+                self.close(group)
+            except Exception as error:
+                print(f"sobolev: close() of an environment of '{task}' failed: {error!r}", file=sys.stderr)
 
 
 def serve(descriptor: int) -> None:
-    """Main of a worker process: answer until the other end of the pipe is gone. Never returns."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides: it may want to save a step that is under way
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    """Main of a worker process: answer until the other end of the pipe is gone, then close. Never returns."""
+    # The parent decides: it may want to save a step that is under way. A handler, because programs that environments
+    # start would go on ignoring what is ignored here.
+    for number in signals.NUMBERS:
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.NUMBERS)
     stay_on_stderr()
     logging.getLogger("absl").setLevel(logging.ERROR)  # MuJoCo's remarks on dm_control's models
+    threading.Thread(target=_end_when_alone, args=(descriptor,), daemon=True).start()
     server, pipe = Server(), Connection(descriptor)
     try:
         while True:
@@ -174,6 +203,26 @@ def serve(descriptor: int) -> None:
                 flush_c()
                 pipe.send_bytes(answer)
     except (EOFError, OSError):
-        pass
+        server.close_all()
+        _end()
     finally:
         os._exit(0)  # renderers may hang or complain in an orderly exit
+
+
+def _end_when_alone(descriptor: int) -> None:
+    """Once the other end of the pipe is gone, give this process some seconds: an environment may not return."""
+    poll = select.poll()
+    poll.register(descriptor, 0)  # which asks for nothing but hang-ups
+    poll.poll()
+    time.sleep(_PATIENCE)
+    _end()
+
+
+def _end() -> None:
+    """End this process and, where it leads a group, the programs that its environments started and did not end."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)

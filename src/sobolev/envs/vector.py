@@ -20,6 +20,8 @@ from sobolev.errors import UserError
 ROUNDING = 2.0
 """Mean difference, of 255, by which two renderers may draw the same image."""
 
+_NOT_BEGUN = "these environments have not begun an episode: reset first"
+
 
 class Transition(TypedDict):
     """One step of all streams, laid out [seeds, environments]; arrays of one's own. See `Step` for the meaning."""
@@ -84,7 +86,8 @@ class VectorEnv:
         self._step_request = dict.fromkeys(self._shares, pickle.dumps(("call", (self._group, "step"))))
         self._rows = np.arange(len(self._streams))
         self._pending: int | None = None
-        self._started = False
+        self._sent: tuple[np.ndarray, np.ndarray] | None = None
+        self._started, self._first = False, 0
         self._episode = np.zeros(len(self._streams), np.int64)
         self._length = np.zeros(len(self._streams), np.int64)
 
@@ -94,11 +97,12 @@ class VectorEnv:
         self._ready()
         return self._spaces
 
-    def reset(self, episode: int) -> Transition:
-        """Begin that episode in every stream."""
+    def reset(self, episode: int, first: int = 0) -> Transition:
+        """Begin that episode in every stream; with `first`, that of environment `first` + e in the place of e."""
         self._check(started=False)
+        self._first = first
         self._episode[:], self._length[:] = episode, 0
-        self._call({lane: ("reset", episode) for lane in self._shares})
+        self._call({lane: ("reset", episode, first) for lane in self._shares})
         return self._current()
 
     def send(self, actions: np.ndarray) -> None:
@@ -108,23 +112,26 @@ class VectorEnv:
         if actions.shape != (*self.shape, self._spaces.action):
             raise ValueError(f"actions have shape {actions.shape}, not {(*self.shape, self._spaces.action)}")
         self._arrays.action[:] = actions.reshape(len(self._rows), -1)
-        self._record(self._arrays.action, self._arrays.last)
+        self._sent = self._arrays.action.copy(), self._arrays.last.copy()
         self._pending = self._workers.post(self._step_request)
 
     def receive(self) -> Transition:
         """Wait for the step that `send` started.
 
-        Raises UserError for what no environment should give, WorkerError where one failed; the streams are lost then.
+        Raises UserError for what no environment should give, WorkerError where one failed, Interrupted where a signal
+        comes first; the streams are lost then, but for `records`.
         """
-        if self._pending is None:
+        if self._pending is None or self._sent is None:
             raise RuntimeError("nothing was sent to these environments")
         ticket, self._pending = self._pending, None
         self._collect(ticket)
+        self._record(*self._sent)
         return self._current()
 
     def records(self) -> Records:
-        """What `restore` needs to come back to the present step. Not between `send` and `receive`."""
-        self._check(started=True)
+        """What `restore` needs to come back to the newest step that was received."""
+        if not self._started:
+            raise RuntimeError(_NOT_BEGUN)
         packed = [self._actions[:length, row] for row, length in enumerate(self._length)]
         return Records(
             episode=self._episode.reshape(self.shape).copy(),
@@ -192,7 +199,7 @@ class VectorEnv:
         if self._pending is not None:
             raise RuntimeError("these environments are stepping: receive first")
         if started and not self._started:
-            raise RuntimeError("these environments have not begun an episode: reset first")
+            raise RuntimeError(_NOT_BEGUN)
 
     def _call(self, requests: dict[int, tuple[Any, ...]], started: bool = False) -> list[Any]:
         self._check(started)
@@ -209,7 +216,7 @@ class VectorEnv:
             return self._workers.collect(ticket)
         except WorkerDied as died:
             streams = [self._streams[i] for i in self._shares.get(died.lane, ())]
-            seeds = [episode_seed(s.seed, self._kind, s.environment, int(self._episode[s.row])) for s in streams]
+            seeds = [episode_seed(s.seed, self._kind, self._first + s.environment, int(self._episode[s.row])) for s in streams]
             doing = f"it ran '{self.task}', episodes with seeds {brief(', '.join(map(str, seeds)), 80)}"
             doing = doing if self._opening is None else f"'{self.task}' was made"
             raise WorkerError(f"{died} (while {doing})") from died

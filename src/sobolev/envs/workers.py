@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Mapping
 from multiprocessing.connection import Pipe
@@ -13,6 +14,7 @@ from multiprocessing.reduction import send_handle
 from types import TracebackType
 from typing import Any
 
+from sobolev import signals
 from sobolev.envs.failures import WorkerDied, WorkerError
 from sobolev.envs.memory import Arrays, buffer_size, map_file, shared_file, view
 from sobolev.envs.output import occupy, on_stderr
@@ -21,15 +23,17 @@ from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_PATIENCE = 5.0  # seconds that a worker gets to leave
+_PATIENCE = 5.0  # seconds that all workers together get to close their environments and leave
 
 
 class Workers:
     """`count` fresh Python processes that step environments; 0 steps them in this process, with equal results.
 
-    Use it as a context manager. The processes import nothing of jax and not the caller's main script. They ignore
-    SIGINT and SIGTERM, and leave when this process closes them or ends, in whatever way. Several `VectorEnv` may share
-    one. Not for use from several threads. POSIX only.
+    Use it as a context manager. The processes import nothing of jax and not the caller's main script. Signals do not
+    touch them: each is the leader of a process group of its own, in which are also the programs that its environments
+    start. When this process closes them or ends, in whatever way, they close their environments and leave; who has not
+    done so after 5 s is killed, and so is whatever is left of its group. Several `VectorEnv` may share one. Not for use
+    from several threads. POSIX only.
     """
 
     def __init__(self, count: int):
@@ -40,14 +44,17 @@ class Workers:
         self._sent: deque[tuple[int, list[int]]] = deque()
         self._answers: dict[int, list[bytes | WorkerError]] = {}
         self._tickets = 0
+        self._held = contextlib.ExitStack()
 
     def __enter__(self) -> "Workers":
+        self._held.enter_context(signals.held())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        with self._held:
+            self.close()
 
     @property
     def lanes(self) -> int:
@@ -75,7 +82,8 @@ class Workers:
     def collect(self, ticket: int) -> list[Any]:
         """Wait for the answers to a ticket, in the order of its lanes.
 
-        Raises UserError or WorkerError if one of them is that, after all of them are in.
+        Raises UserError or WorkerError if one of them is that, after all of them are in; Interrupted where a signal
+        comes before (see `sobolev.signals`), after which there is nothing left to do but to close.
         """
         while ticket not in self._answers:
             self._receive_oldest()
@@ -103,12 +111,16 @@ class Workers:
                 answer.lane = lane
 
     def close(self) -> None:
-        """End the processes, with their environments."""
-        for lane in self._lanes:
-            lane.disconnect()
-        for lane in self._lanes:
-            lane.wait()
-        self._lanes = []
+        """Close all environments and end the processes; those that have not ended after 5 s in all are killed."""
+        lanes, self._lanes = self._lanes, []
+        deadline = time.monotonic()
+        try:
+            for lane in lanes:
+                lane.disconnect()
+            deadline += signals.time_left(_PATIENCE)
+        finally:
+            for lane in lanes:
+                lane.end(deadline)
 
 
 class _Here:
@@ -118,10 +130,11 @@ class _Here:
         self._server, self._answers = Server(), deque[bytes]()
 
     def send(self, request: bytes) -> None:
-        with on_stderr():
+        with signals.foreign(), on_stderr():
             self._answers.append(self._server.answer(request))
 
     def receive(self) -> bytes:
+        signals.check()
         return self._answers.popleft()
 
     def attach(self, group: int, memory: Any, streams: int) -> bytes:
@@ -129,11 +142,10 @@ class _Here:
         return b""
 
     def disconnect(self) -> None:
-        with on_stderr():
-            for group in list(self._server.groups):
-                self._server.close(group)
+        with signals.foreign(), on_stderr():
+            self._server.close_all()
 
-    def wait(self) -> None:
+    def end(self, deadline: float) -> None:
         pass
 
 
@@ -145,13 +157,14 @@ class _Process:
         code = (
             f"import sys; sys.path[:] = {sys.path!r}; from sobolev.envs.server import serve; serve({theirs.fileno()})"
         )
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # inherited while it starts
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals.NUMBERS)  # inherited while it starts
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 env=_surroundings(),
+                process_group=0,
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -167,6 +180,7 @@ class _Process:
 
     def receive(self) -> bytes | WorkerError:
         try:
+            signals.wait_for(self._pipe.fileno())
             return self._pipe.recv_bytes()
         except (EOFError, OSError):
             return self._death()
@@ -182,18 +196,35 @@ class _Process:
     def disconnect(self) -> None:
         self._pipe.close()
 
-    def wait(self) -> None:
-        try:
-            self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+    def end(self, deadline: float) -> None:
+        """Wait until then for the process to end; kill it, and what is left of its group."""
+        self._ended(deadline)
+        self._kill_group()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # of a disk that does not answer, say
+            self._process.wait(1.0)
+
+    def _ended(self, deadline: float) -> bool:
+        """Whether the process has ended; waits for that until then. It stays a zombie, and its number its own."""
+        pause = 0.001
+        while self._process.returncode is None:
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+        return True
+
+    def _kill_group(self) -> None:
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter of a zombie alone, on macOS
+                os.killpg(self.pid, signal.SIGKILL)
 
     def _death(self) -> WorkerError:
-        try:
-            status = self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
+        if not self._ended(time.monotonic() + _PATIENCE):
             return WorkerDied("the connection to an environment worker is lost")
+        self._kill_group()
+        status = self._process.wait()
         if status >= 0:
             return WorkerDied(f"an environment worker ended with exit status {status}; see above for what it printed")
         hint = ", perhaps for want of memory" if status == -signal.SIGKILL else ""

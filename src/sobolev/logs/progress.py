@@ -96,6 +96,7 @@ class Progress:
         self.speed, self.steps, self.shown, self.told = Speed(clock), 0, -1.0, False
         self.live = Live(console=bar, auto_refresh=False, transient=True) if bar.is_terminal else None
         self.values: dict[str, float | None] = {}
+        self.note = ""
 
     def __enter__(self) -> "Progress":
         if self.live is not None:
@@ -117,9 +118,12 @@ class Progress:
         self.values |= {name: value for name, value in values.items() if value is not None}
         self.speed.add(steps, updates)
         self._foretell()
-        if self.live is not None and self.clock() - self.shown >= 0.25:
-            self.shown = self.clock()
-            self.live.update(self._bar(), refresh=True)
+        self._draw()
+
+    def show(self, note: str) -> None:
+        """Have the bar say what is being done besides; "" for nothing."""
+        self.note = note
+        self._draw()
 
     def say(self, line: str) -> None:
         """Print a line on stdout, above the bar where there is one."""
@@ -137,6 +141,11 @@ class Progress:
         rest = f", {duration(left)} left" if left is not None and steps < self.total else ""
         self.say(f"{self.label}  {steps:,} of {self.total:,} env steps  evaluation {each}{rest}")
         self.values["score"] = sum(means) / len(means)
+
+    def _draw(self) -> None:
+        if self.live is not None and self.clock() - self.shown >= 0.25:
+            self.shown = self.clock()
+            self.live.update(self._bar(), refresh=True)
 
     def _foretell(self) -> None:
         if self.told or not self.speed.training or self.speed.seconds() < MEASURE_SECONDS:
@@ -159,6 +168,7 @@ class Progress:
             parts.append(f"{duration(left)} left")
         names = {"train_return": "return", "score": "evaluation", "penalty": "penalty", "coefficient": "λ"}
         parts += [f"{name} {self.values[key]:.4g}" for key, name in names.items() if self.values.get(key) is not None]
+        parts = [self.note] if self.note else parts
         text = Text(" · ".join(parts), no_wrap=True, overflow="ellipsis")
         line = Table.grid(padding=(0, 1))
         cells: list[RenderableType] = [Text(self.label, style="bold", no_wrap=True), text]

@@ -208,7 +208,8 @@ class RunLog:
             self._line(step, seed, {name: float(column[index]) for name, column in columns.items()})
 
     def episode(self, step: int, seed: int, value: float, length: int) -> None:
-        """A training episode ended at an env step: its return, and its length in agent steps."""
+        """A training episode ended at an env step: its return, and its length in agent steps, of which the reset
+        observation is one (as DreamerV3 counts): 501 for 1000 env steps at action repeat 2."""
         self.episodes.add(step, seed, value)
         self._line(step, seed, {"episode/return": float(value), "episode/length": float(length)})
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from sobolev.checkpoints.run_folder import in_use
+from sobolev.signals import NUMBERS
 from sobolev.sweeps.ledger import Entry, Sweep, alive
 from sobolev.sweeps.run_process import Work
 from sobolev.sweeps.run_status import evaluated, saved_steps
@@ -87,12 +88,15 @@ class Stopping:
         self.number: int | None = None
 
     def __enter__(self) -> "Stopping":
-        self.old = {n: signal.signal(n, self._hear) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        self.descriptor = signal.set_wakeup_fd(-1)  # what hears the signals of a command (see `signals`) rests
+        heard = [number for number in NUMBERS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+        self.old = {number: signal.signal(number, self._hear) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self.old.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self.descriptor)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         again, self.number = self.number is not None, self.number or number

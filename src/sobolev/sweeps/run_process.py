@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Collection, Mapping
 
+from sobolev.signals import NUMBERS
 from sobolev.sweeps.ledger import State, Sweep
 from sobolev.sweeps.run_status import evaluated, saved_steps
 
@@ -15,8 +16,8 @@ PROGRAM = (sys.executable, "-m", "sobolev")
 """What the commands of an entry are given to."""
 JAX_NOTE = "-" * 20 + "\nFor simplicity"
 """How jax begins what it adds to an exception."""
-SAVED_AND_LEFT = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-"""Exit statuses of a training that a signal ended, after it saved."""
+LEFT = tuple(status for number in NUMBERS for status in (128 + number, -number))
+"""Exit statuses of a command that a signal ended: after it saved, and before it had begun."""
 
 
 class Work:
@@ -53,7 +54,7 @@ class Work:
         if status == 0 and not self.stopped:
             self._next()
             return None
-        if self.stopped or status in SAVED_AND_LEFT:
+        if self.stopped or status in LEFT:
             return self._end("stopped")
         return self._end("failed", self._last_words(status))
 
@@ -81,6 +82,8 @@ class Work:
             file.flush()
             self.log_start = file.tell()
             self.child = self._spawn([*PROGRAM, *words], file)
+        if self.stopped:  # meanwhile, when there was no child to be told
+            self.child.send_signal(signal.SIGTERM)
         if words[0] == "train":
             self.sweep.begun(self.run, self.child.pid)
         else:

@@ -1,8 +1,13 @@
 """Compiling in the background what a run will call, while environments start and the first steps are collected."""
 
 from collections.abc import Callable, Mapping
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+
+import jax
+
+from sobolev import signals
 
 Arguments = tuple[Any, ...] | Callable[[], tuple[Any, ...]]
 
@@ -37,12 +42,21 @@ class Ahead:
         pool.shutdown(wait=False)
 
     def wait(self, name: str) -> None:
-        """To be asked before that function is called: waits until it is compiled, and raises what failed."""
-        if name in self._jobs:
-            self._jobs[name].result()
+        """To be asked before that function is called: waits until it is compiled, and raises what failed.
+
+        Raises Interrupted where a signal comes first; not where several processes run the program in step.
+        """
+        if name not in self._jobs:
+            return
+        while not self._jobs[name].done():
+            if jax.process_count() == 1:
+                signals.check()
+            futures.wait([self._jobs[name]], timeout=0.1)
+        self._jobs[name].result()
 
     def temporary_bytes(self, name: str) -> int:
         """Memory that the function takes while it runs, beside arguments and results; 0 where XLA does not tell."""
+        self.wait(name)
         analysis = self._jobs[name].result().memory_analysis() if name in self._jobs else None
         return analysis.temp_size_in_bytes if analysis is not None else 0
 

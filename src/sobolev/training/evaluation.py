@@ -1,7 +1,9 @@
 """Playing episodes with a run's agents: during training, from a checkpoint, and one observation at a time."""
 
+import itertools
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,16 @@ from sobolev.checkpoints.slots import Checkpoints
 from sobolev.config.registry import agent_of
 from sobolev.config.train import TrainConfig
 from sobolev.distributed.processes import Envs
-from sobolev.envs import Environment, Workers, worker_count
+from sobolev.envs import Environment, Transition, Workers, worker_count
 from sobolev.envs.checks import entry
 from sobolev.errors import UserError
 from sobolev.logs import dreams
 from sobolev.logs.dreams import Recording
 from sobolev.logs.sinks import field_name
 from sobolev.logs.videos import write_video
+from sobolev.training import playing
 from sobolev.training.environments import AFTERWARDS, environment, environments, spaces
+from sobolev.training.playing import Limit, Waiting, rounds
 from sobolev.training.program import Program, program_of
 
 FRAME_SIZE = (480, 480)
@@ -33,42 +37,80 @@ def play(
     state: State,
     envs: Envs,
     episode: int,
-    watch: Callable[[], None] = lambda: None,
+    number: int,
+    limit: Limit,
+    waiting: Waiting,
     recording: Recording | None = None,
-) -> np.ndarray:
-    """One episode in every environment of every seed, all stepping together; returns [seeds, environments].
+    watch: Callable[[], None] = lambda: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`number` episodes of every seed, in the environments of `rounds(number)`, which step together.
 
+    Returns their returns [seeds, number], and which of them were truncated by the limit. They are the same in however
+    many rounds: an episode has the seed of its number, and its policy draws the same. `waiting` tells how far they are.
     `watch` is called at every step of the first environment's episode, its first one included. `recording` keeps the
     first steps.
     """
-    seeds, number = envs.shape
-    carry, transition = program.initial_carry(number), envs.reset(episode)
-    returns, running, step = np.zeros((seeds, number)), np.ones((seeds, number), bool), 0
-    while True:
-        if running[0, 0]:
-            watch()
-        returns += np.where(running, transition["reward"].astype(np.float64), 0.0)
-        running &= ~transition["last"]
-        if not running.any():
-            return returns
-        action, carry = program.act(state, carry, transition, "evaluate", (episode, step))
+    (count, size), (seeds, _) = rounds(number), envs.shape
+    returns, truncated = np.zeros((seeds, count * size)), np.zeros((seeds, count * size), bool)
+    for first in range(0, count * size, size):
+        part = None if count == 1 else (count * size, first)
+        which = "" if part is None else f", episodes {first + 1} to {min(first + size, number)} of {number}"
+        act = _acting(program, state, size, episode, part, None if first else recording)
+        watching = partial(waiting, what=which)
+        running, last = np.ones((seeds, size), bool), np.zeros((seeds, size), bool)
+        for transition, running in playing.episodes(envs, episode, act, limit, first=first, watch=watching):
+            last = transition["last"]
+            returns[:, first : first + size] += np.where(running, transition["reward"].astype(np.float64), 0.0)
+            if running[0, 0] and not first:
+                watch()
+        truncated[:, first : first + size] = running & ~last
+    waiting.show("")
+    return returns[:, :number], truncated[:, :number]
+
+
+def _acting(
+    program: Program,
+    state: State,
+    environments: int,
+    episode: int,
+    part: tuple[int, int] | None,
+    recording: Recording | None,
+) -> Callable[[Transition], np.ndarray]:
+    """The agents' actions, step after step of an episode."""
+    carry, steps = program.initial_carry(environments), itertools.count()
+
+    def act(transition: Transition) -> np.ndarray:
+        nonlocal carry
+        action, carry = program.act(state, carry, transition, "evaluate", (episode, next(steps)), part)
         if recording is not None:
             recording.add(transition, action)
-        envs.send(action)
-        transition, step = envs.receive(), step + 1
+        return action
+
+    return act
 
 
-def evaluate(run: Path, episodes: int, video: Path | None = None, dream: Path | None = None) -> list[dict[str, Any]]:
+def evaluate(
+    run: Path,
+    episodes: int,
+    video: Path | None = None,
+    dream: Path | None = None,
+    max_steps: int | None = None,
+    say: Callable[[str], None] = print,
+    show: Callable[[str], None] = lambda text: None,
+) -> list[dict[str, Any]]:
     """Plays `episodes` episodes per seed with a run's newest whole checkpoint.
 
-    Returns per seed {task, method, seed, episodes, mean, std, returns, env_steps}; std is over episodes (population).
-    With `video`, the first seed's first episode is written there as a film; with `dream`, what its world model foresees
-    of episodes, as a film of images or a plot of vectors (`dreams.write`). Raises UserError where the run has no
-    checkpoint, this machine cannot render, or the agent has nothing to dream of.
+    Returns per seed {task, method, seed, episodes, mean, std, returns, truncated, env_steps}; std is over episodes
+    (population), `truncated` the number of episodes that had no end within `max_steps` env steps, and whose returns so
+    far count; None: the run's setting. With `video`, the first seed's first episode is written there as a film; with
+    `dream`, what its world model foresees of episodes, as a film of images or a plot of vectors (`dreams.write`). `say`
+    and `show` get what is to be told on the way, see `Waiting`. Raises UserError where the run has no checkpoint, this
+    machine cannot render, or the agent has nothing to dream of.
     """
-    config = read_config(run)
-    with Workers(worker_count(config.env, len(config.seeds) * episodes)) as workers:
-        envs = environments(workers, config, episodes, AFTERWARDS)
+    config, (_, size) = read_config(run), rounds(episodes)
+    limit = Limit(max_steps or config.evaluation.max_steps, config.env.repeat or 1, "--max-steps")
+    with Workers(worker_count(config.env, len(config.seeds) * size)) as workers:
+        envs = environments(workers, config, size, AFTERWARDS)
         program = program_of(agent_of(config, envs.spaces), config.seeds, 1)
         if dream:
             dreams.check(program.agent, dream)
@@ -76,7 +118,9 @@ def evaluate(run: Path, episodes: int, video: Path | None = None, dream: Path | 
         frames: list[np.ndarray] = []
         watch = (lambda: frames.append(envs.render(0, 0, *FRAME_SIZE))) if video else (lambda: None)
         recording = Recording() if dream else None
-        returns = play(program, state, envs, 0, watch, recording)
+        returns, truncated = play(program, state, envs, 0, episodes, limit, Waiting(say, show), recording, watch)
+    if truncated.any():
+        say(limit.sentence())
     if video:
         write_video(video, frames)
     if dream and recording:
@@ -92,9 +136,10 @@ def evaluate(run: Path, episodes: int, video: Path | None = None, dream: Path | 
             "mean": float(found.mean()),
             "std": float(found.std()),
             "returns": found.tolist(),
+            "truncated": int(cut.sum()),
             "env_steps": meta["env_steps"],
         }
-        for seed, found in zip(config.seeds, returns, strict=True)
+        for seed, found, cut in zip(config.seeds, returns, truncated, strict=True)
     ]
 
 

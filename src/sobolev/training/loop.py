@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from sobolev import signals
 from sobolev.agents.api import Report
 from sobolev.checkpoints import warm_start
 from sobolev.checkpoints.files import NotSaved
@@ -17,17 +18,18 @@ from sobolev.checkpoints.pytree_io import flatten
 from sobolev.checkpoints.slots import Checkpoints
 from sobolev.config.registry import agent_of
 from sobolev.config.train import TrainConfig
-from sobolev.distributed.processes import Envs, agreed, check_same, followed, in_turn, leads, own_folder, shared
+from sobolev.distributed.processes import Envs, agreed, alone, check_same, followed, in_turn, leads, own_folder, shared
 from sobolev.envs import Workers, worker_count
 from sobolev.errors import UserError
 from sobolev.logs import dreams
 from sobolev.logs.progress import Progress
 from sobolev.logs.sinks import RunLog
 from sobolev.replay import HostReplay
+from sobolev.signals import Interrupted
 from sobolev.training import requirements, run_messages, snapshot
 from sobolev.training.environments import DURING_TRAINING, TRAINING, environments
 from sobolev.training.evaluation import play
-from sobolev.training.interruptions import Interruption
+from sobolev.training.playing import Limit, Waiting, rounds
 from sobolev.training.program import Program, program_of
 from sobolev.training.schedule import Plan
 from sobolev.training.snapshot import Snapshot
@@ -40,15 +42,23 @@ def train(config: TrainConfig, run: Path) -> int:
     UserError where it cannot go on: no room, a checkpoint that does not fit, a non-finite update (whose batch is then
     in RUN/failure).
     """
+    with signals.heard():
+        try:
+            return _train(config, run)
+        except Interrupted as interruption:  # where nothing was to be saved
+            return 128 + interruption.number
+
+
+def _train(config: TrainConfig, run: Path) -> int:
     plan, checkpoints = Plan.of(config), Checkpoints(run / "checkpoint")
     loaded = checkpoints.load("check", snapshot.FINITE, config.strict_resume)
     check_same(loaded.iteration if loaded else 0)
     for note in loaded.notes if loaded else ():
         print(f"{run}: {note}", flush=True)
-    if loaded and loaded.iteration >= plan.total:
+    if loaded and loaded.meta.get("finished", loaded.iteration) >= plan.total:
         print(run_messages.complete(run, plan.env_steps(loaded.iteration)), flush=True)
         return 0
-    with Interruption() as interruption, own_folder(run) as own, _environments(config) as (envs, evaluation):
+    with own_folder(run) as own, _environments(config) as (envs, evaluation):
         program = program_of(agent_of(config, envs.spaces), config.seeds, config.devices.data)
         needs, where = requirements.Needs.of(program, plan), config.replay.memory
         in_turn(lambda: requirements.check(config, needs, run, resuming=loaded is not None))
@@ -64,32 +74,33 @@ def train(config: TrainConfig, run: Path) -> int:
             print(line, flush=True)
         if now.missing and now.added < plan.warmup and learns:
             print(f"updates wait until replay holds {plan.warmup} steps of each environment, as at the start", flush=True)
-        log = RunLog(
-            own,
-            config.task,
-            config.method,
-            config.seeds,
-            tensorboard=config.log.tensorboard and leads(),
-            wandb=config.log.wandb if leads() else None,
-            state=loaded.meta["log"] if loaded else None,
-        )
-        del loaded
-        label = f"{config.task} {config.method}"
-        with contextlib.closing(log), Progress(label, config.steps, advice=run_messages.advice(config)) as progress:
-            training = Training(config, plan, run, program, envs, evaluation, checkpoints, log, progress, now)
-            return training.run_to_end(interruption)
+        with signals.held(saving=True):
+            log = RunLog(
+                own,
+                config.task,
+                config.method,
+                config.seeds,
+                tensorboard=config.log.tensorboard and leads(),
+                wandb=config.log.wandb if leads() else None,
+                state=loaded.meta["log"] if loaded else None,
+            )
+            del loaded
+            label = f"{config.task} {config.method}"
+            with contextlib.closing(log), Progress(label, config.steps, advice=run_messages.advice(config)) as progress:
+                training = Training(config, plan, run, program, envs, evaluation, checkpoints, log, progress, now)
+                return training.run_to_end()
 
 
 @contextlib.contextmanager
 def _environments(config: TrainConfig) -> Iterator[tuple[Envs, Envs | None]]:
     """Training and evaluation environments of all seeds, in the same few processes."""
-    number, episodes = config.env.number, config.evaluation.episodes
+    number, (_, played) = config.env.number, rounds(config.evaluation.episodes)
     if not leads():
-        yield followed(config, number), followed(config, episodes) if episodes else None
+        yield followed(config, number), followed(config, played) if played else None
         return
     with Workers(worker_count(config.env, len(config.seeds) * number)) as workers:
         envs = shared(environments(workers, config, number, TRAINING))
-        yield envs, shared(environments(workers, config, episodes, DURING_TRAINING)) if episodes else None
+        yield envs, shared(environments(workers, config, played, DURING_TRAINING)) if played else None
 
 
 @dataclass
@@ -110,50 +121,77 @@ class Training:
     """whether it was said how much memory the run takes, which is known when updates are compiled"""
     newest: Report | None = None
     """of this process's newest updates, for what is measured but once in a while"""
+    truncated: bool = False
+    """whether it was said that an evaluation episode had no end"""
 
-    def run_to_end(self, interruption: Interruption) -> int:
+    def run_to_end(self) -> int:
         """Iterates until the plan is done or a signal comes; saves at the end in either case."""
         self.progress.update(self.plan.env_steps(self.now.iteration), self.now.updates)
-        if self.now.iteration == 0:
-            self.evaluate()
-        saved, stopped = time.monotonic(), 0
-        while self.now.iteration < self.plan.total and not (stopped := agreed(interruption.signal_number or 0)):
-            self.iterate()
-            if time.monotonic() - saved > 60 * self.config.checkpoint.minutes:
-                self.unless_refused(self.save)
-                saved = time.monotonic()
-        if self.now.iteration:  # else there is nothing to keep, and the first evaluation would be made twice
-            self.save()
-        env_steps = self.plan.env_steps(self.now.iteration)
-        if self.now.iteration >= self.plan.total:
-            self.progress.say(run_messages.finished(self.folder, env_steps))
-            return 0
-        self.progress.say(run_messages.interrupted(self.folder, env_steps))
-        return 128 + stopped
+        try:
+            self.report()
+            saved = time.monotonic()
+            while self.now.finished < self.plan.total:
+                self.leave_if_asked()
+                self.iterate()
+                if time.monotonic() - saved > 60 * self.config.checkpoint.minutes:
+                    self.unless_refused(self.save)
+                    saved = time.monotonic()
+        except Interrupted as interruption:
+            if self.now.iteration:  # else there is nothing to keep
+                self.save()
+            self.progress.say(run_messages.interrupted(self.folder, self.plan.env_steps(self.now.iteration)))
+            return 128 + interruption.number
+        self.save()
+        self.progress.say(run_messages.finished(self.folder, self.plan.env_steps(self.now.iteration)))
+        return 0
+
+    def leave_if_asked(self) -> None:
+        """Raises Interrupted where a signal has come; of several processes, the first one's counts."""
+        if number := agreed(signals.received() or 0):
+            raise Interrupted(number)
 
     def iterate(self) -> None:
-        """One agent step of every environment, and the updates that are due for the steps before it."""
+        """One agent step of every environment, and the updates that are due for the steps before it.
+
+        A signal may break it off (with Interrupted) where it waits and between updates; `now` then says how far it is,
+        and the same call finishes it, also after a resume.
+        """
         now = self.now
-        action, now.state, now.carry, now.replay = self.program.step(
-            now.state, now.carry, now.replay, now.transition, now.iteration
-        )
-        self.envs.send(action)
-        now.iteration += 1
+        if now.sent is None:
+            now.sent, now.state, now.carry, now.replay = self.program.step(
+                now.state, now.carry, now.replay, now.transition, now.iteration
+            )
+            now.iteration += 1
+        self.envs.send(now.sent)
         self.learn(now.updates_due(self.plan))
         ended = now.transition["last"]
         now.transition = self.envs.receive()
+        now.sent, now.due = None, True
         self.count_episodes(ended)
-        env_steps = self.plan.env_steps(now.iteration)
-        if env_steps // self.config.log.every > self.plan.env_steps(now.iteration - 1) // self.config.log.every:
+        self.report()
+
+    def report(self) -> None:
+        """Does what is due after an iteration, again from its beginning where a signal broke it off: nothing is drawn
+        from the random streams of training, and what is found is written down when it is whole."""
+        if not self.now.due:
+            return
+        env_steps = self.plan.env_steps(self.now.iteration)
+        if self.crossed(self.config.log.every):
             self.write_metrics(env_steps)
         self.evaluate()
-        every = self.config.checkpoint.snapshots
-        if leads() and every and env_steps // every > self.plan.env_steps(now.iteration - 1) // every:
-            self.unless_refused(lambda: snapshot.keep_weights(self.folder, now.state, env_steps))
-        self.progress.update(env_steps, now.updates)
+        if leads() and self.crossed(self.config.checkpoint.snapshots):
+            self.unless_refused(lambda: snapshot.keep_weights(self.folder, self.now.state, env_steps))
+        self.now.due = False
+        self.progress.update(env_steps, self.now.updates)
+
+    def crossed(self, every: int) -> bool:
+        """Whether the newest iteration reached another multiple of so many env steps."""
+        iteration = self.now.iteration
+        before, after = self.plan.env_steps(iteration - 1), self.plan.env_steps(iteration)
+        return iteration > 0 and every > 0 and after // every > before // every
 
     def learn(self, due: int) -> None:
-        """Makes the updates that are due, and stops where one is not finite."""
+        """Makes the updates that are due, and stops where one is not finite, or a signal comes between two."""
         now, reports = self.now, []
         if due and not self.told:
             self.progress.say(run_messages.memory(now, self.program.update_bytes()))
@@ -161,6 +199,8 @@ class Training:
         at_once = self.program.updates_at_once and not isinstance(now.replay, HostReplay)
         calls = [due] if due and at_once else [1] * due
         for left, count in zip(reversed(range(len(calls))), calls, strict=True):
+            if reports and alone() and signals.received():
+                break
             ahead = 0 if left else self.plan.iterations_to_update(now.iteration)
             now.state, now.replay, report = self.program.learn(now.state, now.replay, now.updates, count, ahead)
             now.updates += count
@@ -168,6 +208,10 @@ class Training:
         self.check_finite(reports)
         now.pending += [report.metrics for report in reports]
         self.newest = reports[-1] if reports else self.newest
+        if len(reports) < len(calls):
+            self.leave_if_asked()
+        if now.pending and self.newest and self.crossed(self.config.log.every):
+            now.measured = self.program.inspect(now.state, self.newest, now.updates)
 
     def count_episodes(self, ended: np.ndarray) -> None:
         """Adds the new rewards to the running episodes and logs those that end; `ended`: streams that began anew."""
@@ -181,38 +225,48 @@ class Training:
             self.progress.values["train_return"] = value
 
     def write_metrics(self, env_steps: int) -> None:
-        """Logs the means of all updates since the last time, and what is measured but now, for each seed."""
+        """Logs the means of all updates since the last time, and what was measured for this line, for each seed."""
         if not self.now.pending:
             return
         means = {name: values.mean(0) for name, values in snapshot.stacked(self.now.pending).items()}
+        means |= self.now.measured
         self.now.pending.clear()
-        if self.newest:
-            means |= self.program.inspect(self.now.state, self.newest, self.now.updates)
+        self.now.measured = {}
         self.log.write(env_steps, means | {"updates": self.now.updates})
         shown = {"penalty": "penalty/posterior", "coefficient": "penalty/posterior_lambda"}
         self.progress.values |= {key: float(means[name].mean()) for key, name in shown.items() if name in means}
 
     def evaluate(self) -> None:
-        """Plays evaluation episodes where they are due; draws nothing from the random streams of training."""
+        """Plays evaluation episodes where they are due."""
         number = self.plan.evaluation_due(self.now.iteration)
         if number is None or self.evaluation is None:
             return
         env_steps, every = self.plan.env_steps(self.now.iteration), self.config.log.dreams
         due = number and every and env_steps // every > (env_steps - self.plan.evaluate_every) // every
         recording = dreams.Recording() if due and leads() else None
-        returns = play(self.program, self.now.state, self.evaluation, number, recording=recording)
+        evaluation = self.config.evaluation
+        limit = Limit(evaluation.max_steps, self.plan.repeat)
+        waiting = Waiting(self.progress.say, self.progress.show)
+        returns, truncated = play(
+            self.program, self.now.state, self.evaluation, number, evaluation.episodes, limit, waiting, recording
+        )
         dream = dreams.dream(self.program, self.now.state, recording) if recording else None
         if dream:
             self.log.dream(env_steps, dream.errors(), dreams.keep(dream, self.folder / "dreams", env_steps))
         for seed, found in zip(self.config.seeds, returns, strict=True):
             self.log.score(env_steps, seed, found.tolist())
+        if truncated.any():
+            self.log.write(env_steps, {"evaluation/truncated": truncated.sum(1)})
+            if not self.truncated:
+                self.progress.say(limit.sentence())
+            self.truncated = True
         self.progress.evaluated(env_steps, self.config.seeds, returns.tolist())
 
     def save(self) -> None:
         """Writes a checkpoint; of several processes the first does."""
         if not leads():
             return
-        meta = {"log": self.log.state(), "env_steps": self.plan.env_steps(self.now.iteration), "jax": jax.__version__}
+        meta = {"log": self.log.state(), "env_steps": self.plan.env_steps(self.now.finished), "jax": jax.__version__}
         snapshot.save(self.checkpoints, self.now, self.envs, meta | {"python": platform.python_version()})
 
     def unless_refused(self, save: Callable[[], None]) -> None:

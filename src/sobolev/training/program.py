@@ -6,6 +6,7 @@ nothing random has to be carried along. Replay's counters are the same for all s
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from typing import Any, cast
 
@@ -19,8 +20,10 @@ from sobolev import replay as memory
 from sobolev.agents.api import Agent, Carry, Inspected, Report, State
 from sobolev.distributed.sharding import Layout, local
 from sobolev.envs import Transition
+from sobolev.nn.draws import part_of
 from sobolev.replay import HostReplay, Replay
 from sobolev.training.background_compile import Ahead
+from sobolev.training.playing import rounds
 
 Stored = Replay | HostReplay
 
@@ -42,7 +45,7 @@ class Program:
         self._learn = jit(self._learn_all, donate_argnums=(0, 1))
         self._learn_many = jit(self._learn_loop, donate_argnums=(0, 1))
         self._step = jit(self._step_all, donate_argnums=(0, 1, 2))
-        self._act = jit(self._act_all, donate_argnums=(1,), static_argnums=(5,))
+        self._act = jit(self._act_all, donate_argnums=(1,), static_argnums=(5, 6))
         self._inspect = jit(self._inspect_all)
         self._dream = jax.jit(self._dream_first, static_argnums=(2,))
         self._choose = jax.jit(self._choose_all, static_argnums=(2,))
@@ -54,7 +57,7 @@ class Program:
     ) -> None:
         """Starts compiling, in the background, what a run calls; its first call then waits for what is left of that.
 
-        `capacity` and `where` as for `initial_replay`; `evaluations`: episodes played together for a seed, 0 for none;
+        `capacity` and `where` as for `initial_replay`; `evaluations`: episodes of an evaluation for a seed, 0 for none;
         `learns`: whether updates will be made.
         """
         number = jax.ShapeDtypeStruct((), jnp.int32)
@@ -71,7 +74,9 @@ class Program:
         # What is called first comes first: the longest, the update, is traced while the first evaluation is played.
         jobs = {}
         if evaluations:
-            jobs["act"] = (self._act, (state, *acting(evaluations), number, number, "evaluate"))
+            count, played = rounds(evaluations)
+            part = (None, None) if count == 1 else (count * played, number)
+            jobs["act"] = (self._act, (state, *acting(played), number, number, "evaluate", *part))
         carry, transition = acting(environments)
         jobs["step"] = (self._step, (state, carry, replay, transition, number))
         if learns and self.updates_at_once and where == "device":
@@ -160,11 +165,22 @@ class Program:
         return action, state, carry, device
 
     def act(
-        self, state: State, carry: Carry, transition: Transition, purpose: str, counters: tuple[int, int]
+        self,
+        state: State,
+        carry: Carry,
+        transition: Transition,
+        purpose: str,
+        counters: tuple[int, int],
+        part: tuple[int, int] | None = None,
     ) -> tuple[np.ndarray, Carry]:
-        """Chooses actions [S, E, A] without learning from them; `counters` number the episode and the step."""
+        """Chooses actions [S, E, A] without learning from them; `counters` number the episode and the step.
+
+        `part` (whole, first): the environments are those from `first` on of `whole` that are played in rounds, and draw
+        what they would if all of them were here.
+        """
         self._ahead.wait("act")
-        action, carry = self._act(state, carry, transition, *map(np.int32, counters), purpose)
+        whole, first = (None, None) if part is None else (part[0], np.int32(part[1]))
+        action, carry = self._act(state, carry, transition, *map(np.int32, counters), purpose, whole, first)
         return np.asarray(action), carry
 
     def learn(
@@ -197,7 +213,11 @@ class Program:
         """
         if not hasattr(self.agent, "dream"):
             return None
-        return jax.tree.map(np.asarray, self._dream(local(state), steps, context))
+        arguments = (local(state), steps, context)
+        name = f"dream {steps['first'].shape}"
+        self._ahead.start({name: (self._dream, lambda: arguments)})  # in another thread: signals are heard in this one
+        self._ahead.wait(name)
+        return jax.tree.map(np.asarray, self._dream(*arguments))
 
     @property
     def updates_at_once(self) -> bool:
@@ -255,9 +275,14 @@ class Program:
         """What a step changes of a state, with None in the place of all the rest, which then need not be copied."""
         return (jax.tree.map(lambda new, old: None if new is old else new, self.agent.observe(state, step), state),)
 
-    def _act_all(self, state, carry, transition, episode, step, purpose):
+    def _act_all(self, state, carry, transition, episode, step, purpose, whole, first):
         keys = jax.vmap(jax.random.fold_in, (0, None))(self._keys(purpose, episode), step)
-        action, carry, _ = self._over_seeds(partial(self.agent.act, mode="evaluate"))(state, carry, transition, keys)
+
+        def act(state, carry, transition, key, first):
+            with part_of(whole, first, len(transition["reward"])) if whole else nullcontext():
+                return self.agent.act(state, carry, transition, key, mode="evaluate")
+
+        action, carry, _ = self._over_seeds(act, (0, 0, 0, 0, None))(state, carry, transition, keys, first)
         return action, carry
 
     def _learn_all(self, state, replay, update):

@@ -87,4 +87,6 @@ def finished(run: Path, env_steps: int) -> str:
 
 def interrupted(run: Path, env_steps: int) -> str:
     """For a run that a signal ended."""
+    if not env_steps:
+        return f"left before the first step, with nothing to save in {run}: the same command begins again"
     return f"saved at {env_steps:,} env steps in {run}: the same command goes on"

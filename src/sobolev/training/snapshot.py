@@ -1,6 +1,6 @@
 """Everything that changes in a run, and how it becomes a checkpoint and comes back from one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,8 @@ FINITE = ("agent/", "carry/", "transition/")
 
 @dataclass
 class Snapshot:
-    """A run between two iterations. The environments' own state is their records (see `VectorEnv`)."""
+    """A run between two iterations, or in one that a signal broke off. The environments' own state is their records
+    (see `VectorEnv`)."""
 
     iteration: int
     updates: int
@@ -49,6 +50,17 @@ class Snapshot:
     """how many steps fewer than `iteration` were added to replay, because a checkpoint had lost some"""
     forgone: int = 0
     """updates that were due while replay, which had lost steps, held too few of them; they are not made up for"""
+    measured: dict[str, np.ndarray] = field(default_factory=dict)
+    """what is measured for the next line of metrics alone, [seeds]"""
+    sent: np.ndarray | None = None
+    """actions that the environments have not answered: the iteration was broken off there, and goes on there"""
+    due: bool = False
+    """whether what is due after the iteration (metrics, an evaluation, kept weights) is still to be done"""
+
+    @property
+    def finished(self) -> int:
+        """Iterations of which nothing is left to do."""
+        return max(0, self.iteration - int(self.sent is not None or self.due))
 
     @property
     def added(self) -> int:
@@ -77,6 +89,7 @@ def begin(program: Program, envs: Envs, capacity: int, where: str = "device") ->
         returns=np.zeros(envs.shape),
         lengths=np.ones(envs.shape, np.int64),
         pending=[],
+        due=True,
     )
 
 
@@ -101,10 +114,12 @@ def save(checkpoints: Checkpoints, snapshot: Snapshot, envs: Envs, meta: dict[st
         "returns": snapshot.returns,
         "lengths": snapshot.lengths,
         "pending": stacked(snapshot.pending),
-    }
+        "measured": snapshot.measured,
+    } | ({} if snapshot.sent is None else {"sent": snapshot.sent})
     first = checkpoints.next_step(oldest) - missing
     steps = read_ring(local(replay.steps), first, snapshot.added, SEED_RING)
-    meta = meta | {"updates": snapshot.updates, "missing": missing, "forgone": snapshot.forgone}
+    meta = meta | {"updates": snapshot.updates, "finished": snapshot.finished, "due": snapshot.due}
+    meta = meta | {"missing": missing, "forgone": snapshot.forgone}
     checkpoints.save(snapshot.iteration, flatten(tree), flatten(steps), meta, keep_from=oldest)
 
 
@@ -170,7 +185,8 @@ def restore(
         "lengths": np.zeros(envs.shape, np.int64),
     }
     records, pending = _below("records/", arrays), _below("pending/", arrays)
-    tree = unflatten(like, {name: x for name, x in arrays.items() if not name.startswith(("records/", "pending/"))})
+    parts = ("records/", "pending/", "measured/", "sent")
+    tree = unflatten(like, {name: x for name, x in arrays.items() if not name.startswith(parts)})
     kept = _kept(loaded, min(rows, capacity), capacity)
     steps, latents = jax.tree.map(lambda form: np.zeros(form.shape, form.dtype), (forms.steps, forms.latents))
     there = kept.mask()
@@ -196,6 +212,9 @@ def restore(
         pending=[dict(zip(pending, values, strict=True)) for values in zip(*pending.values(), strict=True)],
         missing=count - kept.end,
         forgone=loaded.meta.get("forgone", 0),
+        measured=_below("measured/", arrays),
+        sent=arrays.get("sent"),
+        due=loaded.meta.get("due", False),
     )
 
 

@@ -17,13 +17,14 @@ from sobolev.agents.dreamer.world_model import WorldModel
 from sobolev.checkpoints.run_folder import identity, read_config
 from sobolev.config.registry import agent_of
 from sobolev.config.train import TrainConfig
-from sobolev.envs import VectorEnv, Workers, worker_count
+from sobolev.envs import Transition, VectorEnv, Workers, worker_count
 from sobolev.errors import UserError
 from sobolev.nn import cast_floating, over
 from sobolev.smoothness import sensitivity as local
 from sobolev.smoothness.sensitivity import MAGNITUDES
 from sobolev.training.environments import AFTERWARDS, environments
 from sobolev.training.evaluation import load_state
+from sobolev.training.playing import Limit, Waiting, episodes
 from sobolev.training.program import Program
 from sobolev.training.snapshot import kept_weights, read_weights
 
@@ -114,7 +115,8 @@ def _of_state(
     state: State, program: Program, envs: VectorEnv, config: TrainConfig, states: int
 ) -> list[dict[str, Any]]:
     """The numbers of every seed, on episodes that its own agent plays."""
-    played, records = play(program, state, envs), []
+    limit = Limit(config.evaluation.max_steps, config.env.repeat or 1)
+    played, records = play(program, state, envs, limit), []
     for index, seed in enumerate(program.seeds):
         world = jax.tree.map(lambda leaf, at=index: leaf[at], state.model.world)
         valid = np.flatnonzero(played.valid[index])
@@ -128,24 +130,26 @@ def _of_state(
     return records
 
 
-def play(program: Program, state: State, envs: VectorEnv) -> Trajectories:
-    """One episode in every environment, the same as `evaluate` plays first, with all that the agents saw and did."""
-    carry, transition = program.initial_carry(envs.shape[1]), envs.reset(0)
-    running, returns = np.ones(envs.shape, bool), np.zeros(envs.shape)
-    observations, others = [], []
-    while running.any():
-        action, carry = program.act(state, carry, transition, "evaluate", (0, len(others)))
+def play(program: Program, state: State, envs: VectorEnv, limit: Limit) -> Trajectories:
+    """One episode in every environment, the same as `evaluate` plays first, with all that the agents saw and did.
+
+    After the last steps the action is zero."""
+    carry, actions = program.initial_carry(envs.shape[1]), list[np.ndarray]()
+
+    def act(transition: Transition) -> np.ndarray:
+        nonlocal carry
+        action, carry = program.act(state, carry, transition, "evaluate", (0, len(actions)))
+        actions.append(action)
+        return action
+
+    steps, returns = [], np.zeros(envs.shape)
+    for transition, running in episodes(envs, 0, act, limit, watch=Waiting(print)):
         returns += np.where(running, transition["reward"].astype(np.float64), 0.0)
-        observations.append(transition["observation"])
-        others.append((action, transition["first"], running))
-        running = running & ~transition["last"]
-        if running.any():
-            envs.send(action)
-            transition = envs.receive()
-    names = observations[0]
-    stacked = {name: np.stack([observation[name] for observation in observations], 1) for name in names}
-    actions, first, valid = (np.stack(part, 1) for part in zip(*others, strict=True))
-    return Trajectories(stacked, actions, first, valid, returns)
+        steps.append((transition["observation"], transition["first"], running))
+    actions.append(np.zeros((*envs.shape, envs.spaces.action), np.float32))
+    observations, first, valid = zip(*steps, strict=True)
+    stacked = {name: np.stack([observation[name] for observation in observations], 1) for name in observations[0]}
+    return Trajectories(stacked, np.stack(actions, 1), np.stack(first, 1), np.stack(valid, 1), returns)
 
 
 @partial(jax.jit, static_argnames="dtype")

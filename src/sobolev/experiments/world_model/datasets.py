@@ -17,6 +17,7 @@ from sobolev.config.registry import agent_of
 from sobolev.envs import Transition, VectorEnv
 from sobolev.errors import UserError
 from sobolev.training.evaluation import load_state
+from sobolev.training.playing import Limit, Waiting, episodes
 from sobolev.training.program import Program
 
 CORRELATIONS = (0.0, 0.8, 0.95)
@@ -90,12 +91,14 @@ class Policies:
 
 
 def play(
-    envs: VectorEnv, seeds: Sequence[int], behavior: str, episodes: int, policies: Policies | None = None
+    envs: VectorEnv, seeds: Sequence[int], behavior: str, number: int, limit: Limit, policies: Policies | None = None
 ) -> list[list[Episode]]:
     """So many episodes for each of `seeds`, those of `envs`; they depend on the seed and on nothing drawn before."""
-    number = envs.shape[1]
-    rounds = [_round(envs, _chooser(envs, seeds, behavior, at, policies), at) for at in range(-(-episodes // number))]
-    return [[episode for played in rounds for episode in played[at]][:episodes] for at in range(len(seeds))]
+    side = envs.shape[1]
+    rounds = [
+        _round(envs, _chooser(envs, seeds, behavior, at, policies), at, limit) for at in range(-(-number // side))
+    ]
+    return [[episode for played in rounds for episode in played[at]][:number] for at in range(len(seeds))]
 
 
 def _chooser(envs: VectorEnv, seeds: Sequence[int], behavior: str, episode: int, policies: Policies | None) -> Chooser:
@@ -110,18 +113,21 @@ def _chooser(envs: VectorEnv, seeds: Sequence[int], behavior: str, episode: int,
     return lambda transition: act(transition) + noise()
 
 
-def _round(envs: VectorEnv, choose: Chooser, number: int) -> list[list[Episode]]:
+def _round(envs: VectorEnv, choose: Chooser, number: int, limit: Limit) -> list[list[Episode]]:
     """One episode in every environment, [seeds][environments]."""
-    transition, running, steps, lengths = envs.reset(number), np.ones(envs.shape, bool), [], np.zeros(envs.shape, int)
-    while running.any():
-        action = np.where(transition["last"][..., None], 0, np.clip(choose(transition), -1, 1)).astype(np.float32)
-        steps.append({**transition, "action": action})
+    steps, actions, lengths = [], list[np.ndarray](), np.zeros(envs.shape, int)
+
+    def act(transition: Transition) -> np.ndarray:
+        chosen = np.where(transition["last"][..., None], 0, np.clip(choose(transition), -1, 1))
+        actions.append(chosen.astype(np.float32))
+        return actions[-1]
+
+    for transition, running in episodes(envs, number, act, limit, watch=Waiting(print)):
+        steps.append(transition)
         lengths += running
-        running &= ~transition["last"]
-        if running.any():
-            envs.send(action)
-            transition = envs.receive()
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves, 2), *steps)
+    actions.append(np.zeros((*envs.shape, envs.spaces.action), np.float32))
+    taken = [{**transition, "action": action} for transition, action in zip(steps, actions, strict=True)]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves, 2), *taken)
     return [
         [jax.tree.map(lambda leaf, s=s, e=e: leaf[s, e, : lengths[s, e]], stacked) for e in range(envs.shape[1])]
         for s in range(envs.shape[0])

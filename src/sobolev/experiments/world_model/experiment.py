@@ -23,7 +23,7 @@ from sobolev.agents.dreamer.agent import Dreamer, compact
 from sobolev.agents.dreamer.config import SIZES, DreamerConfig, OptimizerConfig, without_penalty
 from sobolev.agents.dreamer.optimizer import build_optimizer, descend
 from sobolev.agents.dreamer.world_model import WorldModel, world_model_losses
-from sobolev.envs import Spaces, VectorEnv, Workers
+from sobolev.envs import Spaces, VectorEnv, Workers, default_repeat
 from sobolev.errors import UserError
 from sobolev.experiments.sensitivity import experiment as sensitivity
 from sobolev.experiments.world_model import prediction
@@ -31,6 +31,7 @@ from sobolev.experiments.world_model.datasets import Episode, Policies, play
 from sobolev.nn import cast_floating
 from sobolev.replay import Replay
 from sobolev.smoothness import PenaltyConfig
+from sobolev.training.playing import Limit
 
 METHODS = ("dreamer", "gpld")
 """Without the penalty, and with it."""
@@ -58,6 +59,8 @@ class WorldModelConfig:
     """run whose policy plays every other episodes of the mixed data"""
     held_out: int = 4
     """episodes to measure on, of the same behaviour"""
+    max_steps: int = 10_000
+    """env steps after which an episode is truncated, for tasks without an end"""
     updates: int = 800
     """updates on every dataset, however small"""
     horizon: int = 20
@@ -92,7 +95,7 @@ def check(config: WorldModelConfig) -> None:
         raise UserError("--episodes must increase, from 1 on, as in --episodes 1 4 16")
     if not config.behaviors or len(set(config.behaviors)) < len(config.behaviors):
         raise UserError("--behaviors takes random, mixed, or both, once each")
-    for flag in ("held_out", "updates", "horizon", "states", "batch_size", "batch_length"):
+    for flag in ("held_out", "max_steps", "updates", "horizon", "states", "batch_size", "batch_length"):
         if getattr(config, flag) < 1:
             raise UserError(f"--{flag.replace('_', '-')} is {getattr(config, flag)}, but must be at least 1")
     if not (config.penalty.posterior or config.penalty.prior):
@@ -138,14 +141,14 @@ def agent_config(config: WorldModelConfig, method: str) -> DreamerConfig:
 
 def datasets(config: WorldModelConfig, behavior: str) -> tuple[Spaces, list[list[Episode]], list[list[Episode]]]:
     """Episodes to train on and episodes to measure on, for each seed."""
-    found = []
+    found, limit = [], Limit(config.max_steps, default_repeat(config.task), "--max-steps")
     with Workers(min(2, len(config.seeds) * ENVIRONMENTS)) as workers:
         for kind, number in ((TRAINING, config.episodes[-1]), (HELD_OUT, config.held_out)):
             envs = VectorEnv(workers, config.task, None, config.seeds, min(ENVIRONMENTS, number), kind)
             if any(spec.dtype != "float32" for _, spec in envs.spaces.observation):
                 raise UserError(f"{config.task} gives images: this study is of vector observations")
             policies = Policies(config.policy, envs) if config.policy and behavior == "mixed" else None
-            found.append(play(envs, config.seeds, behavior, number, policies))
+            found.append(play(envs, config.seeds, behavior, number, limit, policies))
             spaces = envs.spaces
             envs.close()
     return spaces, *found

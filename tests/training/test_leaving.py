@@ -1,0 +1,123 @@
+"""The command leaves within seconds of a signal, whatever it does and whatever an environment does."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import sobolev
+from sobolev.checkpoints.slots import Checkpoints
+from tests import tiny
+
+SOURCE, ROOT = Path(sobolev.__file__).parents[1], Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "marks").mkdir()
+    monkeypatch.setenv("MARKS", str(tmp_path / "marks"))
+    return tmp_path / "marks"
+
+
+def begun(folder: Path, *words: str, log: str = "log") -> subprocess.Popen[bytes]:
+    """`sobolev` with these words, as the leader of its process group."""
+    environment = os.environ | tiny.quick_environment() | {"PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT}"}
+    with (folder / log).open("wb") as file:
+        command = [sys.executable, "-m", "sobolev", *words]
+        return subprocess.Popen(command, env=environment, stdout=file, stderr=file, cwd=folder, start_new_session=True)
+
+
+def train(folder: Path, name: str, *more: str) -> subprocess.Popen[bytes]:
+    _, *flags = tiny.flags()
+    place = flags.index("--env.workers")
+    del flags[place : place + 2]
+    return begun(folder, "train", f"gym:tests.training.slow_environments:{name}-v0", *flags, "--run", "run", *more)
+
+
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[bytes], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def leaves(process: subprocess.Popen[bytes], number: int, seconds: float) -> None:
+    """Ctrl-C goes to the whole group, as from a terminal."""
+    began = time.monotonic()
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    assert process.wait(30) == 128 + number
+    assert time.monotonic() - began < seconds
+
+
+def numbers(marks: Path, what: str) -> list[int]:
+    return sorted(int(path.name.rpartition("-")[2]) for path in marks.glob(f"{what}-*"))
+
+
+def no_program_left(marks: Path) -> bool:
+    def alive(program: int) -> bool:
+        try:
+            return Path(f"/proc/{program}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    deadline = time.monotonic() + 8
+    while (found := list(filter(alive, numbers(marks, "made")))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not found
+
+
+@pytest.mark.parametrize("between", [(0.0, 0.2), (0.2, 1.0), (1.0, 3.0)])
+def test_ctrl_c_in_the_first_seconds(tmp_path, between):
+    process = train(tmp_path, "Slow")
+    time.sleep(random.Random(time.time_ns()).uniform(*between))
+    os.killpg(process.pid, signal.SIGINT)
+    # before Python runs the program, the kernel or Python itself answers
+    assert process.wait(7) in ((130, -2, 1) if between[0] == 0 else (130,))
+    if between[0]:
+        assert (tmp_path / "log").read_text().count("\n") <= 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_slow_environment(tmp_path, marks, number):
+    """At a random moment after the first evaluation: saved, closed, and no program left."""
+    process = train(tmp_path, "Slow", "--checkpoint.minutes", "1e-9")
+    wait_until(lambda: (tmp_path / "run/checkpoint/checkpoint-0.json").exists(), process)
+    time.sleep(random.Random(time.time_ns()).uniform(0, 4))
+    leaves(process, number, 5.5)
+    assert numbers(marks, "closed") == numbers(marks, "made") and no_program_left(marks)
+    loaded, log = Checkpoints(tmp_path / "run/checkpoint").load(), (tmp_path / "log").read_text()
+    assert loaded and f"saved at {2 * loaded.iteration} env steps" in log and "Traceback" not in log
+
+
+@pytest.mark.parametrize("where", ["make", "reset", "step"])
+def test_an_environment_that_hangs(tmp_path, marks, where):
+    process = train(tmp_path, f"Slow{where}", "--evaluation.episodes", "0")
+    wait_until(lambda: numbers(marks, "hangs"), process)
+    time.sleep(0.5)
+    leaves(process, signal.SIGTERM, 6.5)
+    assert no_program_left(marks)
+    log = (tmp_path / "log").read_text()
+    assert "Traceback" not in log and ("saved at" in log) == (where == "step")
+
+
+def test_an_environment_without_an_end(tmp_path):
+    """In training, and evaluated afterwards, where a signal is heard at once and Ctrl-C too."""
+    process = train(tmp_path, "Endless", "--steps", "20", "--evaluation.max-steps", "30")
+    assert process.wait(120) == 0
+    log = (tmp_path / "log").read_text()
+    assert log.count("an episode had not ended after 30 env steps and was truncated") == 1
+    assert '"evaluation/truncated":2.0' in (tmp_path / "run/metrics.jsonl").read_text()
+    process = begun(tmp_path, "evaluate", "run", "--episodes", "2", "--max-steps", "40", "--json", log="json")
+    assert process.wait(60) == 0
+    assert '"truncated": 2' in (tmp_path / "json").read_text()
+    process = begun(tmp_path, "evaluate", "run", "--episodes", "40", "--max-steps", "100000000", log="long")
+    time.sleep(8)
+    assert process.poll() is None
+    leaves(process, signal.SIGINT, 5.5)
+    assert (tmp_path / "long").read_text() == "leaving (Ctrl-C again leaves at once)\n"

@@ -11,9 +11,9 @@ if __name__ == "__main__" or os.path.basename(sys.argv[0]) == "sobolev":
 import importlib  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 
-from sobolev import signals  # noqa: E402
 from sobolev.cli import COMMANDS  # noqa: E402
 from sobolev.errors import UserError, nearest  # noqa: E402
+from sobolev.system import signals  # noqa: E402
 
 
 def usage() -> str:

@@ -21,12 +21,12 @@ import numpy as np
 import pytest
 
 import sobolev
-from sobolev import signals
 from sobolev.checkpoints.files import NotSaved
 from sobolev.checkpoints.slots import Checkpoints
 from sobolev.config.train import TrainConfig
 from sobolev.envs import VectorEnv
 from sobolev.errors import UserError
+from sobolev.system import signals
 from sobolev.training.evaluation import evaluate, load_policy
 from sobolev.training.loop import Training
 from sobolev.training.program import Program

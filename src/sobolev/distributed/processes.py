@@ -23,7 +23,7 @@ from sobolev.envs import Transition, VectorEnv
 from sobolev.envs.specs import Spaces
 from sobolev.envs.vector import Records
 from sobolev.errors import UserError
-from sobolev.signals import Interrupted
+from sobolev.system.signals import Interrupted
 
 T = TypeVar("T")
 

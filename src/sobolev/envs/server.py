@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from sobolev import signals
 from sobolev.envs.catalog import make
 from sobolev.envs.failures import WorkerError
 from sobolev.envs.memory import Arrays, map_file, view
@@ -27,6 +26,7 @@ from sobolev.envs.registration import register
 from sobolev.envs.specs import Environment, Spaces, Step
 from sobolev.envs.view import View
 from sobolev.errors import UserError
+from sobolev.system import signals
 
 _PATIENCE = 5.0  # seconds that environments get to return and to be closed, once the other side is gone
 

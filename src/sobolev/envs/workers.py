@@ -14,13 +14,13 @@ from multiprocessing.reduction import send_handle
 from types import TracebackType
 from typing import Any
 
-from sobolev import signals
 from sobolev.envs.failures import WorkerDied, WorkerError
 from sobolev.envs.memory import Arrays, buffer_size, map_file, shared_file, view
 from sobolev.envs.output import occupy, on_stderr
 from sobolev.envs.server import Server
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
+from sobolev.system import signals
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _PATIENCE = 5.0  # seconds that all workers together get to close their environments and leave
@@ -83,7 +83,7 @@ class Workers:
         """Wait for the answers to a ticket, in the order of its lanes.
 
         Raises UserError or WorkerError if one of them is that, after all of them are in; Interrupted where a signal
-        comes before (see `sobolev.signals`), after which there is nothing left to do but to close.
+        comes before (see `sobolev.system.signals`), after which there is nothing left to do but to close.
         """
         while ticket not in self._answers:
             self._receive_oldest()

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from types import FrameType
 
 from sobolev.checkpoints.run_folder import in_use
-from sobolev.signals import NUMBERS
 from sobolev.sweeps.ledger import Entry, Sweep, alive
 from sobolev.sweeps.run_process import Work
 from sobolev.sweeps.run_status import evaluated, saved_steps
+from sobolev.system.signals import NUMBERS
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import sys
 import time
 from collections.abc import Collection, Mapping
 
-from sobolev.signals import NUMBERS
 from sobolev.sweeps.ledger import State, Sweep
 from sobolev.sweeps.run_status import evaluated, saved_steps
+from sobolev.system.signals import NUMBERS
 
 PROGRAM = (sys.executable, "-m", "sobolev")
 """What the commands of an entry are given to."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from sobolev import signals
+from sobolev.system import signals
 
 Arguments = tuple[Any, ...] | Callable[[], tuple[Any, ...]]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from sobolev import signals
 from sobolev.agents.api import Report
 from sobolev.checkpoints import warm_start
 from sobolev.checkpoints.files import NotSaved
@@ -25,7 +24,8 @@ from sobolev.logs import dreams
 from sobolev.logs.progress import Progress
 from sobolev.logs.sinks import RunLog
 from sobolev.replay import HostReplay
-from sobolev.signals import Interrupted
+from sobolev.system import signals
+from sobolev.system.signals import Interrupted
 from sobolev.training import requirements, run_messages, snapshot
 from sobolev.training.environments import DURING_TRAINING, TRAINING, environments
 from sobolev.training.evaluation import play

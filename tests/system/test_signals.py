@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sobolev import signals
 from sobolev.envs.workers import _Here
+from sobolev.system import signals
 
 SOURCE = Path(__file__).parents[1] / "src"
 SAID = "saving, then leaving (Ctrl-C again leaves at once)\n"

@@ -156,7 +156,7 @@ def test_processors_of_other_features_have_other_names(monkeypatch: pytest.Monke
     lines = "processor : 0\nmodel name : A\ncpu MHz : 2500\nflags : avx avx2{}\n\nprocessor : 1\n"
     names = []
     for text in (lines.format(""), lines.format(" avx512f"), lines.format("").replace("2500", "3100")):
-        monkeypatch.setattr(Path, "read_text", lambda path, text=text: text)
+        monkeypatch.setattr(Path, "read_text", lambda path, text=text, **_: text)
         names.append(jaxconfig.processor())
     assert names[0] == names[2] != names[1]
 

@@ -1,6 +1,5 @@
 """`sobolev evaluate RUN`: play episodes with a run's agent; a table, JSON and a video."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +7,13 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from sobolev.atomic import json_text, write_json
 from sobolev.commands.arguments import parse
 from sobolev.errors import UserError
+from sobolev.output import Guard
 from sobolev.training import jaxconfig
 from sobolev.training.films import FILMS, PLOTS
-from sobolev.training.run import read_config, write_text
+from sobolev.training.run import read_config
 
 DESCRIPTION = """Play episodes with the agent of RUN's newest checkpoint, every seed on its own.
 
@@ -48,14 +49,17 @@ def main(arguments: Sequence[str]) -> int:
     more = evaluated(config.run, config.episodes + 1)
     results = evaluation.evaluate(config.run, config.episodes, config.video, config.dream)
     path = config.run / "evaluation.json"
+    kept = Guard(str(path))
     if not more:
-        write_text(path, json.dumps(results, indent=2) + "\n")
+        kept(write_json, path, results, indent=2)
     told = f"not kept: {path} has more episodes of this checkpoint" if more else f"as JSON: {path}"
-    print(json.dumps(results, indent=2) if config.json else "\n".join([*table(results), "", told]))
-    for what, file in (("video", config.video), ("dream", config.dream)):
-        if file is not None and not config.json:
-            print(f"{what}: {file}")
-    return 0
+    lines = table(results) if kept.told else [*table(results), "", told]
+    print(json_text(results, indent=2) if config.json else "\n".join(lines))
+    films = [(what, file) for what, file in (("video", config.video), ("dream", config.dream)) if file is not None]
+    there = [(what, file) for what, file in films if file.exists()]
+    if not config.json:
+        print("".join(f"{what}: {file}\n" for what, file in there), end="")
+    return int(len(there) < len(films))  # what was asked for and could not be written has been told
 
 
 def _check(config: EvaluateConfig) -> None:

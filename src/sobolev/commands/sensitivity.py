@@ -1,6 +1,5 @@
 """`sobolev sensitivity RUN…`: how far the latent tables of runs' agents move when their inputs do."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +8,11 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from sobolev.atomic import write_json
 from sobolev.commands.arguments import parse
 from sobolev.errors import UserError
 from sobolev.training import jaxconfig
-from sobolev.training.run import read_config, write_text
+from sobolev.training.run import read_config
 
 DESCRIPTION = """Local sensitivity of posterior and prior (paper 1, Appendix F) and exact Jacobian norms.
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     records = study.measure_runs(config.runs, config.episodes, config.states)
     command = shlex.join(["sobolev", "sensitivity", *arguments])
     numbers = {"command": command, "magnitudes": study.MAGNITUDES, "records": records}
-    write_text(out / "sensitivity.json", json.dumps(numbers) + "\n")
+    write_json(out / "sensitivity.json", numbers)
     note = f"{config.states} states of {config.episodes} episodes per seed and checkpoint"
     paths = save(sensitivity_figure.draw(records, note), out / "sensitivity")
     print("\n".join([*study.summary(records), *(f"written: {path}" for path in paths)]))

@@ -1,10 +1,10 @@
 """`sobolev study NAME …`: an experiment, its figure and its numbers by one command."""
 
-import json
 import os
 import shlex
 from collections.abc import Sequence
 
+from sobolev.atomic import file_name, write_json
 from sobolev.commands import study_point_mass
 from sobolev.commands.arguments import parse
 from sobolev.errors import UserError, nearest
@@ -66,7 +66,6 @@ def tabular(arguments: Sequence[str]) -> int:
     from sobolev.study import identities, theory_figures
     from sobolev.study import tabular as study
     from sobolev.study.files import made, save
-    from sobolev.training.run import write_text
 
     prog = "sobolev study tabular"
     config = parse(study.TabularConfig(), arguments, prog=prog, description=TABULAR)
@@ -76,8 +75,8 @@ def tabular(arguments: Sequence[str]) -> int:
     records = study.run(config)
     note = f"mean and 95% interval over {len(config.seeds)} seeds; {config.actions} actions"
     both = identities.run()
-    write_text(out / "tabular.json", json.dumps(facts | {"cases": records}) + "\n")
-    write_text(out / "identities.json", json.dumps(facts | both) + "\n")
+    write_json(out / "tabular.json", facts | {"cases": records})
+    write_json(out / "identities.json", facts | both)
     paths = save(theory_figures.draw_errors(records, note), out / "tabular")
     paths += save(theory_figures.draw_identities(both), out / "identities")
     print("\n".join([*study.lines(records), *identities.lines(both), *(f"written: {path}" for path in paths)]))
@@ -91,16 +90,15 @@ def world_model(arguments: Sequence[str]) -> int:
     from sobolev.study import world_model_figure as figures
     from sobolev.study.files import made, save
     from sobolev.study.tabular import facts_of
-    from sobolev.training.run import write_text
 
     prog = "sobolev study world-model"
     config = parse(study.WorldModelConfig(), arguments, prog=prog, description=WORLD_MODEL, positional="task")
     study.check(config)
     check_task(config.task)
-    out, name = made(config.out), config.task.replace(":", "-").replace("/", "-")
+    out, name = made(config.out), file_name(config.task)
     facts = facts_of(config, shlex.join([*prog.split(), *arguments]))
     records = study.run(config)
-    write_text(out / f"{name}.json", json.dumps(facts | {"records": records}) + "\n")
+    write_json(out / f"{name}.json", facts | {"records": records})
     note = f"{config.task}: mean and 95% interval over {len(config.seeds)} seeds; {config.updates} updates each"
     paths = save(figures.draw_data(records, note), out / name)
     paths += save(figures.draw_horizon(records, note), out / f"{name}-horizon")
@@ -114,7 +112,6 @@ def contraction(arguments: Sequence[str]) -> int:
     from sobolev.study.dsdpg_figures import draw_contraction
     from sobolev.study.files import made, save
     from sobolev.study.tabular import facts_of
-    from sobolev.training.run import write_text
 
     prog = "sobolev study contraction"
     config = parse(study.ContractionConfig(), arguments, prog=prog, description=CONTRACTION)
@@ -122,7 +119,7 @@ def contraction(arguments: Sequence[str]) -> int:
     out = made(config.out)
     record = study.run(config)
     facts = facts_of(config, shlex.join([*prog.split(), *arguments]))
-    write_text(out / "contraction.json", json.dumps(facts | record) + "\n")
+    write_json(out / "contraction.json", facts | record)
     note = f"γ = {config.discount:g}, h = {config.bandwidth:g}; largest over {config.pairs} pairs of laws per system"
     paths = save(draw_contraction(record, note), out / "contraction")
     print("\n".join([*study.lines(record), *(f"written: {path}" for path in paths)]))
@@ -135,7 +132,6 @@ def linear(arguments: Sequence[str]) -> int:
     from sobolev.study.dsdpg_figures import draw_linear
     from sobolev.study.files import made, save
     from sobolev.study.tabular import facts_of
-    from sobolev.training.run import write_text
 
     prog = "sobolev study linear"
     config = parse(study.LinearConfig(), arguments, prog=prog, description=LINEAR)
@@ -143,7 +139,7 @@ def linear(arguments: Sequence[str]) -> int:
     out = made(config.out)
     records = study.run(config)
     facts = facts_of(config, shlex.join([*prog.split(), *arguments]))
-    write_text(out / "linear.json", json.dumps(facts | {"critics": records}) + "\n")
+    write_json(out / "linear.json", facts | {"critics": records})
     note = f"seed {config.seeds[0]}, {config.updates} updates; a point per state, a colour per critic"
     paths = save(draw_linear(records, note), out / "linear")
     print("\n".join([*study.lines(records), *(f"written: {path}" for path in paths)]))

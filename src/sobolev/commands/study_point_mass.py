@@ -1,9 +1,9 @@
 """`sobolev study point-mass`."""
 
-import json
 import shlex
 from collections.abc import Sequence
 
+from sobolev.atomic import write_json
 from sobolev.commands.arguments import parse
 
 DESCRIPTION = """Every method with a deterministic policy on toy:point-mass-N, against the number N of reward locations.
@@ -19,7 +19,6 @@ def main(arguments: Sequence[str]) -> int:
     from sobolev.study import point_mass_figure as figure
     from sobolev.study.files import made, save
     from sobolev.study.tabular import facts_of
-    from sobolev.training.run import write_text
 
     prog = "sobolev study point-mass"
     config = parse(study.PointMassConfig(), arguments, prog=prog, description=DESCRIPTION)
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     references = [study.reference(number) for number in config.locations]
     records = study.run(config)
     told = [{name: value for name, value in record.items() if name != "paths"} for record in references]
-    write_text(out / "point-mass.json", json.dumps(facts | {"records": records, "controller": told}) + "\n")
+    write_json(out / "point-mass.json", facts | {"records": records, "controller": told})
     note = (
         f"mean and standard deviation over {len(config.seeds)} seeds, {config.episodes} episodes each after "
         f"{config.steps:,} env steps with {config.updates_per_step} updates per agent step; small networks"

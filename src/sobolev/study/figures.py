@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from sobolev.study.files import write_bytes
+from sobolev.atomic import write_bytes
 from sobolev.study.scores import Curve, mean_curve, read, series, task_name
 
 COLORS = {"gpld": "#1f6fb4", "dreamer": "#d1662a"}

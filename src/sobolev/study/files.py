@@ -29,8 +29,3 @@ def save(figure: "Figure", path: Path) -> list[Path]:
     return paths
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file beside its target and renames it into place."""
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_bytes(content)
-    beside.replace(path)

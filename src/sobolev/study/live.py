@@ -1,12 +1,15 @@
 """A sweep's table on a terminal, redrawn as it changes; plain lines elsewhere."""
 
+import sys
 import time
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live as RichLive
 from rich.text import Text
 
+from sobolev.output import forgiving
 from sobolev.study import sweep_table
 from sobolev.study.sweep import Sweep
 
@@ -18,7 +21,8 @@ class Live:
 
     def __init__(self, *sweeps: Sweep, console: Console | None = None):
         """`console` is stdout, unless a test gives its own."""
-        self.sweeps, self.console = sweeps, console or Console(soft_wrap=False, highlight=False)
+        output: Any = forgiving(sys.stdout, "standard output")  # the runs go on where nobody reads of them
+        self.sweeps, self.console = sweeps, console or Console(file=output, soft_wrap=False, highlight=False)
         self.live = RichLive(console=self.console, auto_refresh=False, transient=True)
         self.drawn = -REDRAW_SECONDS
 

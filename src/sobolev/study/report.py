@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sobolev.atomic import write_bytes, write_text
 from sobolev.errors import UserError
 from sobolev.study import published, score_figures, score_tables
 from sobolev.study.comparison import FAMILIES, Comparison, compare
 from sobolev.study.figures import Picture
-from sobolev.study.files import made, write_bytes
+from sobolev.study.files import made
 from sobolev.study.runs import find, load
 from sobolev.study.score_figures import Illustration
 from sobolev.study.tables import Link, Table, counts, listed
-from sobolev.training.run import write_text
 
 MARK = "sobolev report"
 """What the page's generator says, by which a folder is known to be a report's."""
@@ -155,7 +155,7 @@ def sensitivity_figure(path: Path) -> Illustration:
     from sobolev.study.figures import whole
 
     try:
-        told = json.loads(path.read_text())
+        told = json.loads(path.read_text(encoding="utf-8"))
         figure = drawing.draw(told["records"])
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"{path} is not what sobolev sensitivity writes ({error!r})") from error
@@ -169,7 +169,7 @@ def unfinished(places: Sequence[Path]) -> list[str]:
     notes = []
     for path in dict.fromkeys(path for place in places for path in sorted(place.glob("sweep-*.json"))):
         try:
-            runs = json.loads(path.read_text())["runs"]
+            runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
             left = [run for run in runs if run["state"] != "done"]
             told = [f"{run['label']} on {run['task']} is {run['state']}" for run in left]
             told = [f"{text}: {run['error']}" if run["error"] else text for run, text in zip(left, told, strict=True)]
@@ -218,7 +218,7 @@ def check_output(output: Path) -> None:
     page = output / "index.html"
     if not output.exists() or output.is_dir() and not any(output.iterdir()):
         return
-    if not page.is_file() or f'content="{MARK}"' not in page.read_text(errors="replace")[:2000]:
+    if not page.is_file() or f'content="{MARK}"' not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
         raise UserError(f"{output} holds other things than a report: choose another --output")
 
 

@@ -211,7 +211,7 @@ def machine_name(entry: Mapping[str, Any]) -> str:
 def _json(path: Path, kind: type) -> Any:
     """The content of a JSON file, None where there is none. Raises UserError where it is something else."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

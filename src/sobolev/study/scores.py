@@ -41,7 +41,7 @@ class Curve(NamedTuple):
 def read(path: Path) -> list[Score]:
     """The entries of a score file. Raises UserError where there is none, or it is none."""
     try:
-        scores = json.loads(path.read_text())
+        scores = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: is its folder a run of sobolev?") from None
     except (OSError, ValueError) as error:

@@ -61,7 +61,7 @@ VARIANT_KEYS = {"method": str, "label": str, "settings": dict, "grid": dict, "wa
 @cache
 def named() -> Mapping[str, Mapping[str, Any]]:
     """The tables of all suites that come with the package, by name."""
-    return tomllib.loads(resources.files("sobolev.study").joinpath("suites.toml").read_text())
+    return tomllib.loads(resources.files("sobolev.study").joinpath("suites.toml").read_text(encoding="utf-8"))
 
 
 def load(source: str) -> Suite:
@@ -75,7 +75,7 @@ def load(source: str) -> Suite:
     if path.suffix != ".toml":
         raise nearest("suite", source, named())
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give a suite's name or a TOML file") from None
     except (OSError, ValueError) as error:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from sobolev.training.jaxconfig import in_32_bits
+
 Arguments = tuple[Any, ...] | Callable[[], tuple[Any, ...]]
 
 
@@ -47,9 +49,11 @@ class Ahead:
         return analysis.temp_size_in_bytes if analysis is not None else 0
 
 
+@in_32_bits()
 def _lowered(function: Any, arguments: Arguments) -> Any:
     return function.lower(*(arguments() if callable(arguments) else arguments))
 
 
+@in_32_bits()
 def _compiled(lowered: Future) -> Any:
     return lowered.result().compile()

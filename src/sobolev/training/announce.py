@@ -56,7 +56,7 @@ def memory(now: Snapshot, update: int) -> str:
 def resident() -> int:
     """Bytes of memory that this process holds, with what is free in it: the next update takes that again."""
     try:
-        count = int(Path("/proc/self/statm").read_text().split()[1])
+        count = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     except (OSError, ValueError):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return count * resource.getpagesize()

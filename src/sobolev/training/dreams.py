@@ -18,8 +18,8 @@ from sobolev.envs import Transition
 from sobolev.errors import UserError
 from sobolev.training.agent import Agent, State
 from sobolev.training.films import FILMS, FRAMES_PER_SECOND, write_video
-from sobolev.training.metrics import Picture
 from sobolev.training.program import Program
+from sobolev.training.rows import Picture
 
 LENGTH = 100
 """Agent steps of a recording, half of which the model observes."""

@@ -10,6 +10,7 @@ import numpy as np
 from sobolev.envs import Environment, Workers, worker_count
 from sobolev.envs.specs import check_finite
 from sobolev.errors import UserError
+from sobolev.output import Guard
 from sobolev.training import dreams
 from sobolev.training.agent import State
 from sobolev.training.checkpoint import Checkpoints
@@ -17,6 +18,7 @@ from sobolev.training.config import TrainConfig
 from sobolev.training.dreams import Recording
 from sobolev.training.environments import AFTERWARDS, environment, environments, spaces
 from sobolev.training.films import write_video
+from sobolev.training.jaxconfig import check_devices
 from sobolev.training.methods import agent_of
 from sobolev.training.metrics import field_name
 from sobolev.training.program import Program, program_of
@@ -62,7 +64,8 @@ def evaluate(run: Path, episodes: int, video: Path | None = None, dream: Path | 
 
     Returns per seed {task, method, seed, episodes, mean, std, returns, env_steps}; std is over episodes (population).
     With `video`, the first seed's first episode is written there as a film; with `dream`, what its world model foresees
-    of episodes, as a film of images or a plot of vectors (`dreams.write`). Raises UserError where the run has no
+    of episodes, as a film of images or a plot of vectors (`dreams.write`); where a file cannot be written, that is told
+    on stderr. Raises UserError where the run has no
     checkpoint, this machine cannot render, or the agent has nothing to dream of.
     """
     config = read_config(run)
@@ -77,11 +80,11 @@ def evaluate(run: Path, episodes: int, video: Path | None = None, dream: Path | 
         recording = Recording() if dream else None
         returns = play(program, state, envs, 0, watch, recording)
     if video:
-        write_video(video, frames)
+        Guard(f"--video {video}", Exception)(write_video, video, frames)
     if dream and recording:
         found = dreams.dream(program, state, recording)
         assert found is not None, "checked above"
-        dreams.write(found, dream)
+        Guard(f"--dream {dream}", Exception)(dreams.write, found, dream)
     return [
         {
             "task": field_name(config.task),
@@ -153,8 +156,9 @@ def load_policy(run: str | Path, seed: int | None = None) -> Policy:
     `seed` is one of the run's seeds; None takes the first. Raises UserError where there is no such run, checkpoint or
     seed.
     """
-    run = Path(run)
+    run = Path(run).expanduser()
     config = read_config(run)
+    check_devices()
     seed = config.seeds[0] if seed is None else seed
     if seed not in config.seeds:
         raise UserError(f"{run} has no seed {seed}: it has {', '.join(map(str, config.seeds))}")

@@ -13,6 +13,7 @@ import numpy as np
 
 from sobolev.envs import Workers, worker_count
 from sobolev.errors import UserError
+from sobolev.output import say
 from sobolev.replay import HostReplay
 from sobolev.training import announce, dreams, room, snapshot, warm
 from sobolev.training.agent import Report
@@ -43,9 +44,9 @@ def train(config: TrainConfig, run: Path) -> int:
     loaded = checkpoints.load(growing="check")
     check_same(loaded.iteration if loaded else 0)
     for note in loaded.notes if loaded else ():
-        print(f"{run}: {note}", flush=True)
+        say(f"{run}: {note}")
     if loaded and loaded.iteration >= plan.total:
-        print(announce.complete(run, plan.env_steps(loaded.iteration)), flush=True)
+        say(announce.complete(run, plan.env_steps(loaded.iteration)))
         return 0
     with Interruption() as interruption, own_folder(run) as own, _environments(config) as (envs, evaluation):
         program = program_of(agent_of(config, envs.spaces), config.seeds, config.devices.data)
@@ -60,7 +61,7 @@ def train(config: TrainConfig, run: Path) -> int:
             now = snapshot.begin(program, envs, plan.capacity, where)
             now.state = program.layout.placed(warm.started(now.state, parts))
         for line in announce.plan(config, plan, run, plan.env_steps(now.iteration), needs):
-            print(line, flush=True)
+            say(line)
         log = RunLog(
             own,
             config.task,
@@ -200,7 +201,7 @@ class Training:
         returns = play(self.program, self.now.state, self.evaluation, number, recording=recording)
         dream = dreams.dream(self.program, self.now.state, recording) if recording else None
         if dream:
-            self.log.dream(env_steps, dream.errors(), dreams.keep(dream, self.folder / "dreams", env_steps))
+            self.log.dream(env_steps, dream.errors(), lambda: dreams.keep(dream, self.folder / "dreams", env_steps))
         for seed, found in zip(self.config.seeds, returns, strict=True):
             self.log.score(env_steps, seed, found.tolist())
         self.progress.evaluated(env_steps, self.config.seeds, returns.tolist())

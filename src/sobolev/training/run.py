@@ -9,7 +9,6 @@ RUN/metrics.jsonl       every metric; scores.json, train_scores.json and tensorb
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from sobolev.atomic import file_name, write_text
 from sobolev.errors import UserError
 from sobolev.training.config import ADDED, TrainConfig, from_json, to_json
 from sobolev.training.serial import encode, settings
@@ -51,15 +51,14 @@ def folder(config: TrainConfig) -> Path:
     """Where a resolved config runs: its own `run`, else runs/TASK/METHOD-SIZE-HASH."""
     if config.run is not None:
         return config.run
-    task = config.task.replace(":", "-").replace("/", "-")
-    return Path("runs") / task / f"{config.method}-{config.size}-{digest(config)}"
+    return Path("runs") / file_name(config.task) / f"{config.method}-{config.size}-{digest(config)}"
 
 
 def read_config(run: Path) -> TrainConfig:
     """The resolved config of a run. Raises UserError where `run` is no run's folder, or its config unreadable."""
     path = run / "config.json"
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{run} is not a run of sobolev: it has no config.json") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -68,16 +67,6 @@ def read_config(run: Path) -> TrainConfig:
         return from_json(text)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file beside its target and rename it into place, so that a reader never meets half of it."""
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 @contextmanager
@@ -149,7 +138,7 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def _locked(run: Path) -> Iterator[None]:
-    with (run / "lock").open("a") as file:
+    with (run / "lock").open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -161,7 +150,7 @@ def in_use(run: Path) -> bool:
     """Whether a process is training in a folder."""
     if not (run / "lock").exists():
         return False
-    with (run / "lock").open("a") as file:
+    with (run / "lock").open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -17,6 +17,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from sobolev.atomic import json_text
 from sobolev.errors import UserError
 
 # safetensors writes to a hidden `.tmp` file of its own first
@@ -73,16 +74,16 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write a JSON object with its own checksum."""
-    body = json.dumps(record)
+    body = json_text(record)
     digest = hashlib.sha256(body.encode()).hexdigest()
     with _beside(path) as temporary:
-        temporary.write_text(f'{{"sha256": "{digest}",\n"record": {body}}}\n')
+        temporary.write_text(f'{{"sha256": "{digest}",\n"record": {body}}}\n', encoding="utf-8")
 
 
 def read_record(path: Path) -> dict[str, Any]:
     """The object that `write_record` wrote. Raises Damaged where it is not the same, FileNotFoundError for no file."""
     try:
-        whole = json.loads(path.read_text())
+        whole = json.loads(path.read_text(encoding="utf-8"))
         body, digest = whole["record"], whole["sha256"]
     except FileNotFoundError:
         raise

@@ -6,13 +6,15 @@ dataclass, before tyro sees them.
 
 import contextlib
 import io
+import math
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from sobolev.errors import UserError, suggestion
-from sobolev.training.serial import bad_value, settings
+from sobolev.training.serial import bad_value, expanded, settings
 
 T = TypeVar("T")
 
@@ -73,9 +75,22 @@ def parse(default: T, arguments: Sequence[str], *, prog: str, description: str, 
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(complaint):
-            return tyro.cli(type(default), prog=prog, description=description, args=arguments, default=default)
+            return _at_home(
+                tyro.cli(type(default), prog=prog, description=description, args=arguments, default=default)
+            )
     except SystemExit:
         raise UserError(_sentence(complaint.getvalue())) from None
+
+
+def _at_home(value: Any) -> Any:
+    """A config with the user's home in the place of ~ in every path."""
+    if isinstance(value, Path):
+        return expanded(value)
+    if isinstance(value, tuple):
+        return tuple(map(_at_home, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{item.name: _at_home(getattr(value, item.name)) for item in fields(value)})
+    return value
 
 
 def checked(
@@ -180,8 +195,14 @@ def _value(name: str, kind: Any, value: str) -> str:
     elif kind is int:
         return _whole(name, value)
     elif kind is float:
-        _number(name, value, kind)
+        number = _number(name, value, kind)
+        if math.isnan(number) or (math.isinf(number) and name not in ENDLESS):
+            raise UserError(f"{name} takes a finite number, not '{value}'")
     return value
+
+
+ENDLESS = ("--checkpoint.minutes",)
+"""Flags that take inf."""
 
 
 def _number(name: str, value: str, kind: Any) -> float:

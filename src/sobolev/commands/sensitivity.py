@@ -48,7 +48,8 @@ def main(arguments: Sequence[str]) -> int:
     from sobolev.study.files import made, save
 
     out = made(config.out)
-    records = study.measure_runs(config.runs, config.episodes, config.states)
+    with jaxconfig.in_32_bits():
+        records = study.measure_runs(config.runs, config.episodes, config.states)
     command = shlex.join(["sobolev", "sensitivity", *arguments])
     numbers = {"command": command, "magnitudes": study.MAGNITUDES, "records": records}
     write_json(out / "sensitivity.json", numbers)

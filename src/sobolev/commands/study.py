@@ -8,6 +8,7 @@ from sobolev.atomic import file_name, write_json
 from sobolev.commands import study_point_mass
 from sobolev.commands.arguments import parse
 from sobolev.errors import UserError, nearest
+from sobolev.training import jaxconfig
 
 STUDIES = {
     "tabular": "when smoothing helps the estimate of a finite MDP, and how fast equations (3) and (4) hold",
@@ -56,7 +57,11 @@ def main(arguments: Sequence[str]) -> int:
         raise nearest("study", arguments[0], STUDIES)
     run = {"tabular": tabular, "world-model": world_model, "contraction": contraction, "linear": linear}
     run["point-mass"] = study_point_mass.main
-    return run[arguments[0]](arguments[1:])
+    if {"-h", "--help"} & set(arguments):
+        return run[arguments[0]](arguments[1:])
+    jaxconfig.check_devices()
+    with jaxconfig.in_32_bits():
+        return run[arguments[0]](arguments[1:])
 
 
 def tabular(arguments: Sequence[str]) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from sobolev.errors import UserError, nearest
+from sobolev.training.serial import expanded
 
 PAPER_SEEDS = (0, 1, 2, 3, 4)
 METHODS = ("dreamer", "gpld")
@@ -71,7 +71,7 @@ def load(source: str) -> Suite:
     """
     if source in named():
         return parse(source, named()[source])
-    path = Path(source)
+    path = expanded(source)
     if path.suffix != ".toml":
         raise nearest("suite", source, named())
     try:

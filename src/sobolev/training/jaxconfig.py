@@ -79,8 +79,9 @@ def check_devices() -> None:
     except Exception as error:  # JAX has several, an AssertionError among them
         wanted = jax.config.values["jax_platforms"]
         what = f"JAX_PLATFORMS={wanted} names a device that jax does not find here" if wanted else "jax finds no device"
+        why = f" ({reason(error)})" if str(error) else ""
         raise UserError(
-            f"{what} ({reason(error)}): unset it, or set JAX_PLATFORMS=cpu; for a GPU, pip install 'jax[cuda13]'"
+            f"{what}{why}: unset it, or set JAX_PLATFORMS=cpu; for a GPU, pip install 'jax[cuda13]'"
         ) from error
 
 

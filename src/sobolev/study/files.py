@@ -27,5 +27,3 @@ def save(figure: "Figure", path: Path) -> list[Path]:
         figure.savefig(beside, format=kind, metadata=metadata)
         paths.append(beside.replace(target))
     return paths
-
-

@@ -8,6 +8,7 @@ DIR/figures/*        every figure as PNG and PDF
 
 import base64
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,13 +156,25 @@ def sensitivity_figure(path: Path) -> Illustration:
     from sobolev.study.figures import whole
 
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        figure = drawing.draw(told["records"])
+        text = path.read_text(encoding="utf-8")
+        told, lost = json.loads(text), text.count("null")
+        figure = drawing.draw(_with_nan(told["records"]))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"{path} is not what sobolev sensitivity writes ({error!r})") from error
     caption = f"How far the latent tables move when their inputs do, and exact Jacobian norms: {told['command']}"
+    if lost:
+        caption += f" ({lost} numbers were not finite: left out)"
     number = "" if path.parent.name == "sensitivity" else f"-{path.parent.name}"
     return Illustration(f"figure-9{number}", "Figure 9. Local sensitivity", caption, whole(figure, caption))
+
+
+def _with_nan(tree: Any) -> Any:
+    """Records with nan for null, which JSON has in its place."""
+    if isinstance(tree, dict):
+        return {name: _with_nan(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [_with_nan(value) for value in tree]
+    return math.nan if tree is None else tree
 
 
 def unfinished(places: Sequence[Path]) -> list[str]:

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import IO, Any, ParamSpec, TypeVar
 
+from sobolev.errors import UserError
+
 P, T = ParamSpec("P"), TypeVar("T")
 
 SPELLED = {"×": "x", "…": "...", "·": "-", "±": "+-", "−": "-", "–": "-", "—": "-", "λ": "lambda", "γ": "gamma"}
@@ -56,11 +58,13 @@ class Guard:
         """Warn of a failure, once."""
         if not self.told:
             self.told = True
-            warn(f"{self.what} cannot be written ({reason(error)}): the run goes on without it")
+            warn(f"{self.what} cannot be written ({reason(error)}): going on without it")
 
 
 def reason(error: BaseException) -> str:
     """Why something failed, in one line: what the system says, else the exception's own words."""
+    if isinstance(error, UserError):
+        return str(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = str(error).strip().splitlines()

@@ -7,8 +7,10 @@ dataclass, before tyro sees them.
 import contextlib
 import io
 import math
+import os
+import shutil
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -70,16 +72,39 @@ def parse(default: T, arguments: Sequence[str], *, prog: str, description: str, 
     else:
         several = positional is not None and isinstance(getattr(default, positional), tuple)
         arguments = checked(arguments, flags(default, positional), positional, several, prog)
-    if arguments == ["--help"]:
-        return tyro.cli(type(default), prog=prog, description=description, args=arguments, default=default)
+    with _some_columns():
+        if arguments == ["--help"]:
+            return tyro.cli(type(default), prog=prog, description=description, args=arguments, default=default)
+        return _at_home(_silently(default, arguments, prog))
+
+
+def _silently(default: T, arguments: Sequence[str], prog: str) -> T:
+    """What tyro makes of arguments, and its complaint as a UserError."""
+    import tyro
+
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(complaint):
-            return _at_home(
-                tyro.cli(type(default), prog=prog, description=description, args=arguments, default=default)
-            )
+            return tyro.cli(type(default), prog=prog, args=arguments, default=default)
     except SystemExit:
         raise UserError(_sentence(complaint.getvalue())) from None
+
+
+@contextlib.contextmanager
+def _some_columns() -> Iterator[None]:
+    """A terminal that is too narrow counts as one of `NARROWEST`: tyro would never end."""
+    before = os.environ.get("COLUMNS")
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS", None)
+        os.environ.update({} if before is None else {"COLUMNS": before})
+
+
+NARROWEST = 40
+"""Columns in which help can be read."""
 
 
 def _at_home(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shlex
 import sys
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def complete(run: Path, env_steps: int) -> str:
 
 def finished(run: Path, env_steps: int) -> str:
     """For a run that has just ended."""
-    return f"complete at {env_steps:,} env steps: sobolev evaluate {run}"
+    return f"complete at {env_steps:,} env steps: sobolev evaluate {shlex.quote(str(run))}"
 
 
 def interrupted(run: Path, env_steps: int) -> str:

@@ -65,7 +65,16 @@ def main() -> None:
 
 
 MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-MACHINE += (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.ENFILE)
+MACHINE += (
+    errno.ENOENT,
+    errno.ESTALE,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.EMFILE,
+    errno.ENFILE,
+)
 """What a system says of a disk or a folder that does not let a file be written or read: no fault of the code."""
 
 

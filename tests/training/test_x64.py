@@ -36,9 +36,9 @@ def config(method: str) -> TrainConfig:
     return family.config(method, seeds=family.SEED, steps=60)
 
 
-def run(folder: Path, method: str) -> dict[str, np.ndarray]:
-    """The content of the last checkpoint of a run."""
-    assert start(dataclasses.replace(config(method), run=folder)) == (folder, 0)
+def run(folder: Path, method: str, steps: int = 60) -> dict[str, np.ndarray]:
+    """The content of the last checkpoint of a run, begun or resumed."""
+    assert start(dataclasses.replace(config(method), run=folder, steps=steps)) == (folder, 0)
     loaded = Checkpoints(folder / "checkpoint").load()
     assert loaded and loaded.meta["updates"] > 0
     return {**loaded.state, **{f"steps/{name}": x for name, x in loaded.growing.items()}}
@@ -48,6 +48,7 @@ def run(folder: Path, method: str) -> dict[str, np.ndarray]:
 def test_the_rest_of_a_program_may_have_64_bits(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training, evaluation and the policy give the same bits, and a run begun in one goes on in the other."""
     tiny.share_programs(monkeypatch)
+    tiny.large_replay(monkeypatch)
     with tiny.quickly():
         wanted = run(tmp_path / "wanted", method)
         with in_64_bits():
@@ -55,14 +56,24 @@ def test_the_rest_of_a_program_may_have_64_bits(method: str, tmp_path: Path, mon
             returns, policy = evaluate(tmp_path / "wanted", 1), load_policy(tmp_path / "wanted")
             observation = {name: np.ones(spec.shape) for name, spec in policy.spaces.observation}
             actions = [policy(observation) for _ in range(2)]
-        assert {name: (x.dtype, x.tobytes()) for name, x in found.items()} == {
-            name: (x.dtype, x.tobytes()) for name, x in wanted.items()
-        }
+        assert_equal(found, wanted)
         assert returns == evaluate(tmp_path / "found", 1)
         policy = load_policy(tmp_path / "found")
         for action in actions:
             assert action.dtype == np.float32
             np.testing.assert_array_equal(action, policy(observation))
+        with in_64_bits():
+            wanted = run(tmp_path / "wanted", method, 80)
+        assert_equal(run(tmp_path / "found", method, 80), wanted)
+
+
+def assert_equal(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
+    """To the bit, types included."""
+    assert found.keys() == wanted.keys()
+    differ = [
+        name for name, x in found.items() if (x.dtype, x.tobytes()) != (wanted[name].dtype, wanted[name].tobytes())
+    ]
+    assert differ == []
 
 
 def test_the_penalty_of_a_users_model_has_the_users_bits() -> None:

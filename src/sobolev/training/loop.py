@@ -13,7 +13,7 @@ import numpy as np
 
 from sobolev.envs import Workers, worker_count
 from sobolev.errors import UserError
-from sobolev.output import say
+from sobolev.output import Guard, say
 from sobolev.replay import HostReplay
 from sobolev.training import announce, dreams, room, snapshot, warm
 from sobolev.training.agent import Report
@@ -147,7 +147,7 @@ class Training:
         self.evaluate()
         every = self.config.checkpoint.snapshots
         if leads() and every and env_steps // every > self.plan.env_steps(now.iteration - 1) // every:
-            snapshot.keep_weights(self.folder, now.state, env_steps)
+            self.log.weights(snapshot.keep_weights, self.folder, now.state, env_steps)
         self.progress.update(env_steps, now.updates)
 
     def learn(self, due: int) -> None:
@@ -223,8 +223,9 @@ class Training:
             file = self.folder / "failure" / f"seed-{self.config.seeds[index]}-update-{update}.safetensors"
             kept: Any = (report.batch, report.metrics)
             if leads():
-                file.parent.mkdir(exist_ok=True)
-                write_arrays(file, {name: array[index] for name, array in flatten(kept).items()})
+                guard = Guard(str(file))
+                guard(file.parent.mkdir, exist_ok=True)
+                guard(write_arrays, file, {name: array[index] for name, array in flatten(kept).items()})
             raise UserError(
                 f"seed {self.config.seeds[index]} met a non-finite loss or gradient by update {update}: the batch is "
                 f"in {file}, the last checkpoint is kept; a smaller learning rate is the usual cure"

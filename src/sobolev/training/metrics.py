@@ -176,6 +176,8 @@ class RunLog:
         self.episodes = ScoreFile(run / "train_scores.json", task, method, seeds, state and state["train_scores"])
         self.lines = JsonLines(lines, state["metrics"] if state else 0)
         self._dreams = Guard(str(run / "dreams"), Exception)  # drawn by libraries that raise what they like
+        self.weights = Guard(str(run / "snapshots"), (OSError, UserError))
+        """for what keeps copies of the networks"""
         self._lines = _guard(lines)
         self._scores = [(_guard(file.path), file) for file in (self.scores, self.episodes)]
         self._lines(self.lines.flush)

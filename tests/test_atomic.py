@@ -31,6 +31,11 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
     assert path.read_bytes() == "first ×".encode() and list(tmp_path.iterdir()) == [path]
 
 
+def test_paths_that_could_not_be_decoded_keep_their_bytes(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "ü".encode().decode("ascii", "surrogateescape"))
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "ü"
+
+
 def test_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
     tree = {"a": [1.0, math.nan, (math.inf, "NaN")], "b": {"c": -math.inf}}
     write_json(tmp_path / "a.json", tree)

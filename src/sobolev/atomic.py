@@ -33,8 +33,9 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of a text in UTF-8, whatever the terminal's encoding is."""
-    write_bytes(path, text.encode("utf-8"))
+    """`write_bytes` of a text in UTF-8, whatever the terminal's encoding is; paths that Python could not decode are
+    written with the bytes that they have on the disk."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 def write_json(path: Path, tree: Any, indent: int | None = None) -> None:

@@ -14,7 +14,8 @@ from typing import IO, Any, ParamSpec, TypeVar
 
 from sobolev.errors import UserError
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 SPELLED = {"×": "x", "…": "...", "·": "-", "±": "+-", "−": "-", "–": "-", "—": "-", "λ": "lambda", "γ": "gamma"}
 """Characters that this package prints, for terminals that do not have them."""

@@ -71,9 +71,9 @@ def fill(size: str, steps: int) -> None:
     ctypes.CDLL(None).malloc_trim(0)  # what filling in this way has left free is not a run's
     before, bytes_per_step = run_messages.resident(), run_messages.size(replay) / steps
     assert int(replay.count) == per_environment
-    Path("/proc/self/clear_refs").write_text("5")  # the compiler's peak is not meant
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the compiler's peak is not meant
     jax.block_until_ready(program.learn(state, replay, 0)[0])
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     peak = int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
     print(json.dumps({"filled": before, "peak": peak, "bytes_per_step": bytes_per_step}), flush=True)
 

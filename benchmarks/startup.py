@@ -61,7 +61,7 @@ def moments(arguments: list[str], cache: Path) -> list[float]:
 
 def read(path: Path) -> list[dict[str, float]]:
     """The whole lines of a file of JSON lines, none where there is no file yet."""
-    text = path.read_text() if path.exists() else ""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 

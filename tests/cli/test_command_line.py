@@ -1,10 +1,12 @@
 """The command line as a user meets it: lists, nearest names, exit statuses, and one sentence for every mistake."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +251,51 @@ def test_evaluate_prints_json_alone(run: Path, capsys: pytest.CaptureFixture[str
 def test_evaluate_mistakes(run: Path, words: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         evaluate.main(words.split())
+
+
+def test_evaluate_prints_what_it_cannot_keep(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "evaluation.json").mkdir()
+    assert evaluate.main([str(run), "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out) == RESULTS
+    assert told.err == f"sobolev: {run}/evaluation.json cannot be written (Is a directory): going on without it\n"
+
+
+def test_evaluate_says_that_a_film_is_missing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main([str(run), "--video", str(run / "film.mp4")]) == 1
+    assert "film.mp4" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flag", ["--video=~/x.mp4", "--video ~/x.mp4"])
+def test_the_home_folder_in_flags(flag: str, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(run.parent))
+    seen: list[Path] = []
+    install(monkeypatch, "evaluation", evaluate=lambda run, episodes, *files: seen.extend([run, *files]) or RESULTS)
+    evaluate.main(["~/run", *flag.split()])
+    assert seen[:2] == [run, run.parent / "x.mp4"]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
+def test_flags_of_numbers_that_are_not_finite(value: str) -> None:
+    for flag in ("--penalty.rho", "--optimizer.learning-rate", "--env.dynamics-noise"):
+        with pytest.raises(UserError, match=f"{flag} takes a finite number, not '{value}'"):
+            train.config_from(["walker-walk", f"{flag}={value}"])
+    if value in ("inf", "1e999"):
+        assert train.config_from(["walker-walk", "--checkpoint.minutes", value]).checkpoint.minutes == float("inf")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.ENAMETOOLONG])
+def test_what_the_disk_refuses_is_a_sentence(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(arguments: Sequence[str]) -> int:
+        raise OSError(number, os.strerror(number), "some/file")
+
+    monkeypatch.setattr(command_line, "run", refuse)
+    monkeypatch.setattr(command_line.output, "prepare", lambda: None)
+    monkeypatch.setattr(command_line, "use_large_buffers", lambda: None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(SystemExit) as left:
+        command_line.main()
+    told = f"sobolev: some/file cannot be written or read: {os.strerror(number)}; free it, or choose another folder\n"
+    assert (left.value.code, capsys.readouterr().err) == (2, told)

@@ -62,3 +62,19 @@ def test_the_quick_checks_run_here(capsys: pytest.CaptureFixture[str], monkeypat
 def test_flags_are_refused() -> None:
     with pytest.raises(UserError, match="takes no flags"):
         doctor.main(["--fast"])
+
+
+def test_a_device_that_is_not_there_is_one_finding(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(jax, "devices", missing)
+    monkeypatch.setattr(doctor, "CHECKS", (doctor.check_jax, doctor.check_numbers))
+    assert doctor.main([]) == 1
+    broken, numbers, _ = capsys.readouterr().out.splitlines()
+    assert broken.startswith(
+        "BROKEN  jax          JAX_PLATFORMS=cpu names a device that jax does not find here: unset it"
+    )
+    assert numbers.startswith("note    numbers      not checked")

@@ -1,5 +1,7 @@
 """Configs: presets, JSON round trip, resolution, and one sentence for everything impossible."""
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +173,35 @@ def test_assign_changes_one_setting_and_nothing_else() -> None:
     old, new = settings(before), settings(after)
     assert [path for path in old if old[path] != new[path]] == ["model.deter"]
     assert after.agent.model.deter == 64
+
+
+def test_a_run_may_save_at_its_end_alone() -> None:
+    """JSON has no word for infinity: the file says "inf", and Python may too."""
+    config = resolved(changed(checkpoint__minutes="inf"), "cpu")
+    assert config.checkpoint.minutes == math.inf
+    assert json.loads(to_json(config), parse_constant=pytest.fail)["checkpoint"]["minutes"] == "inf"
+    assert from_json(to_json(config)) == config
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10**400])
+def test_numbers_that_are_not_finite_are_refused_everywhere(method: str, value: float) -> None:
+    config = defaults("toy:point-mass", method)
+    for path, (kind, _) in settings(config).items():
+        if kind in (float, float | None) and not (path == "checkpoint.minutes" and value == math.inf):
+            with pytest.raises(UserError, match=f"^{path.replace('_', '[_-]')} takes|must be|it must be"):
+                validate(assign(config, path, value))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_pairs_of_the_custom_schedule_are_finite(value: float) -> None:
+    with pytest.raises(UserError, match="penalty.custom"):
+        changed(penalty__schedule="custom", penalty__custom=((0, value),))
+
+
+def test_the_home_folder_in_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell leaves it in --run=~/mine, and as Python gives it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = changed(run="~/a b/mine", warm_start=Path("~/other"))
+    assert (config.run, config.warm_start) == (tmp_path / "a b/mine", tmp_path / "other")
+    assert changed(run="here/~/x").run == Path("here/~/x")

@@ -1,11 +1,13 @@
 """Progress: right numbers, one plain line per evaluation, and no bar where there is no terminal."""
 
 import io
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from sobolev.logs.progress import Progress, Speed, duration
+from sobolev.system.output import Forgiving
 
 
 class Clock:
@@ -97,3 +99,43 @@ def test_the_bar_tells_everything() -> None:
     parts = ("110/1,000 env steps", "5.0 updates/s", "return 12.5", "evaluation 7", "penalty 0.125", "λ 0.25", "left")
     assert [part for part in parts if part not in shown] == []
     assert out.getvalue().startswith("walker-walk gpld  100 of 1,000 env steps")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("width", [1, 7, 200])
+def test_the_bar_on_any_terminal(width: int, encoding: str) -> None:
+    raw = io.BytesIO()
+    stream: Any = Forgiving(io.TextIOWrapper(raw, encoding=encoding, write_through=True))
+    bar = Console(file=stream, force_terminal=True, width=width, _environ={"TERM": "xterm"})
+    output, _, _, _ = consoles(False)
+    with Progress("wälker × λ", 1000, clock=Clock(), output=output, bar=bar) as progress:
+        progress.update(10, 1, train_return=3.0, penalty=0.1, coefficient=0.5)
+        progress.say("saved ×")
+    raw.getvalue().decode(encoding)
+    assert raw.getvalue()
+
+
+def test_a_terminal_that_cannot_move_its_cursor_has_no_bar() -> None:
+    output, out, _, err = consoles(False)
+    bar = Console(file=err, force_terminal=True, _environ={"TERM": "dumb"})
+    with Progress("walker-walk gpld", 1000, clock=Clock(), output=output, bar=bar) as progress:
+        progress.update(10, 1)
+        progress.say("saved")
+    assert (out.getvalue(), err.getvalue()) == ("saved\n", "")
+
+
+def test_terminals_and_readers_that_go_away_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    monkeypatch.setattr("sys.stderr", Gone())
+    monkeypatch.setenv("TERM", "xterm")
+    with Progress("walker-walk gpld", 1000, clock=Clock()) as progress:
+        assert progress.live is not None
+        progress.update(10, 1)
+        progress.evaluated(500, (0,), [[1.0, 2.0]])

@@ -101,3 +101,11 @@ def test_commit_names_the_checkout_and_its_changes(tmp_path: Path) -> None:
     assert provenance.commit(tmp_path) == head + "+changes"
     git("rm", "--cached", "record.py")
     assert provenance.commit(tmp_path) is None
+
+
+def test_a_record_that_is_no_record_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "record.json").write_text("[1")
+    with provenance.recorded(config(), tmp_path):
+        log(tmp_path, 100, 7.0)
+    assert (tmp_path / "record.json").read_text() == "[1"
+    assert capsys.readouterr().err.count("record.json cannot be written") == 1

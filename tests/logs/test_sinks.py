@@ -1,15 +1,15 @@
 """Metric files: what is written, and that a killed and resumed run's files have no line twice."""
 
 import json
-import sys
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sobolev.errors import UserError
 from sobolev.logs.sinks import RunLog, field_name
+from tests.test_atomic import full_disk
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
@@ -140,7 +140,102 @@ def test_tensorboard_per_seed_and_purged_on_resume(tmp_path: Path) -> None:
     assert [event.step for event in found if event.HasField("session_log")] == [4]
 
 
-def test_wandb_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UserError, match=r"pip install 'sobolev\[wandb\]'"):
-        RunLog(tmp_path, "walker-walk", "gpld", (0,), tensorboard=False, wandb="project")
+def test_returns_that_are_not_finite_stay_valid_json(tmp_path: Path) -> None:
+    """In files and in the state of a checkpoint, from which the run goes on with the same curves."""
+    log = opened(tmp_path)
+    for step, value in ((1, math.nan), (2, 3.0), (3, -math.inf)):
+        log.episode(step, 5, value, 7)
+        log.score(step, 3, [value])
+    state = log.state()
+    log.close()
+    json.dumps(state, allow_nan=False)
+    for name, row in (("scores.json", 0), ("train_scores.json", 1)):
+        text = (tmp_path / name).read_text()
+        assert json.loads(text, parse_constant=pytest.fail)[row]["ys"] == [None, 3.0, None]
+        opened(tmp_path, state).close()
+        assert (tmp_path / name).read_text() == text
+    assert all("NaN" not in path.read_text() for path in tmp_path.glob("*.json*"))
+
+
+@pytest.mark.parametrize("size", [0, 100, 1000])
+def test_a_full_disk_ends_nothing_and_leaves_no_gap(
+    size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once there is room again everything is there, and TensorBoard reads what it got before and after."""
+    whole, full = tmp_path / "whole", tmp_path / "full"
+    whole.mkdir()
+    full.mkdir()
+    log = opened(whole)
+    advance(log, range(1, 21))
+    log.close()
+    log = opened(full, tensorboard=True)
+    advance(log, range(1, 4))
+    with full_disk(size):
+        advance(log, range(4, 18))
+        state = log.state()
+        assert state["metrics"] <= (full / "metrics.jsonl").stat().st_size
+        assert not list(full.glob("*.tmp"))
+    told = capsys.readouterr().err
+    assert told.count("/metrics.jsonl cannot be written (File too large): going on without it") == 1
+    for name in ("scores.json", "train_scores.json"):
+        assert told.count(f"/{name} cannot be written") == (1 if size < 1000 else 0)
+    assert told.count("tensorboard cannot be written") <= 1 and len(told.splitlines()) <= 4
+    advance(log, range(18, 21))
+    log.close()
+    assert lines(full) == lines(whole)
+    for name in ("scores.json", "train_scores.json"):
+        assert (full / name).read_text() == (whole / name).read_text()
+    steps = {event.step for event in events(full / "tensorboard" / "seed-3")}
+    assert {1, 20} <= steps
+
+
+def test_a_checkpoint_of_a_full_disk_counts_the_lines_that_are_there(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    advance(log, range(1, 4))
+    with full_disk(0):
+        advance(log, range(4, 6))
+        state = log.state()
+    log.lines.waiting.clear()  # the process is killed
+    log.close()
+    log = opened(tmp_path, json.loads(json.dumps(state)))
+    assert json.loads((tmp_path / "scores.json").read_text())[0]["xs"] == [1, 2, 3, 4, 5]
+    advance(log, range(6, 7))
+    log.close()
+    assert [line["step"] for line in lines(tmp_path)] == [1] * 4 + [2] * 4 + [3] * 4 + [6] * 4
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "scores.json", "train_scores.json", "tensorboard"])
+def test_a_file_that_cannot_be_opened_ends_nothing(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder stands where a file should, or a file where a folder should."""
+    (tmp_path / "tensorboard").touch() if name == "tensorboard" else (tmp_path / name).mkdir()
+    log = opened(tmp_path, tensorboard=True)
+    advance(log, range(1, 4))
+    state = log.state()
+    log.close()
+    told = capsys.readouterr().err
+    assert told.count("cannot be written") == 1 and name in told
+    assert state["scores"]["3"] == [[1, 2, 3], [2.0, 3.0, 4.0]]
+
+
+def test_a_file_that_is_shorter_than_the_checkpoint_says_is_cut_to_whole_lines(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    advance(log, range(1, 4))
+    state = log.state()
+    log.close()
+    with (tmp_path / "metrics.jsonl").open("r+b") as file:
+        file.truncate(state["metrics"] - 5)
+    log = opened(tmp_path, state)
+    advance(log, range(4, 5))
+    log.close()
+    assert [line["step"] for line in lines(tmp_path)] == [1] * 4 + [2] * 4 + [3] * 3 + [4] * 4
+
+
+def test_pictures_that_cannot_be_drawn_end_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = opened(tmp_path, tensorboard=True)
+    for step in (1, 2):
+        log.dream(step, {"x": 0.5}, lambda: {}["missing"])
+    log.close()
+    assert capsys.readouterr().err.count("dreams cannot be written (KeyError: 'missing')") == 1
+    assert lines(tmp_path) == [{"step": step, "seed": 3, "dream/x": 0.5} for step in (1, 2)]

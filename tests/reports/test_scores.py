@@ -8,10 +8,11 @@ import pytest
 
 from sobolev.errors import UserError
 from sobolev.reports import published
-from sobolev.reports.comparison import normalised_gain
-from sobolev.reports.runs import Task
+from sobolev.reports.comparison import compare, normalised_gain
+from sobolev.reports.runs import Task, load
 from sobolev.reports.score_tables import published_gain
 from sobolev.reports.scores import Series, aligned, binned, mean_curve, read, series, task_name
+from sobolev.sweeps.run_status import seen
 
 
 def made(steps: list[float], returns: list[float]) -> Series:
@@ -117,3 +118,23 @@ def test_a_score_file_of_floats(tmp_path: Path) -> None:
     entry = {"task": "dmc_a", "method": "m", "seed": 0, "xs": [1.5], "ys": [2]}
     (tmp_path / "scores.json").write_text(json.dumps([entry]))
     assert read(tmp_path / "scores.json") == [entry]
+
+
+def test_returns_that_are_missing_are_left_out_and_told(tmp_path: Path) -> None:
+    """null, and NaN as earlier versions wrote it."""
+    entry = {"task": "dmc_a", "method": "m", "seed": 3, "xs": [1, 2, 3, 4]}
+    (tmp_path / "scores.json").write_text(json.dumps([{**entry, "ys": [1.0, None, float("nan"), 5.0]}]))
+    (tmp_path / "train_scores.json").write_text(json.dumps([{**entry, "ys": [None] * 4}]))
+    final = {"task": "dmc_a", "method": "m", "seed": 3, "episodes": 2, "env_steps": 4, "mean": None}
+    (tmp_path / "evaluation.json").write_text(json.dumps([final]))
+    (run,) = load(tmp_path)
+    np.testing.assert_array_equal(run.scores[3], [[1, 4], [1, 5]])
+    assert not run.episodes[3].steps.size and not run.finals
+    assert compare([run], "m").notes[-3:] == [
+        f"In {tmp_path / 'scores.json'}, 2 of 4 returns of seed 3 were not finite: left out.",
+        f"In {tmp_path / 'train_scores.json'}, 4 of 4 returns of seed 3 were not finite: left out.",
+        f"In {tmp_path / 'evaluation.json'}, the mean return of seed 3 was not finite.",
+    ]
+    assert seen(tmp_path).score == 5.0
+    (tmp_path / "scores.json").write_text(json.dumps([{**entry, "ys": [1.0, 2.0, 3.0, None]}]))
+    assert seen(tmp_path).score is None

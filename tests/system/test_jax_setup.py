@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from sobolev.errors import UserError
 from sobolev.system import jax_setup
 
 CHILD = """
@@ -156,7 +157,7 @@ def test_processors_of_other_features_have_other_names(monkeypatch: pytest.Monke
     lines = "processor : 0\nmodel name : A\ncpu MHz : 2500\nflags : avx avx2{}\n\nprocessor : 1\n"
     names = []
     for text in (lines.format(""), lines.format(" avx512f"), lines.format("").replace("2500", "3100")):
-        monkeypatch.setattr(Path, "read_text", lambda path, text=text: text)
+        monkeypatch.setattr(Path, "read_text", lambda path, text=text, **_: text)
         names.append(jax_setup.processor())
     assert names[0] == names[2] != names[1]
 
@@ -193,3 +194,28 @@ def test_the_program_starts_anew_with_glibcs_settings_but_for_a_users_own(
         (tunables,) = started
         assert set(jax_setup.TUNABLES) <= set(tunables.split(":"))
         monkeypatch.delenv("GLIBC_TUNABLES")
+
+
+@pytest.mark.parametrize("error", [AssertionError(), RuntimeError("Unable to initialize backend 'cuda': x\n(more)")])
+def test_a_platform_that_is_not_there_is_told(error: Exception, monkeypatch: pytest.MonkeyPatch):
+    def missing() -> None:
+        raise error
+
+    monkeypatch.setattr(jax, "devices", missing)
+    why = r" \(RuntimeError: Unable to initialize backend 'cuda': x\)" if str(error) else ""
+    for call in (jax_setup.configure, jax_setup.check_devices):
+        with pytest.raises(
+            UserError, match=f"^JAX_PLATFORMS=cpu names a device that jax does not find here{why}: unset"
+        ):
+            call()
+
+
+@pytest.mark.parametrize("where", ["relative/sobolev", "/proc/no/sobolev", "a-file/sobolev"])
+def test_a_cache_that_cannot_be_written_is_left_off(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A home that nobody knows, a folder that nobody may write, a file in its place."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a-file").touch()
+    place = Path(where) if where.startswith("relative") else tmp_path / where
+    updates = recorded(monkeypatch, place, "cpu")
+    jax_setup.configure()
+    assert "jax_compilation_cache_dir" not in updates and not (tmp_path / "relative").exists()

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors
 
 from sobolev.errors import UserError
+from sobolev.system.atomic_files import json_text
 
 OWN_TEMPORARY = r"\.tmp[A-Za-z0-9]{6}"
 """A regular expression for the hidden file that safetensors writes first."""
@@ -117,10 +118,10 @@ def is_finite(array: np.ndarray) -> bool:
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write a JSON object with its own checksum."""
-    body = json.dumps(record)
+    body = json_text(record)
     digest = hashlib.sha256(body.encode()).hexdigest()
     with _beside(path) as temporary:
-        temporary.write_text(f'{{"sha256": "{digest}",\n"record": {body}}}\n')
+        temporary.write_text(f'{{"sha256": "{digest}",\n"record": {body}}}\n', encoding="utf-8")
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
     Raises Damaged where it is not the same, FileNotFoundError for no file, UserError where it may not be read."""
     try:
-        whole = json.loads(path.read_text())
+        whole = json.loads(path.read_text(encoding="utf-8"))
         body, digest = whole["record"], whole["sha256"]
     except FileNotFoundError:
         raise

@@ -25,6 +25,7 @@ from sobolev.checkpoints.files import OWN_TEMPORARY, room_errors
 from sobolev.config.codec import encode, settings
 from sobolev.config.train import ADDED, TrainConfig, from_json, to_json
 from sobolev.errors import UserError
+from sobolev.system.atomic_files import file_name, write_text
 
 NOT_COMPUTED = (
     *("steps", "preset", "run", "fresh", "strict_resume"),
@@ -75,15 +76,14 @@ def folder(config: TrainConfig) -> Path:
     """Where a resolved config runs: its own `run`, else runs/TASK/METHOD-SIZE-HASH."""
     if config.run is not None:
         return config.run
-    task = config.task.replace(":", "-").replace("/", "-")
-    return Path("runs") / task / f"{config.method}-{config.size}-{digest(config)}"
+    return Path("runs") / file_name(config.task) / f"{config.method}-{config.size}-{digest(config)}"
 
 
 def read_config(run: Path) -> TrainConfig:
     """The resolved config of a run. Raises UserError where `run` is no run's folder, or its config unreadable."""
     path = run / "config.json"
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{run} is not a run of sobolev: it has no config.json") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -92,16 +92,6 @@ def read_config(run: Path) -> TrainConfig:
         return from_json(text)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file beside its target and rename it into place, so that a reader never meets half of it."""
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 @contextmanager
@@ -247,7 +237,7 @@ def _shown(value: Any) -> str:
 @contextmanager
 def _locked(run: Path) -> Iterator[None]:
     with room_errors(run, 0, "a run's lock"):
-        file = (run / LOCK).open("a")
+        file = (run / LOCK).open("ab")
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,5 @@
 """`sobolev evaluate RUN`: play episodes with a run's agent; a table, JSON and a video."""
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +8,13 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from sobolev.checkpoints.run_folder import read_config, write_text
+from sobolev.checkpoints.run_folder import read_config
 from sobolev.cli.parser import parse
 from sobolev.errors import UserError
 from sobolev.logs.videos import FILMS, PLOTS
 from sobolev.system import jax_setup
+from sobolev.system.atomic_files import json_text, write_json
+from sobolev.system.output import Guard
 
 DESCRIPTION = """Play episodes with the agent of RUN's newest checkpoint, every seed on its own.
 
@@ -53,14 +54,17 @@ def main(arguments: Sequence[str]) -> int:
         config.run, config.episodes, config.video, config.dream, config.max_steps, say=_say, show=_show
     )
     path = config.run / "evaluation.json"
+    kept = Guard(str(path))
     if not more:
-        write_text(path, json.dumps(results, indent=2) + "\n")
+        kept(write_json, path, results, indent=2)
     told = f"not kept: {path} has more episodes of this checkpoint" if more else f"as JSON: {path}"
-    print(json.dumps(results, indent=2) if config.json else "\n".join([*table(results), "", told]))
-    for what, file in (("video", config.video), ("dream", config.dream)):
-        if file is not None and not config.json:
-            print(f"{what}: {file}")
-    return 0
+    lines = table(results) if kept.told else [*table(results), "", told]
+    print(json_text(results, indent=2) if config.json else "\n".join(lines))
+    films = [(what, file) for what, file in (("video", config.video), ("dream", config.dream)) if file is not None]
+    there = [(what, file) for what, file in films if file.exists()]
+    if not config.json:
+        print("".join(f"{what}: {file}\n" for what, file in there), end="")
+    return int(len(there) < len(films))  # what was asked for and could not be written has been told
 
 
 def _say(line: str) -> None:

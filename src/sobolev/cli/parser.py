@@ -6,13 +6,16 @@ dataclass, before tyro sees them.
 
 import contextlib
 import io
+import math
+import os
+import shutil
 import types
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from sobolev.config.codec import as_path, bad_value, settings
+from sobolev.config.codec import as_path, bad_value, expanded, settings
 from sobolev.errors import UserError, suggestion
 
 T = TypeVar("T")
@@ -69,14 +72,50 @@ def parse(default: T, arguments: Sequence[str], *, prog: str, description: str, 
     else:
         several = positional is not None and isinstance(getattr(default, positional), tuple)
         arguments = checked(arguments, flags(default, positional), positional, several, prog)
-    if arguments == ["--help"]:
-        return tyro.cli(type(default), prog=prog, description=description, args=arguments, default=default)
+    with _some_columns():
+        if arguments == ["--help"]:
+            return tyro.cli(type(default), prog=prog, description=description, args=arguments, default=default)
+        return _at_home(_silently(default, arguments, prog))
+
+
+def _silently(default: T, arguments: Sequence[str], prog: str) -> T:
+    """What tyro makes of arguments, and its complaint as a UserError."""
+    import tyro
+
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(complaint):
-            return tyro.cli(type(default), prog=prog, description=description, args=arguments, default=default)
+            return tyro.cli(type(default), prog=prog, args=arguments, default=default)
     except SystemExit:
         raise UserError(_sentence(complaint.getvalue())) from None
+
+
+@contextlib.contextmanager
+def _some_columns() -> Iterator[None]:
+    """A terminal that is too narrow counts as one of `NARROWEST`: tyro would never end."""
+    before = os.environ.get("COLUMNS")
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS", None)
+        os.environ.update({} if before is None else {"COLUMNS": before})
+
+
+NARROWEST = 40
+"""Columns in which help can be read."""
+
+
+def _at_home(value: Any) -> Any:
+    """A config with the user's home in the place of ~ in every path."""
+    if isinstance(value, Path):
+        return expanded(value)
+    if isinstance(value, tuple):
+        return tuple(map(_at_home, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{item.name: _at_home(getattr(value, item.name)) for item in fields(value)})
+    return value
 
 
 def checked(
@@ -183,8 +222,14 @@ def _value(name: str, kind: Any, value: str) -> str:
     elif kind is Path:
         return str(as_path(name, value))
     elif kind is float:
-        _number(name, value, kind)
+        number = _number(name, value, kind)
+        if math.isnan(number) or (math.isinf(number) and name not in ENDLESS):
+            raise UserError(f"{name} takes a finite number, not '{value}'")
     return value
+
+
+ENDLESS = ("--checkpoint.minutes",)
+"""Flags that take inf."""
 
 
 def _number(name: str, value: str, kind: Any) -> float:

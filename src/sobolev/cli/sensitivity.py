@@ -1,6 +1,5 @@
 """`sobolev sensitivity RUN…`: how far the latent tables of runs' agents move when their inputs do."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +8,11 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from sobolev.checkpoints.run_folder import read_config, write_text
+from sobolev.checkpoints.run_folder import read_config
 from sobolev.cli.parser import parse
 from sobolev.errors import UserError
 from sobolev.system import jax_setup
+from sobolev.system.atomic_files import write_json
 
 DESCRIPTION = """Local sensitivity of posterior and prior (paper 1, Appendix F) and exact Jacobian norms.
 
@@ -48,10 +48,11 @@ def main(arguments: Sequence[str]) -> int:
     from sobolev.plotting.output_files import made, save
 
     out = made(config.out)
-    records = study.measure_runs(config.runs, config.episodes, config.states)
+    with jax_setup.in_32_bits():
+        records = study.measure_runs(config.runs, config.episodes, config.states)
     command = shlex.join(["sobolev", "sensitivity", *arguments])
     numbers = {"command": command, "magnitudes": study.MAGNITUDES, "records": records}
-    write_text(out / "sensitivity.json", json.dumps(numbers) + "\n")
+    write_json(out / "sensitivity.json", numbers)
     note = f"{config.states} states of {config.episodes} episodes per seed and checkpoint"
     paths = save(figures.draw(records, note), out / "sensitivity")
     print("\n".join([*study.summary(records), *(f"written: {path}" for path in paths)]))

@@ -1,6 +1,5 @@
 """`sobolev study NAME …`: an experiment, its figure and its numbers by one command."""
 
-import json
 import os
 import shlex
 from collections.abc import Sequence
@@ -8,6 +7,8 @@ from collections.abc import Sequence
 from sobolev.cli import study_point_mass
 from sobolev.cli.parser import parse
 from sobolev.errors import UserError, nearest
+from sobolev.system import jax_setup
+from sobolev.system.atomic_files import file_name, write_json
 
 STUDIES = {
     "tabular": "when smoothing helps the estimate of a finite MDP, and how fast equations (3) and (4) hold",
@@ -56,14 +57,17 @@ def main(arguments: Sequence[str]) -> int:
         raise nearest("study", arguments[0], STUDIES)
     run = {"tabular": tabular, "world-model": world_model, "contraction": contraction, "linear": linear}
     run["point-mass"] = study_point_mass.main
-    return run[arguments[0]](arguments[1:])
+    if {"-h", "--help"} & set(arguments):
+        return run[arguments[0]](arguments[1:])
+    jax_setup.check_devices()
+    with jax_setup.in_32_bits():
+        return run[arguments[0]](arguments[1:])
 
 
 def tabular(arguments: Sequence[str]) -> int:
     """`sobolev study tabular`."""
     # The study inverts thousands of small matrices: threads only get into each other's way, by a factor at times.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    from sobolev.checkpoints.run_folder import write_text
     from sobolev.experiments.tabular import experiment as study
     from sobolev.experiments.tabular import figures, identities
     from sobolev.plotting.output_files import made, save
@@ -76,8 +80,8 @@ def tabular(arguments: Sequence[str]) -> int:
     records = study.run(config)
     note = f"mean and 95% interval over {len(config.seeds)} seeds; {config.actions} actions"
     both = identities.run()
-    write_text(out / "tabular.json", json.dumps(facts | {"cases": records}) + "\n")
-    write_text(out / "identities.json", json.dumps(facts | both) + "\n")
+    write_json(out / "tabular.json", facts | {"cases": records})
+    write_json(out / "identities.json", facts | both)
     paths = save(figures.draw_errors(records, note), out / "tabular")
     paths += save(figures.draw_identities(both), out / "identities")
     print("\n".join([*study.lines(records), *identities.lines(both), *(f"written: {path}" for path in paths)]))
@@ -86,7 +90,6 @@ def tabular(arguments: Sequence[str]) -> int:
 
 def world_model(arguments: Sequence[str]) -> int:
     """`sobolev study world-model TASK`."""
-    from sobolev.checkpoints.run_folder import write_text
     from sobolev.envs import check_task
     from sobolev.experiments.tabular.experiment import facts_of
     from sobolev.experiments.world_model import experiment as study
@@ -97,10 +100,10 @@ def world_model(arguments: Sequence[str]) -> int:
     config = parse(study.WorldModelConfig(), arguments, prog=prog, description=WORLD_MODEL, positional="task")
     study.check(config)
     check_task(config.task)
-    out, name = made(config.out), config.task.replace(":", "-").replace("/", "-")
+    out, name = made(config.out), file_name(config.task)
     facts = facts_of(config, shlex.join([*prog.split(), *arguments]))
     records = study.run(config)
-    write_text(out / f"{name}.json", json.dumps(facts | {"records": records}) + "\n")
+    write_json(out / f"{name}.json", facts | {"records": records})
     note = f"{config.task}: mean and 95% interval over {len(config.seeds)} seeds; {config.updates} updates each"
     paths = save(figures.draw_data(records, note), out / name)
     paths += save(figures.draw_horizon(records, note), out / f"{name}-horizon")
@@ -110,7 +113,6 @@ def world_model(arguments: Sequence[str]) -> int:
 
 def contraction(arguments: Sequence[str]) -> int:
     """`sobolev study contraction`."""
-    from sobolev.checkpoints.run_folder import write_text
     from sobolev.experiments.contraction import experiment as study
     from sobolev.experiments.linear_critic.figures import draw_contraction
     from sobolev.experiments.tabular.experiment import facts_of
@@ -122,7 +124,7 @@ def contraction(arguments: Sequence[str]) -> int:
     out = made(config.out)
     record = study.run(config)
     facts = facts_of(config, shlex.join([*prog.split(), *arguments]))
-    write_text(out / "contraction.json", json.dumps(facts | record) + "\n")
+    write_json(out / "contraction.json", facts | record)
     note = f"γ = {config.discount:g}, h = {config.bandwidth:g}; largest over {config.pairs} pairs of laws per system"
     paths = save(draw_contraction(record, note), out / "contraction")
     print("\n".join([*study.lines(record), *(f"written: {path}" for path in paths)]))
@@ -131,7 +133,6 @@ def contraction(arguments: Sequence[str]) -> int:
 
 def linear(arguments: Sequence[str]) -> int:
     """`sobolev study linear`."""
-    from sobolev.checkpoints.run_folder import write_text
     from sobolev.experiments.linear_critic import experiment as study
     from sobolev.experiments.linear_critic.figures import draw_linear
     from sobolev.experiments.tabular.experiment import facts_of
@@ -143,7 +144,7 @@ def linear(arguments: Sequence[str]) -> int:
     out = made(config.out)
     records = study.run(config)
     facts = facts_of(config, shlex.join([*prog.split(), *arguments]))
-    write_text(out / "linear.json", json.dumps(facts | {"critics": records}) + "\n")
+    write_json(out / "linear.json", facts | {"critics": records})
     note = f"seed {config.seeds[0]}, {config.updates} updates; a point per state, a colour per critic"
     paths = save(draw_linear(records, note), out / "linear")
     print("\n".join([*study.lines(records), *(f"written: {path}" for path in paths)]))

@@ -1,10 +1,10 @@
 """`sobolev study point-mass`."""
 
-import json
 import shlex
 from collections.abc import Sequence
 
 from sobolev.cli.parser import parse
+from sobolev.system.atomic_files import write_json
 
 DESCRIPTION = """Every method with a deterministic policy on toy:point-mass-N, against the number N of reward locations.
 
@@ -15,7 +15,6 @@ PDF, point-mass.json with every number and the command, and the runs."""
 
 def main(arguments: Sequence[str]) -> int:
     """Run the study; returns the exit status."""
-    from sobolev.checkpoints.run_folder import write_text
     from sobolev.experiments.point_mass import experiment as study
     from sobolev.experiments.point_mass import figures as figure
     from sobolev.experiments.tabular.experiment import facts_of
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     references = [study.reference(number) for number in config.locations]
     records = study.run(config)
     told = [{name: value for name, value in record.items() if name != "paths"} for record in references]
-    write_text(out / "point-mass.json", json.dumps(facts | {"records": records, "controller": told}) + "\n")
+    write_json(out / "point-mass.json", facts | {"records": records, "controller": told})
     note = (
         f"mean and standard deviation over {len(config.seeds)} seeds, {config.episodes} episodes each after "
         f"{config.steps:,} env steps with {config.updates_per_step} updates per agent step; small networks"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sobolev.cli.parser import parse, value_of
 from sobolev.config.train import TrainConfig, defaults
+from sobolev.system.output import Guard, say
 
 DESCRIPTION = """Train an agent on TASK: walker-walk and the like (DeepMind Control), or gym:Ant-v5 (Gymnasium).
 
@@ -33,7 +34,9 @@ def main(arguments: Sequence[str]) -> int:
 
     run, status = start(config)
     if status == 0 and config.evaluation.episodes and leads():
-        print(f"learning curve: {draw(run)}")
+        path = Guard(str(run / "curve.png"), Exception)(draw, run)  # matplotlib may fail in its own ways
+        if path is not None:
+            say(f"learning curve: {path}")
     return status
 
 

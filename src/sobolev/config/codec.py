@@ -5,6 +5,7 @@ or None. Nothing is guessed: an unknown or missing key, or a value of another ty
 """
 
 import json
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from sobolev.errors import UserError, nearest
+from sobolev.system.atomic_files import json_text
 
 T = TypeVar("T")
 
@@ -45,6 +47,8 @@ def encode(value: Any) -> Any:
         return {item.name: encode(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # "inf", for which JSON has no number
     return str(value) if isinstance(value, Path) else value
 
 
@@ -65,13 +69,24 @@ def decode(kind: Any, value: Any, schema: Schema = PLAIN, path: str = "") -> Any
         return value
     if origin is tuple and isinstance(value, (list, tuple)):
         return _decode_tuple(arguments, value, schema, path)
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+    if kind is float and (value in ("inf", "-inf") or isinstance(value, (int, float)) and not isinstance(value, bool)):
+        return _number(path, value)
     if kind is Path and isinstance(value, (str, Path)):
         return as_path(path, value)
     if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     raise bad_value(path, str(value), kind)
+
+
+def _number(path: str, value: Any) -> float:
+    """A number as a float. Raises UserError for one that a float cannot hold, and for nan."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.nan
+    if math.isnan(number):
+        raise bad_value(path, str(value), float)
+    return number
 
 
 def _decode_dataclass(kind: Any, value: Any, schema: Schema, path: str) -> Any:
@@ -126,7 +141,7 @@ def describe(kind: Any) -> str:
 
 def to_json(config: Any) -> str:
     """A config as JSON text, one setting per line, in the order of its fields."""
-    return json.dumps(encode(config), indent=2) + "\n"
+    return json_text(encode(config), indent=2) + "\n"
 
 
 def tree(text: str) -> Any:

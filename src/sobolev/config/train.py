@@ -51,7 +51,7 @@ class CheckpointConfig:
     """When a run is saved."""
 
     minutes: float = 10.0
-    """minutes between two checkpoints; one more is written at the end"""
+    """minutes between two checkpoints, inf for none on the way; one more is written at the end"""
     snapshots: int = 0
     """env steps between two copies of the networks, kept for good in RUN/snapshots; 0 keeps none"""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
-_POSITIVE = ("(0, inf)", "optimizer.learning_rate optimizer.clip optimizer.eps checkpoint.minutes penalty.decay_scale")
+_POSITIVE = ("(0, inf)", "optimizer.learning_rate optimizer.clip optimizer.eps penalty.decay_scale")
 _FROM_ONE = (
     "[1, inf)",
     "devices.data devices.processes "
@@ -41,6 +41,7 @@ _OTHERS = (
     ("[0, 100]", "behavior.return_low behavior.return_high"),
     ("[16, inf)", "env.image_size"),
     ("(0, inf)", "behavior.min_std behavior.max_std behavior.return_floor"),
+    ("(0, inf]", "checkpoint.minutes"),
 )
 RANGES: dict[str, str] = {
     path: interval
@@ -96,7 +97,8 @@ def _bounds(interval: str) -> str:
 def _check_ranges(config: "TrainConfig") -> None:
     for path, (_, value) in settings(config).items():
         if path in RANGES and value is not None and not _inside(value, RANGES[path]):
-            raise UserError(f"{flag(path)} is {value}, but must be {_bounds(RANGES[path])}")
+            kind = "" if math.isfinite(value) else "a finite number "
+            raise UserError(f"{flag(path)} is {value}, but must be {kind}{_bounds(RANGES[path])}")
 
 
 def _check_seeds(seeds: tuple[int, ...]) -> None:

@@ -9,12 +9,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from sobolev.system.output import forgiving
 
 MEASURE_SECONDS = 60.0
 """How long the speed is measured before the run's length is foretold."""
@@ -91,10 +94,13 @@ class Progress:
         `output` and `bar` are the consoles for lines and for the bar: stdout and stderr, unless a test gives its own.
         """
         self.label, self.total, self.advice, self.clock = label, total, advice, clock
-        self.output = output or Console(file=sys.stdout, soft_wrap=True, highlight=False, markup=False, emoji=False)
-        self.console = bar = bar or Console(stderr=True, highlight=False)
+        lines: Any = forgiving(sys.stdout, "standard output")
+        drawn: Any = forgiving(sys.stderr)
+        self.output = output or Console(file=lines, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        self.console = bar = bar or Console(file=drawn, highlight=False)
         self.speed, self.steps, self.shown, self.told = Speed(clock), 0, -1.0, False
-        self.live = Live(console=bar, auto_refresh=False, transient=True) if bar.is_terminal else None
+        moves = bar.is_terminal and not bar.is_dumb_terminal
+        self.live = Live(console=bar, auto_refresh=False, transient=True) if moves else None
         self.values: dict[str, float | None] = {}
         self.note = ""
 
@@ -131,7 +137,7 @@ class Progress:
             self.output.print(line)
             self.output.file.flush()
         else:
-            self.live.console.print(Text(line))
+            self.live.console.print(Text(line), soft_wrap=True)
 
     def evaluated(self, steps: int, seeds: tuple[int, ...], returns: list[list[float]]) -> None:
         """Say the result of an evaluation at an env step: the returns of each seed's episodes, in one line."""

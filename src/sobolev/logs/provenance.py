@@ -11,16 +11,16 @@ import shlex
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sobolev.checkpoints.files import room_errors
-from sobolev.checkpoints.run_folder import write_text
 from sobolev.config.codec import settings, words
 from sobolev.config.train import TrainConfig, defaults, resolved
 from sobolev.errors import UserError
+from sobolev.system.atomic_files import write_json
+from sobolev.system.output import Guard
 
 NAME = "record.json"
 
@@ -30,12 +30,15 @@ def recorded(config: TrainConfig, run: Path) -> Iterator[None]:
     """Adds an entry to the record of a run that is held, and closes it at the end, however the training ends.
 
     An entry has command, version, commit, python, jax, machine, started (UTC) and seconds, env_steps at its end. One in
-    which nothing was logged is taken out again.
+    which nothing was logged is taken out again. A file that cannot be written, or is no record, is told and left alone.
     """
-    started, before, entries = time.time(), _size(run), read_record(run)
+    guard, started, before = Guard(str(run / NAME), (OSError, UserError)), time.time(), _size(run)
+    entries = guard(read_record, run)
+    if entries is None:  # what is there is left to its owner
+        yield
+        return
     entries.append(_entry(config, started))
-    with room_errors(run, 10_000, "the record of a run"):
-        _write(run, entries)
+    guard(_write, run, entries)
     try:
         yield
     finally:
@@ -43,8 +46,7 @@ def recorded(config: TrainConfig, run: Path) -> Iterator[None]:
             entries.pop()
         else:
             entries[-1] |= _end(run, started, time.time())
-        with suppress(OSError):  # a full disk has been told by what it stopped
-            _write(run, entries)
+        guard(_write, run, entries)
 
 
 def read_record(run: Path) -> list[dict[str, Any]]:
@@ -54,7 +56,7 @@ def read_record(run: Path) -> list[dict[str, Any]]:
     """
     path = run / NAME
     try:
-        entries = json.loads(path.read_text())["processes"]
+        entries = json.loads(path.read_text(encoding="utf-8"))["processes"]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -112,7 +114,7 @@ def _end(run: Path, started: float, ended: float) -> dict[str, Any]:
 
 def _write(run: Path, entries: list[dict[str, Any]]) -> None:
     if entries:
-        write_text(run / NAME, json.dumps({"processes": entries}, indent=1) + "\n")
+        write_json(run / NAME, {"processes": entries}, indent=1)
     else:
         (run / NAME).unlink(missing_ok=True)
 
@@ -141,7 +143,7 @@ def _last_line(run: Path) -> dict[str, Any]:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -151,7 +153,7 @@ def _processor() -> str:
 def _git(folder: Path, *arguments: str) -> str:
     """What git says of a folder; nothing where there is no git, or it fails."""
     try:
-        told = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+        told = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return told.stdout.strip() if told.returncode == 0 else ""
+    return os.fsdecode(told.stdout).strip() if told.returncode == 0 else ""

@@ -6,23 +6,27 @@
     tensorboard/seed-0   event files
 
 All of them continue where a checkpoint was taken: `state` says how far they were, and
-`RunLog(..., state=...)` cuts them back to there.
+`RunLog(..., state=...)` cuts them back to there. None of them can end a run: one that cannot be written is told once,
+on stderr, and is tried again at every next line.
 """
 
-import importlib
-import json
-import math
+import contextlib
+import io
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sobolev.checkpoints.run_folder import write_text
 from sobolev.errors import UserError
+from sobolev.system.atomic_files import finite, json_text, write_json
+from sobolev.system.output import Guard
+from sobolev.training.rows import Picture, Row, View
+from sobolev.training.tensorboard import TensorBoard
+from sobolev.training.weights_and_biases import WeightsAndBiases
 
 Curves = dict[int, tuple[list[int], list[float]]]
 
@@ -33,29 +37,70 @@ def field_name(task: str) -> str:
 
 
 class JsonLines:
-    """A file of JSON objects, one per line; numbers that are not finite are written as null, which JSON has."""
+    """A file of JSON objects, one per line; numbers that are not finite are written as null, which JSON has.
+
+    Lines that cannot be written wait, and are written with the next one that can.
+    """
 
     def __init__(self, path: Path, position: int = 0) -> None:
-        """Open a file and cut it back to `position` bytes, so that lines after a checkpoint are not there twice."""
-        self.file = path.open("ab")
-        if self.file.tell() > position:
-            self.file.truncate(position)
+        """`position`: bytes of the file that are kept; lines after a checkpoint would else be there twice."""
+        self.path, self.end, self.waiting = path, position, bytearray()
+        self.file: io.FileIO | None = None
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Append one line and hand it to the operating system."""
-        clean = {key: None if isinstance(x, float) and not math.isfinite(x) else x for key, x in line.items()}
-        self.file.write(json.dumps(clean, separators=(",", ":")).encode() + b"\n")
-        self.file.flush()
+        """Append one line and hand it to the operating system. Raises OSError; the line then waits."""
+        self.waiting += json_text(line, separators=(",", ":")).encode() + b"\n"
+        self.flush()
 
-    def position(self) -> int:
-        """Bytes written so far, all of them on the disk when this returns."""
-        self.file.flush()
+    def flush(self) -> None:
+        """Write the lines that wait. Raises OSError."""
+        if self.file is None:
+            self.file = self._opened()
+        try:
+            written = 0
+            while written < len(self.waiting):
+                written += self.file.write(memoryview(self.waiting)[written:])
+        except OSError:
+            self.file.truncate(self.end)  # half a line is none
+            raise
+        self.end += written
+        self.waiting.clear()
+
+    def _opened(self) -> io.FileIO:
+        """The file, open at its end, cut back to the lines before `end` that are whole."""
+        file = io.FileIO(self.path, "a+")
+        there = min(self.end, file.seek(0, os.SEEK_END))
+        if there:
+            file.seek(max(0, there - LONGEST_LINE))
+            before = file.read(min(there, LONGEST_LINE))
+            there -= len(before) - (before.rfind(b"\n") + 1)
+        file.truncate(there)
+        self.end = there
+        return file
+
+    def sync(self) -> None:
+        """Bring all that is written to the disk. Raises OSError."""
+        self.flush()
+        assert self.file is not None, "opened by the flush"
         os.fsync(self.file.fileno())
-        return os.fstat(self.file.fileno()).st_size
 
     def close(self) -> None:
         """Close the file."""
-        self.file.close()
+        if self.file is not None:
+            self.file.close()
+
+
+LONGEST_LINE = 1 << 20
+"""Bytes at a file's end in which a newline is looked for."""
+
+
+def count_lines(path: Path) -> int:
+    """Whole lines of a file; 0 where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return sum(piece.count(b"\n") for piece in iter(lambda: file.read(LONGEST_LINE), b""))
+    except OSError:
+        return 0
 
 
 class ScoreFile:
@@ -69,9 +114,8 @@ class ScoreFile:
         self.curves: Curves = {seed: ([], []) for seed in seeds}
         for seed in seeds if state else ():
             xs, ys = state[str(seed)] if state else ([], [])
-            self.curves[seed] = (list(xs), list(ys))
+            self.curves[seed] = (list(xs), [float("nan") if y is None else float(y) for y in ys])
         self.changed = True
-        self.write()
 
     def add(self, step: int, seed: int, value: float) -> None:
         """Add a point (env steps, return) to a seed's curve; `write` puts it into the file."""
@@ -90,95 +134,16 @@ class ScoreFile:
     def write(self) -> None:
         """Write the file, where anything was added, beside its target and rename it."""
         if self.changed:
-            write_text(self.path, json.dumps(self.entries()) + "\n")
+            write_json(self.path, self.entries())
             self.changed = False
 
     def state(self) -> dict[str, Any]:
-        """The curves as a JSON tree."""
-        return {str(seed): [list(xs), list(ys)] for seed, (xs, ys) in self.curves.items()}
-
-
-class Picture(NamedTuple):
-    """A PNG, or a GIF that moves, and its size."""
-
-    encoded: bytes
-    height: int
-    width: int
-
-
-class View(Protocol):
-    """Another place to which metrics go."""
-
-    def write(self, step: int, seed: int, values: Mapping[str, float]) -> None:
-        """Write the metrics of one seed at one env step."""
-
-    def picture(self, step: int, seed: int, name: str, picture: Picture) -> None:
-        """Show a picture that is of one seed at one env step."""
-
-    def close(self) -> None:
-        """Write everything out and close."""
-
-
-class TensorBoard:
-    """Event files, one folder per seed; a resumed run hides what was logged after its checkpoint."""
-
-    def __init__(self, folder: Path, seeds: Sequence[int], resume_from: int | None) -> None:
-        from tensorboardX import SummaryWriter
-
-        purge = None if resume_from is None else resume_from + 1
-        # Two writers within one second would otherwise write to the same file.
-        unique = f".{time.time_ns() % 10**9:09d}"
-        self.writers = {
-            seed: SummaryWriter(str(folder / f"seed-{seed}"), purge_step=purge, filename_suffix=unique)
-            for seed in seeds
-        }
-
-    def write(self, step: int, seed: int, values: Mapping[str, float]) -> None:
-        """Write the metrics of one seed at one env step."""
-        for name, value in values.items():
-            self.writers[seed].add_scalar(name, value, step)
-
-    def picture(self, step: int, seed: int, name: str, picture: Picture) -> None:
-        """Show a picture; tensorboardX would want another library for one that moves, and decode it."""
-        proto: Any = importlib.import_module("tensorboardX.proto.summary_pb2")  # classes made at run time
-        image = proto.Summary.Image(
-            height=picture.height, width=picture.width, colorspace=3, encoded_image_string=picture.encoded
-        )
-        summary = proto.Summary(value=[proto.Summary.Value(tag=name, image=image)])
-        self.writers[seed]._get_file_writer().add_summary(summary, step)
-
-    def close(self) -> None:
-        """Write everything out and close."""
-        for writer in self.writers.values():
-            writer.close()
-
-
-class WeightsAndBiases:
-    """One run of a Weights & Biases project; the metrics of each seed under seed-N/."""
-
-    def __init__(self, run: Path, project: str) -> None:
-        try:
-            import wandb  # pyright: ignore[reportMissingImports]
-        except ImportError:
-            raise UserError("--log.wandb needs a package that is not installed: pip install 'sobolev[wandb]'") from None
-        settings = json.loads((run / "config.json").read_text())
-        name = f"{run.parent.name}/{run.name}"
-        self.run = wandb.init(project=project, name=name, id=name.replace("/", "-"), resume="allow", config=settings)
-
-    def write(self, step: int, seed: int, values: Mapping[str, float]) -> None:
-        """Write the metrics of one seed at one env step."""
-        self.run.log({f"seed-{seed}/{name}": value for name, value in values.items()} | {"env_steps": step})
-
-    def picture(self, step: int, seed: int, name: str, picture: Picture) -> None:
-        """Pictures stay in the run's folder."""
-
-    def close(self) -> None:
-        """Write everything out and close."""
-        self.run.finish()
+        """The curves as a JSON tree; a return that is not finite is None there, and in the file null."""
+        return {str(seed): [list(xs), finite(ys)] for seed, (xs, ys) in self.curves.items()}
 
 
 class RunLog:
-    """Everything that a run writes down, behind four verbs: `write`, `episode`, `score`, `state`."""
+    """Everything that a run writes down, behind a few verbs: `write`, `episode`, `score`, `dream`, `state`."""
 
     def __init__(
         self,
@@ -191,60 +156,94 @@ class RunLog:
         wandb: str | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        """Open the files of a run; `state` is what `state()` gave at the checkpoint to go on from, else None."""
+        """Open the files of a run; `state` is what `state()` gave at the checkpoint to go on from, else None.
+
+        Raises UserError where `wandb`, the name of a project, cannot be used on this machine.
+        """
         self.seeds = tuple(seeds)
         self.step: int = state["step"] if state else 0
+        lines = run / "metrics.jsonl"
+        self.rows: int = state.get("rows", 0) if state else 0
+        self.views: list[tuple[Guard, View]] = []
+        if wandb is not None:
+            self._open_wandb(run, wandb, count_lines(lines))
+        if tensorboard:
+            view, guard = TensorBoard(run / "tensorboard", self.step if state else None), _guard(run / "tensorboard")
+            self.views.append((guard, view))
+            for seed in seeds:
+                guard(view.begin, seed)
         self.scores = ScoreFile(run / "scores.json", task, method, seeds, state and state["scores"])
         self.episodes = ScoreFile(run / "train_scores.json", task, method, seeds, state and state["train_scores"])
-        self.views: list[View] = [] if wandb is None else [WeightsAndBiases(run, wandb)]
-        if tensorboard:
-            self.views.append(TensorBoard(run / "tensorboard", seeds, self.step if state else None))
-        self.lines = JsonLines(run / "metrics.jsonl", state["metrics"] if state else 0)
+        self.lines = JsonLines(lines, state["metrics"] if state else 0)
+        self._dreams = Guard(str(run / "dreams"), Exception)  # drawn by libraries that raise what they like
+        self.weights = Guard(str(run / "snapshots"), (OSError, UserError))
+        """for what keeps copies of the networks"""
+        self._lines = _guard(lines)
+        self._scores = [(_guard(file.path), file) for file in (self.scores, self.episodes)]
+        self._lines(self.lines.flush)
+        self.flush()
+
+    def _open_wandb(self, run: Path, project: str, written: int) -> None:
+        guard = Guard("Weights & Biases", Exception)
+        try:
+            self.views.append((guard, WeightsAndBiases(run, project, written)))
+        except UserError:
+            raise
+        except Exception as error:  # no network, no login: metrics.jsonl has it all
+            guard.tell(error)
 
     def write(self, step: int, metrics: Mapping[str, ArrayLike]) -> None:
         """Write metrics at an env step; each is a number for all seeds, or an array [seeds] of one for each."""
         columns = {name: np.broadcast_to(np.asarray(value, float), len(self.seeds)) for name, value in metrics.items()}
         for index, seed in enumerate(self.seeds):
-            self._line(step, seed, {name: float(column[index]) for name, column in columns.items()})
+            self._row(step, seed, {name: float(column[index]) for name, column in columns.items()})
 
     def episode(self, step: int, seed: int, value: float, length: int) -> None:
         """A training episode ended at an env step: its return, and its length in agent steps, of which the reset
         observation is one (as DreamerV3 counts): 501 for 1000 env steps at action repeat 2."""
         self.episodes.add(step, seed, value)
-        self._line(step, seed, {"episode/return": float(value), "episode/length": float(length)})
+        self._row(step, seed, {"episode/return": float(value), "episode/length": float(length)})
 
     def score(self, step: int, seed: int, returns: Sequence[float]) -> None:
         """An evaluation at an env step: the returns of its episodes; their mean is the score."""
         mean = float(np.mean(returns))
         self.scores.add(step, seed, mean)
-        self._line(step, seed, {"evaluation/return": mean, "evaluation/std": float(np.std(returns))})
+        self._row(step, seed, {"evaluation/return": mean, "evaluation/std": float(np.std(returns))})
         self.flush()
 
-    def dream(self, step: int, errors: Mapping[str, float], pictures: Mapping[str, Picture]) -> None:
-        """What the first seed's world model foresaw at an env step, and by how much it was wrong."""
-        seed = self.seeds[0]
-        self._line(step, seed, {f"dream/{name}": error for name, error in errors.items()})
-        for view in self.views:
-            for name, picture in pictures.items():
-                view.picture(int(step), seed, name, picture)
+    def dream(self, step: int, errors: Mapping[str, float], keep: Callable[[], Mapping[str, Picture]]) -> None:
+        """What the first seed's world model foresaw at an env step, and by how much it was wrong.
 
-    def _line(self, step: int, seed: int, values: Mapping[str, float]) -> None:
-        self.step = max(self.step, int(step))
-        self.lines.write({"step": int(step), "seed": seed, "time": round(time.time(), 3), **values})
-        for view in self.views:
-            view.write(int(step), seed, values)
+        `keep` draws that, writes it into the run's folder, and gives the pictures by name.
+        """
+        pictures = self._dreams(keep) or {}
+        self._row(step, self.seeds[0], {f"dream/{name}": error for name, error in errors.items()}, pictures)
+
+    def _row(
+        self, step: int, seed: int, values: Mapping[str, float], pictures: Mapping[str, Picture] | None = None
+    ) -> None:
+        row = Row(self.rows, int(step), seed, values, pictures or {})
+        self.step, self.rows = max(self.step, row.step), self.rows + 1
+        self._lines(self.lines.write, {"step": row.step, "seed": seed, "time": round(time.time(), 3), **values})
+        for guard, view in self.views:
+            guard(view.write, row)
 
     def flush(self) -> None:
         """Bring both score files up to date."""
-        self.scores.write()
-        self.episodes.write()
+        for guard, file in self._scores:
+            guard(file.write)
 
     def state(self) -> dict[str, Any]:
-        """How far everything is, as a JSON tree for a checkpoint; what it counts is on the disk when this returns."""
+        """How far everything is, as a JSON tree for a checkpoint; what it counts is on the disk when this returns.
+
+        Where the disk is full, it counts the lines that are there; those that wait are written later, or lost.
+        """
         self.flush()
+        self._lines(self.lines.sync)
         return {
             "step": self.step,
-            "metrics": self.lines.position(),
+            "rows": self.rows,
+            "metrics": self.lines.end,
             "scores": self.scores.state(),
             "train_scores": self.episodes.state(),
         }
@@ -252,6 +251,11 @@ class RunLog:
     def close(self) -> None:
         """Bring everything up to date and close it."""
         self.flush()
-        self.lines.close()
-        for view in self.views:
-            view.close()
+        with contextlib.closing(self.lines):
+            self._lines(self.lines.flush)
+        for guard, view in self.views:
+            guard(view.close)
+
+
+def _guard(path: Path) -> Guard:
+    return Guard(str(path))

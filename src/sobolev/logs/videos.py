@@ -14,7 +14,10 @@ PLOTS = (".png", ".pdf", ".svg")
 
 
 def write_video(path: Path, frames: list[np.ndarray]) -> None:
-    """Frames uint8[height, width, 3] as a film, .mp4 or .gif."""
+    """Frames uint8[height, width, 3] as a film, .mp4 or .gif; a film that is there is replaced by a whole one.
+
+    Raises OSError where it cannot be written.
+    """
     import imageio.v3 as imageio
 
     # else imageio runs Python code in a fork of this process, which has jax's threads and may hang
@@ -22,4 +25,9 @@ def write_video(path: Path, frames: list[np.ndarray]) -> None:
     options: Any = {"duration": 1000 / FRAMES_PER_SECOND, "loop": 0}
     if path.suffix.lower() == ".mp4":
         options = {"fps": FRAMES_PER_SECOND, "codec": "libx264", "macro_block_size": 16}
-    imageio.imwrite(path, np.stack(frames), **options)
+    beside = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    try:
+        imageio.imwrite(beside, np.stack(frames), **options)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """What a study leaves: a folder of figures and numbers."""
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,16 @@ if TYPE_CHECKING:
 
 
 def made(folder: Path, flag: str = "--out") -> Path:
-    """The folder, made where it is missing. Raises UserError, naming the flag that chose it, where it cannot be."""
+    """The folder, made where it is missing. Raises UserError, naming the flag that chose it, where it cannot be, or
+    where nothing can be written into it: hours of work would else end with that."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the folder {folder} cannot be made: {error.strerror}; choose another {flag}") from error
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be written: {error.strerror}; choose another {flag}") from error
     return folder
 
 
@@ -27,10 +33,3 @@ def save(figure: "Figure", path: Path) -> list[Path]:
         figure.savefig(beside, format=kind, metadata=metadata)
         paths.append(beside.replace(target))
     return paths
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file beside its target and renames it into place."""
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_bytes(content)
-    beside.replace(path)

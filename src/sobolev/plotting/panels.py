@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from sobolev.plotting.output_files import write_bytes
 from sobolev.reports.scores import Curve, mean_curve, read, series, task_name
+from sobolev.system.atomic_files import write_bytes
 
 COLORS = {"gpld": "#1f6fb4", "dreamer": "#d1662a"}
 """The methods of paper 1 have a colour each."""

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sobolev.checkpoints.run_folder import digest, read_config, write_text
+from sobolev.checkpoints.run_folder import digest, read_config
 from sobolev.config.train import TrainConfig, to_json
 from sobolev.errors import UserError
 from sobolev.plotting.output_files import made
 from sobolev.reports.runs import Run, load
 from sobolev.reports.variant_names import OPEN, usual_settings
+from sobolev.system.atomic_files import file_name, write_json, write_text
 
 COPIED = ("scores.json", "train_scores.json", "evaluation.json")
 PROTOCOL = {
@@ -52,7 +53,7 @@ def collect(folders: Sequence[Path], target: Path) -> list[Path]:
                 shutil.copyfile(folder / name, place / f"{name}.tmp")
                 (place / f"{name}.tmp").replace(place / name)
         write_text(place / "config.json", to_json(dataclasses.replace(config, run=None)))
-        write_text(place / "run.json", json.dumps(facts(config, run) | note, indent=2) + "\n")
+        write_json(place / "run.json", facts(config, run) | note, indent=2)
         kept.append(place)
     return kept
 
@@ -60,7 +61,7 @@ def collect(folders: Sequence[Path], target: Path) -> list[Path]:
 def _place(config: TrainConfig, run: Run, target: Path) -> Path:
     seen = "" if run.task.observations == "proprio" else f"-{run.task.observations}"
     task = re.sub(r"[^\w.]+", "-", run.task.title)
-    name = f"{task}{seen}-{config.method}-{config.preset}"
+    name = file_name(f"{task}{seen}-{config.method}-{config.preset}")
     if not (target / name / "config.json").exists() or digest(read_config(target / name)) == digest(config):
         return target / name
     return target / f"{name}-{digest(config)}"
@@ -69,7 +70,7 @@ def _place(config: TrainConfig, run: Run, target: Path) -> Path:
 def _note(place: Path) -> dict[str, Any]:
     """The note that somebody has written into a former run.json."""
     path = place / "run.json"
-    told = json.loads(path.read_text()) if path.exists() else {}
+    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return {"note": told["note"]} if told.get("note") else {}
 
 

@@ -132,6 +132,7 @@ def compare(runs: Sequence[Run], baseline: str = "dreamer", at: int | None = Non
         *_on_tasks(comparison),
         *_on_grids(comparison),
         *off_protocol(runs),
+        *(note for run in runs for note in run.notes),
     ]
     return comparison
 

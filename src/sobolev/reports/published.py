@@ -73,4 +73,4 @@ def table_4() -> tuple[Cost, ...]:
 
 
 def _read(name: str) -> Any:
-    return json.loads(resources.files("sobolev.reports").joinpath(f"published/{name}.json").read_text())
+    return json.loads(resources.files("sobolev.reports").joinpath(f"published/{name}.json").read_text(encoding="utf-8"))

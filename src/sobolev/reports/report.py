@@ -8,21 +8,22 @@ DIR/figures/*        every figure as PNG and PDF
 
 import base64
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sobolev.checkpoints.run_folder import write_text
 from sobolev.errors import UserError
-from sobolev.plotting.output_files import made, write_bytes
+from sobolev.plotting.output_files import made
 from sobolev.plotting.panels import Picture
 from sobolev.reports import published, score_figures, score_tables
 from sobolev.reports.comparison import FAMILIES, Comparison, compare
 from sobolev.reports.runs import find, load
 from sobolev.reports.score_figures import Illustration
 from sobolev.reports.tables import Link, Table, counts, listed
+from sobolev.system.atomic_files import write_bytes, write_text
 
 MARK = "sobolev report"
 LIST = ".sobolev-report"
@@ -158,13 +159,25 @@ def sensitivity_figure(path: Path) -> Illustration:
     from sobolev.plotting.panels import whole
 
     try:
-        told = json.loads(path.read_text())
-        figure = drawing.draw(told["records"])
+        text = path.read_text(encoding="utf-8")
+        told, lost = json.loads(text), text.count("null")
+        figure = drawing.draw(_with_nan(told["records"]))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"{path} is not what sobolev sensitivity writes ({error!r})") from error
     caption = f"How far the latent tables move when their inputs do, and exact Jacobian norms: {told['command']}"
+    if lost:
+        caption += f" ({lost} numbers were not finite: left out)"
     number = "" if path.parent.name == "sensitivity" else f"-{path.parent.name}"
     return Illustration(f"figure-9{number}", "Figure 9. Local sensitivity", caption, whole(figure, caption))
+
+
+def _with_nan(tree: Any) -> Any:
+    """Records with nan for null, which JSON has in its place."""
+    if isinstance(tree, dict):
+        return {name: _with_nan(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [_with_nan(value) for value in tree]
+    return math.nan if tree is None else tree
 
 
 def unfinished(places: Sequence[Path]) -> list[str]:
@@ -172,7 +185,7 @@ def unfinished(places: Sequence[Path]) -> list[str]:
     notes = []
     for path in dict.fromkeys(path for place in places for path in sorted(place.glob("sweep-*.json"))):
         try:
-            runs = json.loads(path.read_text())["runs"]
+            runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
             left = [run for run in runs if run["state"] != "done"]
             told = [f"{run['label']} on {run['task']} is {run['state']}" for run in left]
             told = [f"{text}: {run['error']}" if run["error"] else text for run, text in zip(left, told, strict=True)]
@@ -221,7 +234,7 @@ def check_output(output: Path) -> None:
     page = output / "index.html"
     if not output.exists() or output.is_dir() and not any(output.iterdir()):
         return
-    if not page.is_file() or f'content="{MARK}"' not in page.read_text(errors="replace")[:2000]:
+    if not page.is_file() or f'content="{MARK}"' not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
         raise UserError(f"{output} holds other things than a report: choose another --output")
 
 

@@ -8,6 +8,7 @@ RUN/record.json         what made it; in a folder of copied scores, run.json say
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from sobolev.checkpoints.run_folder import NOT_COMPUTED
 from sobolev.config.train import ADDED
 from sobolev.errors import UserError
 from sobolev.logs.provenance import read_record
-from sobolev.reports.scores import Score, Series, read, series, task_name
+from sobolev.reports.scores import Score, Series, missing, read, series, task_name
 
 VIDEOS = (".mp4", ".gif")
 NOISE = {"env.observation_noise": "observation noise", "env.dynamics_noise": "dynamics noise"}
@@ -78,6 +79,8 @@ class Run:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """command, commit, machine, seconds, env_steps, protocol and note, so far as they are known"""
     videos: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+    """what is missing in its files"""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -127,6 +130,7 @@ def load(folder: Path) -> list[Run]:
                 finals=_finals(folder, finals, task, method),
                 facts=facts,
                 videos=videos,
+                notes=_missing(folder, scores, episodes, finals, task, method),
             )
         )
     return runs
@@ -144,9 +148,36 @@ def _by_seed(scores: Iterable[Score], task: str, method: str) -> dict[int, Serie
     return {s["seed"]: series(s) for s in scores if (s["task"], s["method"]) == (task, method)}
 
 
+def _missing(
+    folder: Path,
+    scores: Sequence[Score],
+    episodes: Sequence[Score],
+    finals: Sequence[Mapping[str, Any]],
+    task: str,
+    method: str,
+) -> tuple[str, ...]:
+    """A sentence for every seed and file with returns that were not finite, which JSON has no numbers for."""
+    notes = []
+    for name, entries in (("scores.json", scores), ("train_scores.json", episodes)):
+        for score in (score for score in entries if (score["task"], score["method"]) == (task, method)):
+            if missing(score):
+                told = f"{missing(score)} of {len(score['ys'])} returns of seed {score['seed']}"
+                notes.append(f"In {folder / name}, {told} were not finite: left out.")
+    mine = [entry for entry in finals if (entry.get("task"), entry.get("method")) == (task, method)]
+    lost = [str(entry.get("seed")) for entry in mine if not _has_mean(entry)]
+    if lost:
+        notes.append(f"In {folder / 'evaluation.json'}, the mean return of seed {', '.join(lost)} was not finite.")
+    return tuple(notes)
+
+
+def _has_mean(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of an evaluation.json has a finite mean; null stands for one that was not."""
+    return entry["mean"] is not None and math.isfinite(entry["mean"])
+
+
 def _finals(folder: Path, entries: Sequence[Mapping[str, Any]], task: str, method: str) -> dict[int, Final]:
     try:
-        mine = [entry for entry in entries if (entry["task"], entry["method"]) == (task, method)]
+        mine = [entry for entry in entries if (entry["task"], entry["method"]) == (task, method) and _has_mean(entry)]
         return {e["seed"]: Final(float(e["mean"]), int(e["episodes"]), int(e["env_steps"])) for e in mine}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / 'evaluation.json'} is not what sobolev evaluate writes ({error!r})") from error
@@ -211,7 +242,7 @@ def machine_name(entry: Mapping[str, Any]) -> str:
 def _json(path: Path, kind: type) -> Any:
     """The content of a JSON file, None where there is none. Raises UserError where it is something else."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

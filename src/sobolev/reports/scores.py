@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -18,7 +19,8 @@ class Score(TypedDict):
     method: str
     seed: int
     xs: list[float]
-    ys: list[float]
+    ys: list[float | None]
+    """null for a return that was not finite"""
 
 
 class Series(NamedTuple):
@@ -41,7 +43,7 @@ class Curve(NamedTuple):
 def read(path: Path) -> list[Score]:
     """The entries of a score file. Raises UserError where there is none, or it is none."""
     try:
-        scores = json.loads(path.read_text())
+        scores = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: is its folder a run of sobolev?") from None
     except (OSError, ValueError) as error:
@@ -54,7 +56,10 @@ def read(path: Path) -> list[Score]:
 def _is_score(entry: object) -> bool:
     if not isinstance(entry, Mapping) or not {"task", "method", "seed", "xs", "ys"} <= set(entry):
         return False
-    return isinstance(entry["xs"], list) and isinstance(entry["ys"], list) and len(entry["xs"]) == len(entry["ys"])
+    xs, ys = entry["xs"], entry["ys"]
+    if not isinstance(xs, list) or not isinstance(ys, list) or len(xs) != len(ys):
+        return False
+    return all(isinstance(x, (int, float)) for x in xs) and all(isinstance(y, (int, float, NoneType)) for y in ys)
 
 
 def task_name(field_name: str) -> str:
@@ -64,10 +69,19 @@ def task_name(field_name: str) -> str:
 
 
 def series(score: Score) -> Series:
-    """A seed's series; points at the same env step (episodes that end together) become their mean."""
+    """A seed's series; points at the same env step (episodes that end together) become their mean.
+
+    Points whose return is missing are left out; `missing` counts them.
+    """
     xs, ys = np.array(score["xs"], float), np.array(score["ys"], float)
+    xs, ys = xs[np.isfinite(ys)], ys[np.isfinite(ys)]
     steps, place, numbers = np.unique(xs, return_inverse=True, return_counts=True)
     return Series(steps, np.bincount(place, ys, len(steps)) / numbers)
+
+
+def missing(score: Score) -> int:
+    """Points whose return was not finite: null, or NaN in files of earlier versions."""
+    return int(np.sum(~np.isfinite(np.array(score["ys"], float))))
 
 
 def binned(found: Sequence[Series], width: float | None = None) -> list[Series]:

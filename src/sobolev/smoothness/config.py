@@ -1,5 +1,6 @@
 """The settings of the gradient penalty (paper 1, Section 4)."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,5 +71,5 @@ class PenaltyConfig:
             raise UserError("penalty.schedule is custom: give penalty.custom at least one (update, factor) pair")
         if updates != sorted(set(updates)):
             raise UserError(f"penalty.custom has updates {updates}: they must rise from pair to pair")
-        if any(not factor >= 0 for _, factor in self.custom):
-            raise UserError("penalty.custom has a negative factor: the penalty's coefficient must be at least 0")
+        if not all(0 <= factor < math.inf for _, factor in self.custom):
+            raise UserError("penalty.custom has a negative or infinite factor: a coefficient is finite and at least 0")

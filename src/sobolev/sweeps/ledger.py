@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sobolev.checkpoints.run_folder import write_text
 from sobolev.config.codec import decode, encode
 from sobolev.errors import UserError
 from sobolev.sweeps.expand import Cell
+from sobolev.system.atomic_files import file_name, write_json
 
 State = Literal["waiting", "queued", "running", "done", "stopped", "failed"]
 """waiting: not begun; queued: given to the cluster; stopped: interrupted and saved, the next start goes on; failed:
@@ -75,12 +75,12 @@ class Sweep:
 
     def log(self, run: str) -> Path:
         """Where a run's output goes."""
-        return self.folder / "logs" / (run.replace("/", "-") + ".log")
+        return self.folder / "logs" / (file_name(run) + ".log")
 
     def read(self) -> dict[str, Entry]:
         """All entries by run, in order. Raises UserError where there is no such file, or it is none of a sweep."""
         try:
-            tree = json.loads(self.path.read_text())
+            tree = json.loads(self.path.read_text(encoding="utf-8"))
             return {entry["run"]: decode(Entry, entry) for entry in tree["runs"]}
         except FileNotFoundError:
             raise UserError(f"{self.path} does not exist: sobolev sweep makes it") from None
@@ -104,7 +104,7 @@ class Sweep:
     def update(self, run: str, **changes: Any) -> Entry:
         """Change what the file says of one run, and return it."""
         with self._locked():
-            tree = json.loads(self.path.read_text())
+            tree = json.loads(self.path.read_text(encoding="utf-8"))
             entries = {entry["run"]: decode(Entry, entry) for entry in tree.pop("runs")}
             entries[run] = dataclasses.replace(entries[run], **changes)
             self._write(entries, tree)
@@ -123,11 +123,11 @@ class Sweep:
         return self.update(run, state=state, ended=now, seconds=round(seconds, 3), error=error, process=None)
 
     def _write(self, entries: dict[str, Entry], facts: dict[str, Any]) -> None:
-        write_text(self.path, json.dumps({**facts, "runs": [encode(e) for e in entries.values()]}, indent=1) + "\n")
+        write_json(self.path, {**facts, "runs": [encode(e) for e in entries.values()]}, indent=1)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self.path.parent / f".{self.path.stem}.lock").open("a") as file:
+        with (self.path.parent / f".{self.path.stem}.lock").open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -1,7 +1,9 @@
 """A sweep's table on a terminal, redrawn as it changes; plain lines elsewhere."""
 
+import sys
 import time
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live as RichLive
@@ -9,6 +11,7 @@ from rich.text import Text
 
 from sobolev.sweeps import status_table
 from sobolev.sweeps.ledger import Sweep
+from sobolev.system.output import forgiving
 
 REDRAW_SECONDS = 2.0
 
@@ -18,7 +21,8 @@ class Live:
 
     def __init__(self, *sweeps: Sweep, console: Console | None = None):
         """`console` is stdout, unless a test gives its own."""
-        self.sweeps, self.console = sweeps, console or Console(soft_wrap=False, highlight=False)
+        output: Any = forgiving(sys.stdout, "standard output")  # the runs go on where nobody reads of them
+        self.sweeps, self.console = sweeps, console or Console(file=output, soft_wrap=False, highlight=False)
         self.live = RichLive(console=self.console, auto_refresh=False, transient=True)
         self.drawn = -REDRAW_SECONDS
 

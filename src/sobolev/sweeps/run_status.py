@@ -54,15 +54,19 @@ def evaluated(run: Path, episodes: int) -> bool:
 def _score(run: Path) -> float | None:
     final = _json(run / "evaluation.json")
     if isinstance(final, list) and final and all(r.get("env_steps") == saved_steps(run) for r in final):
-        return float(np.mean([r["mean"] for r in final]))
+        return _mean([r["mean"] for r in final])
     curves = _json(run / "scores.json")
-    ends = [curve["ys"][-1] for curve in curves if curve["ys"]] if isinstance(curves, list) else []
-    return float(np.mean(ends)) if ends else None
+    return _mean([curve["ys"][-1] for curve in curves if curve["ys"]] if isinstance(curves, list) else [])
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """The mean; None where there is nothing, or null, which stands for a number that was not finite."""
+    return None if not values or None in values else float(np.mean(np.array(values, float)))
 
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
+from sobolev.config.codec import expanded
 from sobolev.errors import UserError, nearest
 
 PAPER_SEEDS = (0, 1, 2, 3, 4)
@@ -61,7 +61,7 @@ VARIANT_KEYS = {"method": str, "label": str, "settings": dict, "grid": dict, "wa
 @cache
 def named() -> Mapping[str, Mapping[str, Any]]:
     """The tables of all suites that come with the package, by name."""
-    return tomllib.loads(resources.files("sobolev.sweeps").joinpath("suites.toml").read_text())
+    return tomllib.loads(resources.files("sobolev.sweeps").joinpath("suites.toml").read_text(encoding="utf-8"))
 
 
 def load(source: str) -> Suite:
@@ -71,11 +71,11 @@ def load(source: str) -> Suite:
     """
     if source in named():
         return parse(source, named()[source])
-    path = Path(source)
+    path = expanded(source)
     if path.suffix != ".toml":
         raise nearest("suite", source, named())
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give a suite's name or a TOML file") from None
     except (OSError, ValueError) as error:

@@ -7,7 +7,12 @@ import hashlib
 import os
 import platform
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+from sobolev.errors import UserError
+from sobolev.system.output import reason
 
 MAXIMUM_BYTES = 4 * 2**30
 """The cache folder is trimmed to this size, longest unused first."""
@@ -26,7 +31,7 @@ def processor() -> str:
     A program compiled for one processor may not run on another, and homes are shared between unlike machines.
     """
     try:
-        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
     except OSError:
         first = platform.processor()
     named = ("vendor", "cpu family", "model", "stepping", "flags", "Features", "CPU ", "isa")
@@ -38,27 +43,59 @@ def configure(compilation_cache: bool = True) -> None:
     """Keep compiled programs, so that a second start need not compile again; trace them with little in the way.
 
     To be called before JAX is asked for its devices. JAX_COMPILATION_CACHE_DIR, where set, is used as it is. A cache
-    that cannot be written is left off: it changes nothing but the start.
+    that cannot be written is left off: it changes nothing but the start. Raises UserError as `check_devices` does.
     """
     import jax
 
     _ease_tracing()
     compute_in_this_thread()
+    check_devices()
     if not compilation_cache:
         jax.config.update("jax_enable_compilation_cache", False)
         return
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
     path = cache_folder() / (f"cpu-{processor()}" if jax.default_backend() == "cpu" else jax.default_backend())
+    if not path.is_absolute():  # nobody knows where this user's home is
+        return
     try:
         path.mkdir(parents=True, exist_ok=True)
         trim(cache_folder(), MAXIMUM_BYTES)
+        tempfile.TemporaryFile(dir=path).close()  # JAX would warn at every program that it cannot keep
     except OSError:
         return
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     if jax.default_backend() == "cpu":
         _hush()
+
+
+def check_devices() -> None:
+    """Raise UserError where JAX finds no device to compute on, as where JAX_PLATFORMS names one that is not here."""
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as error:  # JAX has several, an AssertionError among them
+        wanted = jax.config.values["jax_platforms"]
+        what = f"JAX_PLATFORMS={wanted} names a device that jax does not find here" if wanted else "jax finds no device"
+        why = f" ({reason(error)})" if str(error) else ""
+        raise UserError(
+            f"{what}{why}: unset it, or set JAX_PLATFORMS=cpu; for a GPU, pip install 'jax[cuda13]'"
+        ) from error
+
+
+@contextlib.contextmanager
+def in_32_bits() -> Iterator[None]:
+    """Types as runs and checkpoints have them, in this thread, whatever `jax_enable_x64` is for the rest of a program.
+
+    With it, JAX would make 64-bit numbers of whatever has no type of its own: another program with other results, whose
+    state fits no checkpoint.
+    """
+    import jax
+
+    with jax.enable_x64(False):
+        yield
 
 
 def compute_in_this_thread() -> None:
@@ -135,7 +172,7 @@ def use_large_buffers() -> None:
         return
     tunables = TUNABLES
     with contextlib.suppress(OSError):
-        if "[madvise]" in HUGE_PAGES.read_text():
+        if "[madvise]" in HUGE_PAGES.read_text(encoding="utf-8"):
             tunables = ("glibc.malloc.hugetlb=1", *TUNABLES)
     os.environ["GLIBC_TUNABLES"] = ":".join(tunables)
     os.execv(sys.executable, sys.orig_argv)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from sobolev.system import signals
+from sobolev.system.jax_setup import in_32_bits
 
 Arguments = tuple[Any, ...] | Callable[[], tuple[Any, ...]]
 
@@ -61,9 +62,11 @@ class Ahead:
         return analysis.temp_size_in_bytes if analysis is not None else 0
 
 
+@in_32_bits()
 def _lowered(function: Any, arguments: Arguments) -> Any:
     return function.lower(*(arguments() if callable(arguments) else arguments))
 
 
+@in_32_bits()
 def _compiled(lowered: Future) -> Any:
     return lowered.result().compile()

@@ -24,6 +24,8 @@ from sobolev.logs import dreams
 from sobolev.logs.dreams import Recording
 from sobolev.logs.sinks import field_name
 from sobolev.logs.videos import write_video
+from sobolev.system.jax_setup import check_devices
+from sobolev.system.output import Guard
 from sobolev.training import playing
 from sobolev.training.environments import AFTERWARDS, environment, environments, spaces
 from sobolev.training.playing import Limit, Waiting, rounds
@@ -104,7 +106,8 @@ def evaluate(
     (population), `truncated` the number of episodes that had no end within `max_steps` env steps, and whose returns so
     far count; None: the run's setting. With `video`, the first seed's first episode is written there as a film; with
     `dream`, what its world model foresees of episodes, as a film of images or a plot of vectors (`dreams.write`). `say`
-    and `show` get what is to be told on the way, see `Waiting`. Raises UserError where the run has no checkpoint, this
+    and `show` get what is to be told on the way, see `Waiting`. Where a film or plot cannot be written, that is said on
+    stderr. Raises UserError where the run has no checkpoint, this
     machine cannot render, or the agent has nothing to dream of.
     """
     config, (_, size) = read_config(run), rounds(episodes)
@@ -122,11 +125,11 @@ def evaluate(
     if truncated.any():
         say(limit.sentence())
     if video:
-        write_video(video, frames)
+        Guard(f"--video {video}", Exception)(write_video, video, frames)
     if dream and recording:
         found = dreams.dream(program, state, recording)
         assert found is not None, "checked above"
-        dreams.write(found, dream)
+        Guard(f"--dream {dream}", Exception)(dreams.write, found, dream)
     return [
         {
             "task": field_name(config.task),
@@ -205,8 +208,9 @@ def load_policy(run: str | Path, seed: int | None = None) -> Policy:
     `seed` is one of the run's seeds; None takes the first. Raises UserError where there is no such run, checkpoint or
     seed.
     """
-    run = Path(run)
+    run = Path(run).expanduser()
     config = read_config(run)
+    check_devices()
     seed = config.seeds[0] if seed is None else seed
     if seed not in config.seeds:
         raise UserError(f"{run} has no seed {seed}: it has {', '.join(map(str, config.seeds))}")

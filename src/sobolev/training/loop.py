@@ -25,6 +25,7 @@ from sobolev.logs.progress import Progress
 from sobolev.logs.sinks import RunLog
 from sobolev.replay import HostReplay
 from sobolev.system import signals
+from sobolev.system.output import say
 from sobolev.system.signals import Interrupted
 from sobolev.training import requirements, run_messages, snapshot
 from sobolev.training.environments import DURING_TRAINING, TRAINING, environments
@@ -54,9 +55,9 @@ def _train(config: TrainConfig, run: Path) -> int:
     loaded = checkpoints.load("check", snapshot.FINITE, config.strict_resume)
     check_same(loaded.iteration if loaded else 0)
     for note in loaded.notes if loaded else ():
-        print(f"{run}: {note}", flush=True)
+        say(f"{run}: {note}")
     if loaded and loaded.meta.get("finished", loaded.iteration) >= plan.total:
-        print(run_messages.complete(run, plan.env_steps(loaded.iteration)), flush=True)
+        say(run_messages.complete(run, plan.env_steps(loaded.iteration)))
         return 0
     with own_folder(run) as own, _environments(config) as (envs, evaluation):
         program = program_of(agent_of(config, envs.spaces), config.seeds, config.devices.data)
@@ -71,9 +72,9 @@ def _train(config: TrainConfig, run: Path) -> int:
             now = snapshot.begin(program, envs, plan.capacity, where)
             now.state = program.layout.placed(warm_start.started(now.state, parts))
         for line in run_messages.plan(config, plan, run, plan.env_steps(now.iteration), needs):
-            print(line, flush=True)
+            say(line)
         if now.missing and now.added < plan.warmup and learns:
-            print(f"updates wait until replay holds {plan.warmup} steps of each environment, as at the start", flush=True)
+            say(f"updates wait until replay holds {plan.warmup} steps of each environment, as at the start")
         with signals.held(saving=True):
             log = RunLog(
                 own,
@@ -252,7 +253,7 @@ class Training:
         )
         dream = dreams.dream(self.program, self.now.state, recording) if recording else None
         if dream:
-            self.log.dream(env_steps, dream.errors(), dreams.keep(dream, self.folder / "dreams", env_steps))
+            self.log.dream(env_steps, dream.errors(), lambda: dreams.keep(dream, self.folder / "dreams", env_steps))
         for seed, found in zip(self.config.seeds, returns, strict=True):
             self.log.score(env_steps, seed, found.tolist())
         if truncated.any():

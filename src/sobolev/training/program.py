@@ -22,6 +22,7 @@ from sobolev.distributed.sharding import Layout, local
 from sobolev.envs import Transition
 from sobolev.nn.draws import part_of
 from sobolev.replay import HostReplay, Replay
+from sobolev.system.jax_setup import in_32_bits
 from sobolev.training.background_compile import Ahead
 from sobolev.training.playing import rounds
 
@@ -52,6 +53,7 @@ class Program:
         self._ahead = Ahead()
         self._later: dict[str, Any] = {}
 
+    @in_32_bits()
     def compile_ahead(
         self, environments: int, capacity: int, evaluations: int, learns: bool, where: str = "device"
     ) -> None:
@@ -95,16 +97,19 @@ class Program:
         """Memory that an update takes while it runs, as the compiler says; waits for what `compile_ahead` began."""
         return self._ahead.temporary_bytes("learn")
 
+    @in_32_bits()
     def initial_state(self) -> State:
         """Fresh agents. Each seed's is made alone, so that its bits do not depend on the company."""
         states = [self._initial(seed) for seed in self.seeds]
         return self.layout.placed(_joined(states) if len(states) > 1 else states[0])
 
+    @in_32_bits()
     def state_shapes(self) -> State:
         """What `initial_state` gives, as shapes; nothing is computed."""
         one = jax.eval_shape(self._initial_one, 0)
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(self.seeds), *leaf.shape[1:]), leaf.dtype), one)
 
+    @in_32_bits()
     def initial_carry(self, environments: int) -> Carry:
         """The policies' memory before the first step."""
 
@@ -114,6 +119,7 @@ class Program:
 
         return self.layout.placed(jax.tree.map(for_all, self.agent.initial_carry(environments)))
 
+    @in_32_bits()
     def initial_replay(self, environments: int, capacity: int, where: str = "device") -> Stored:
         """An empty replay of `capacity` steps for each environment of each seed; `where`: see `ReplayConfig.memory`."""
         step = self._transition(()) | {"action": jax.ShapeDtypeStruct((self.agent.spaces.action,), jnp.float32)}
@@ -124,6 +130,7 @@ class Program:
         create = partial(memory.create, step, self.agent.extras(), environments, capacity, len(self.seeds))
         return self.layout.made(partial(create, zeros=self.layout.zeros), memory.replay_axes)
 
+    @in_32_bits()
     def placed_replay(self, replay: Any) -> Any:
         """A replay, or the device's part of one, where the run wants it."""
         if isinstance(replay, HostReplay):
@@ -147,6 +154,7 @@ class Program:
         reward, flag = jax.ShapeDtypeStruct(lead, jnp.float32), jax.ShapeDtypeStruct(lead, jnp.bool_)
         return {"observation": observation, "reward": reward, **dict.fromkeys(("first", "last", "terminal"), flag)}
 
+    @in_32_bits()
     def step(
         self, state: State, carry: Carry, replay: Stored, transition: Transition, iteration: int
     ) -> tuple[np.ndarray, State, Carry, Stored]:
@@ -164,6 +172,7 @@ class Program:
             return action, state, carry, memory.append(replay, step, device)
         return action, state, carry, device
 
+    @in_32_bits()
     def act(
         self,
         state: State,
@@ -183,6 +192,7 @@ class Program:
         action, carry = self._act(state, carry, transition, *map(np.int32, counters), purpose, whole, first)
         return np.asarray(action), carry
 
+    @in_32_bits()
     def learn(
         self, state: State, replay: Stored, update: int, count: int = 1, ahead: int = 0
     ) -> tuple[State, Stored, Report]:
@@ -199,6 +209,7 @@ class Program:
             return self._learn(state, replay, np.int32(update))
         return self._learn_many(state, replay, np.int32(update), np.int32(count))
 
+    @in_32_bits()
     def inspect(self, state: State, report: Report, update: int) -> dict[str, np.ndarray]:
         """What the agent tells but once in a while, [seeds] each; `report` is that of update number `update` - 1."""
         if not isinstance(self.agent, Inspected):
@@ -206,6 +217,7 @@ class Program:
         self._ahead.wait("inspect")
         return {name: np.asarray(x) for name, x in self._inspect(state, report, np.int32(update)).items()}
 
+    @in_32_bits()
     def dream(self, state: State, steps: dict[str, Any], context: int) -> dict[str, np.ndarray] | None:
         """The first seed's predictions of recorded steps, see `dreamer.dream.open_loop`; None without a world model.
 

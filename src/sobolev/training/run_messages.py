@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shlex
 import sys
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def memory(now: Snapshot, update: int) -> str:
 def resident() -> int:
     """Bytes of memory that this process holds, with what is free in it: the next update takes that again."""
     try:
-        count = int(Path("/proc/self/statm").read_text().split()[1])
+        count = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     except (OSError, ValueError):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return count * resource.getpagesize()
@@ -82,7 +83,7 @@ def complete(run: Path, env_steps: int) -> str:
 
 def finished(run: Path, env_steps: int) -> str:
     """For a run that has just ended."""
-    return f"complete at {env_steps:,} env steps: sobolev evaluate {run}"
+    return f"complete at {env_steps:,} env steps: sobolev evaluate {shlex.quote(str(run))}"
 
 
 def interrupted(run: Path, env_steps: int) -> str:

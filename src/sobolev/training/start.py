@@ -61,5 +61,5 @@ def _held(config: TrainConfig, stack: ExitStack) -> Path:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield

@@ -17,9 +17,9 @@ import numpy as np
 from sobolev.agents.api import Agent, State
 from sobolev.envs import Transition
 from sobolev.errors import UserError
+from sobolev.logs.rows import Picture
 from sobolev.logs.videos import FILMS, FRAMES_PER_SECOND, write_video
 from sobolev.training.program import Program
-from sobolev.training.rows import Picture
 
 LENGTH = 100
 """Agent steps of a recording, half of which the model observes."""

@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sobolev.errors import UserError
+from sobolev.logs.rows import Picture, Row, View
+from sobolev.logs.tensorboard import TensorBoard
+from sobolev.logs.weights_and_biases import WeightsAndBiases
 from sobolev.system.atomic_files import finite, json_text, write_json
 from sobolev.system.output import Guard
-from sobolev.training.rows import Picture, Row, View
-from sobolev.training.tensorboard import TensorBoard
-from sobolev.training.weights_and_biases import WeightsAndBiases
 
 Curves = dict[int, tuple[list[int], list[float]]]
 

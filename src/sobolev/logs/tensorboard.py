@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sobolev.training.rows import Row
+from sobolev.logs.rows import Row
 
 FLUSH_SECONDS = 30.0
 """Between two times that events reach the disk."""

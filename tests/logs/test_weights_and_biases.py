@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from sobolev.errors import UserError
+from sobolev.logs.rows import Picture
 from sobolev.logs.sinks import RunLog
-from sobolev.training.rows import Picture
-from sobolev.training.weights_and_biases import LONGEST, WeightsAndBiases
+from sobolev.logs.weights_and_biases import LONGEST, WeightsAndBiases
 
 
 class Service:

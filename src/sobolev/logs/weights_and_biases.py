@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from sobolev.errors import UserError
+from sobolev.logs.rows import Picture, Row
 from sobolev.system import output
 from sobolev.system.atomic_files import write_json
-from sobolev.training.rows import Picture, Row
 
 FILE = "wandb.json"
 REFUSED = re.compile(r"[^\w.=+ ()-]+")

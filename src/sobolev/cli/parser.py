@@ -110,7 +110,7 @@ NARROWEST = 40
 def _at_home(value: Any) -> Any:
     """A config with the user's home in the place of ~ in every path."""
     if isinstance(value, Path):
-        return expanded(value)
+        return as_path("the path", value)
     if isinstance(value, tuple):
         return tuple(map(_at_home, value))
     if is_dataclass(value) and not isinstance(value, type):

@@ -266,7 +266,7 @@ def html(content: Report) -> str:
     """The page, with its figures inside."""
     import jinja2
 
-    from sobolev import __version__
+    from sobolev._version import __version__
 
     loader = jinja2.PackageLoader("sobolev.reports")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from sobolev.config.codec import expanded
+from sobolev.config.codec import as_path
 from sobolev.errors import UserError, nearest
 
 PAPER_SEEDS = (0, 1, 2, 3, 4)
@@ -71,7 +71,7 @@ def load(source: str) -> Suite:
     """
     if source in named():
         return parse(source, named()[source])
-    path = expanded(source)
+    path = as_path("SUITE", source)
     if path.suffix != ".toml":
         raise nearest("suite", source, named())
     try:

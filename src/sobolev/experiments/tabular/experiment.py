@@ -151,7 +151,7 @@ def facts_of(config: Any, command: str) -> dict[str, Any]:
     """What made the numbers: command, settings, versions."""
     import jax
 
-    from sobolev import __version__
+    from sobolev._version import __version__
 
     versions = {"sobolev": __version__, "numpy": np.__version__, "jax": jax.__version__}
     return {"command": command, "settings": encode(config), "versions": versions}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from sobolev.config.codec import as_path, bad_value, expanded, settings
+from sobolev.config.codec import as_path, bad_value, settings
 from sobolev.errors import UserError, suggestion
 
 T = TypeVar("T")

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sobolev.agents.api import Carry, State
+from sobolev.checkpoints import ranges
 from sobolev.checkpoints.files import Damaged, NotSaved, load_arrays, room_errors, write_arrays
 from sobolev.checkpoints.pytree_io import check_spaces, flatten, unflatten
 from sobolev.checkpoints.ranges import Range
@@ -19,7 +20,6 @@ from sobolev.distributed.sharding import local
 from sobolev.envs import Transition
 from sobolev.errors import UserError
 from sobolev.replay import HostReplay, Replay, read_ring, write_ring
-from sobolev.training import ranges
 from sobolev.training.program import Program, Stored
 from sobolev.training.schedule import Plan
 

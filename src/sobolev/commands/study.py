@@ -8,7 +8,6 @@ from functools import partial
 from sobolev.commands.arguments import parse
 from sobolev.errors import UserError
 from sobolev.experiments import registry
-from sobolev.experiments.conduct import conduct
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,6 +31,8 @@ def run(name: str, arguments: Sequence[str], prog: str) -> int:
     settings = parse(
         experiment.settings, arguments, prog=prog, description=experiment.about, positional=experiment.positional
     )
+    from sobolev.experiments.conduct import conduct  # loads jax, which --help can do without
+
     command = shlex.join([*prog.split(), *arguments])
     print("\n".join(conduct(experiment, settings, command, partial(print, flush=True))))
     return 0

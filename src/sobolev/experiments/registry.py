@@ -64,14 +64,14 @@ def find(name: str) -> Experiment[Any]:
     if ":" in name:
         return load(name)
     others = [point for point in _registered() if point.name == name]
-    places = [f"{point.value} ({_package(point)})" for point in others]
+    places = [f"{_reference(point)} ({_package(point)})" for point in others]
     if name in EXPERIMENTS:
         places.insert(0, f"{EXPERIMENTS[name].reference} (sobolev)")
     if not places:
         raise nearest("study", name, listed())
     if len(places) > 1:
         raise UserError(f"several packages have a study '{name}': give one of {', '.join(places)} in its place")
-    return load(EXPERIMENTS[name].reference if name in EXPERIMENTS else others[0].value)
+    return load(EXPERIMENTS[name].reference if name in EXPERIMENTS else _reference(others[0]))
 
 
 def load(reference: str) -> Experiment[Any]:
@@ -92,12 +92,12 @@ def load(reference: str) -> Experiment[Any]:
     if not hasattr(module, attribute):
         experiments = [key for key, value in vars(module).items() if isinstance(value, Experiment)]
         raise nearest(f"object of {module_name}", attribute, experiments or ["EXPERIMENT"])
-    found = getattr(module, attribute)
-    if not isinstance(found, Experiment):
-        raise UserError(f"{reference} is not a sobolev.experiments.Experiment, but of type {type(found).__name__}")
-    if not (is_dataclass(found.settings) and isinstance(found.settings, Settings)):
+    experiment = getattr(module, attribute)
+    if not isinstance(experiment, Experiment):
+        raise UserError(f"{reference} is a {type(experiment).__name__}, and not a sobolev.experiments.Experiment")
+    if not (is_dataclass(experiment.settings) and isinstance(experiment.settings, Settings)):
         raise UserError(f"the settings of {reference} must be a dataclass with a field 'out', the folder for its files")
-    return found
+    return experiment
 
 
 def _registered() -> list[EntryPoint]:
@@ -107,3 +107,8 @@ def _registered() -> list[EntryPoint]:
 
 def _package(point: EntryPoint) -> str:
     return point.dist.name if point.dist else point.module
+
+
+def _reference(point: EntryPoint) -> str:
+    """Where an entry point leads, without the extras that it may name."""
+    return f"{point.module}:{point.attr}"

@@ -27,7 +27,7 @@ def positive(settings: Any, *names: str) -> None:
             raise UserError(f"{flag(name)} needs one value at least")
         for number in values:
             if not 0 < number < float("inf"):
-                raise UserError(f"{flag(name)} is {number}, but must be above 0")
+                raise UserError(f"{flag(name)} is {number}, but must be above 0 and finite")
 
 
 def increasing(name: str, values: Sequence[int], example: str) -> None:

@@ -13,6 +13,7 @@ from sobolev.errors import UserError
 from sobolev.experiments.contraction import experiment, figures
 from sobolev.experiments.contraction import sobolev_operator as study
 from tests import tiny
+from tests.experiments import drawn
 
 SMALL = experiment.ContractionConfig(products=(0.7, 1.5), pairs=2, systems=1, iterations=1)
 
@@ -109,13 +110,13 @@ def test_the_figure_shows_every_factor_and_distance(record):
     for kind, title in (("random", "random systems"), ("tight", "tight system")):
         own = [s for s in record["systems"] if s["kind"] == kind]
         for label, number in ((f"MSMMD, {title}", "factor"), (f"plain MMD, {title}", "plain_mmd_factor")):
-            np.testing.assert_array_equal(lines[label].get_xdata(), [s["product"] for s in own])
-            np.testing.assert_array_equal(lines[label].get_ydata(), [s[number] for s in own])
+            np.testing.assert_array_equal(drawn.x(lines[label]), [s["product"] for s in own])
+            np.testing.assert_array_equal(drawn.y(lines[label]), [s[number] for s in own])
     bound = lines["bound √(γκ)"]
-    np.testing.assert_allclose(np.square(bound.get_ydata()), bound.get_xdata())
-    drawn = [list(line.get_ydata()) for line in right.lines]
+    np.testing.assert_allclose(np.square(drawn.y(bound)), drawn.x(bound))
+    curves = [list(drawn.y(line)) for line in right.lines]
     for iterate in record["iterates"]:
-        assert iterate["distances"] in drawn and iterate["bounds"] in drawn
+        assert iterate["distances"] in curves and iterate["bounds"] in curves
 
 
 @pytest.mark.parametrize(

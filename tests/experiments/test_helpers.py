@@ -19,7 +19,7 @@ def test_half_widths_are_those_of_scipy() -> None:
     values = np.random.default_rng(0).normal(size=(5, 3))
     for index in range(3):
         low, high = stats.t.interval(0.95, 4, values[:, index].mean(), stats.sem(values[:, index]))
-        assert half_width(values, student(5))[index] == pytest.approx((high - low) / 2)
+        assert np.asarray(half_width(values, student(5)))[index] == pytest.approx((high - low) / 2)
     assert stats.norm.ppf(0.975) == pytest.approx(NORMAL, abs=1e-6)
 
 

@@ -15,6 +15,7 @@ from sobolev.experiments.linear_critic.experiment import check
 from sobolev.experiments.linear_critic.moments import critic_moments, errors, exact_at, statistics
 from sobolev.experiments.linear_system import exact_moments, example, rollout_return
 from sobolev.nn import cast_floating
+from tests.experiments import drawn
 
 
 def test_the_exact_moments_against_many_rollouts():
@@ -89,11 +90,12 @@ def test_the_figure_shows_what_each_critic_learned():
     record |= {"mean": shifted.tolist(), "covariance": [record["exact_covariance"]] * 2}
     axes = figures.draw([record], "a note").axes
     assert [ax.get_title() for ax in axes] == list(figures.PANELS) and axes[0].get_ylabel() == "MMD"
-    for column, (ax, known) in enumerate(zip(axes, statistics(exact.mean, exact.covariance), strict=True)):
+    known_moments = statistics(np.asarray(exact.mean), np.asarray(exact.covariance))
+    for column, (ax, known) in enumerate(zip(axes, known_moments, strict=True)):
         _, first, second = ax.lines
-        np.testing.assert_allclose(first.get_xdata(), known)
-        np.testing.assert_allclose(first.get_ydata(), known)
-        np.testing.assert_allclose(second.get_ydata(), known + (column < 2))
+        np.testing.assert_allclose(drawn.x(first), known)
+        np.testing.assert_allclose(drawn.y(first), known)
+        np.testing.assert_allclose(drawn.y(second), known + (column < 2))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from sobolev.experiments.point_mass.controller import reference
 from sobolev.training.config import resolved
 from sobolev.training.serial import settings
 from tests import tiny
+from tests.experiments import drawn
 
 CONFIG = runs.PointMassConfig()
 SHARED = (
@@ -63,11 +64,11 @@ def test_the_figure_shows_returns_over_the_controllers():
     place, distributions, during, end = figure.axes
     assert place.get_title() == "toy:point-mass-2" and len(place.lines) == 2 + figures.SHOWN
     (filled,) = distributions.collections
-    assert filled.get_paths()[0].vertices[:, 1].max() == pytest.approx(0.85)
+    assert np.asarray(filled.get_paths()[0].vertices)[:, 1].max() == pytest.approx(0.85)
     for ax, seeds in ((during, [2 / 6, 3 / 6]), (end, [9 / 6, 3 / 6])):
         points = ax.lines[-2]
         assert points.get_color() == runs.VARIANTS["mage"].color
-        np.testing.assert_allclose(points.get_ydata(), seeds)
+        np.testing.assert_allclose(drawn.y(points), seeds)
 
 
 @pytest.mark.parametrize(

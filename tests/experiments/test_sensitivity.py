@@ -28,6 +28,7 @@ from sobolev.training.run import opened
 from sobolev.training.snapshot import keep_weights, read_weights
 from sobolev.training.trees import flatten
 from tests import tiny
+from tests.experiments import drawn
 
 SEEDS = (0, 3)
 
@@ -189,7 +190,7 @@ def test_runs_are_grouped_by_their_settings(tmp_path: Path) -> None:
 def test_the_figure_over_training_has_every_seed_and_their_mean(records: list[Record]) -> None:
     figure = figures.draw(records, "a note")
     for ax, (number, table) in zip(figure.axes, product(figures.NUMBERS, TABLES), strict=True):
-        *seeds, mean = [line.get_ydata() for line in ax.lines]
+        *seeds, mean = [drawn.y(line) for line in ax.lines]
         wanted = [[r[table][number] for r in records if r["seed"] == seed] for seed in SEEDS]
         np.testing.assert_allclose(seeds, wanted)
         np.testing.assert_allclose(mean, np.mean(wanted, 0))
@@ -205,6 +206,6 @@ def test_the_figure_of_single_checkpoints_has_methods_side_by_side(records: list
     first = figure.axes[0]
     assert [tick.get_text() for tick in first.get_xticklabels()] == ["dreamer\n100 env steps", "gpld\n100 env steps"]
     own = [r["posterior"]["sensitivity"] for r in newest]
-    heights = [bar.get_height() for bar in first.patches]
+    heights = drawn.heights(first.patches)
     np.testing.assert_allclose(heights, [double["posterior"]["sensitivity"], np.mean(own)])
-    np.testing.assert_allclose(first.lines[1].get_ydata(), own)
+    np.testing.assert_allclose(drawn.y(first.lines[1]), own)

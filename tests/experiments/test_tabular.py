@@ -9,6 +9,7 @@ from sobolev.experiments.tabular import estimates, figures, identities
 from sobolev.experiments.tabular.estimates import TabularConfig
 from sobolev.experiments.tabular.experiment import check
 from sobolev.smoothness import tabular as estimator
+from tests.experiments import drawn
 
 SMALL = TabularConfig(
     seeds=(0, 1, 2), side=12, plane=3, actions=1, numbers=(50, 2000), lambdas=(0.03, 3.0), epsilons=(1.0, 3.0)
@@ -99,21 +100,21 @@ def test_predicted_deviation_in_two_dimensions() -> None:
 def test_figures_show_the_records(records: list[Record], both: Record) -> None:
     """Each panel has the mean of every strength, and crosses where it is worse than λ = 0."""
     figure = figures.draw_errors(records, "3 seeds")
-    panels = np.array(figure.axes).reshape(2, 4)
+    panels = drawn.grid(figure.axes, 2, 4)
     for row, column in np.ndindex(2, 4):
         record, lines = records[column], panels[row, column].lines
         assert len(lines) == 2 * len(record["lambdas"])
         for index in range(3):
             mean, crosses = lines[2 * index], lines[2 * index + 1]
-            np.testing.assert_array_equal(mean.get_xdata(), record["numbers"])
-            np.testing.assert_array_equal(mean.get_ydata(), np.array(record["mean"])[:, index, row])
+            np.testing.assert_array_equal(drawn.x(mean), record["numbers"])
+            np.testing.assert_array_equal(drawn.y(mean), np.array(record["mean"])[:, index, row])
             worse = estimates.losses(record)[:, index, row]
-            np.testing.assert_array_equal(crosses.get_xdata(), np.array(record["numbers"])[worse])
+            np.testing.assert_array_equal(drawn.x(crosses), np.array(record["numbers"])[worse])
     assert [ax.get_title() for ax in panels[0]] == [record["title"] for record in records]
     assert estimates.losses(records[3]).any()
     left, right = figures.draw_identities(both).axes
-    np.testing.assert_array_equal(left.lines[0].get_ydata(), both["difference"][0])
-    np.testing.assert_array_equal(right.lines[0].get_ydata(), both["isotropic"])
+    np.testing.assert_array_equal(drawn.y(left.lines[0]), both["difference"][0])
+    np.testing.assert_array_equal(drawn.y(right.lines[0]), both["isotropic"])
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from sobolev.smoothness import PenaltyConfig
 from sobolev.training.run import write_text
 from sobolev.training.serial import to_json
 from tests import tiny
+from tests.experiments import drawn
 
 SEEDS = (0, 1)
 SMALL = "--seeds 0 1 --episodes 1 2 --held-out 1 --updates 3 --horizon 4 --states 8 --batch-size 2 --batch-length 6"
@@ -146,18 +147,18 @@ def test_table_by_hand() -> None:
 
 def test_figures_show_means_over_seeds(written: Path) -> None:
     records = json.loads((written / "cartpole-swingup.json").read_text())["records"]
-    axes = np.array(figures.draw_data(records).axes).reshape(2, len(comparison.NUMBERS))
+    axes = drawn.grid(figures.draw_data(records).axes, 2, len(comparison.NUMBERS))
     for row, behavior in enumerate(("random", "mixed")):
         assert axes[row, 0].get_ylabel() == f"{behavior} data"
         for column, number in enumerate(comparison.NUMBERS):
             for line, method in zip(axes[row, column].lines, METHODS, strict=True):
                 facts = {"behavior": behavior, "method": method}
                 means = [comparison.values(records, number, episodes=size, **facts).mean() for size in (1, 2)]
-                np.testing.assert_allclose(line.get_ydata(), means)
-                assert list(line.get_xdata()) == [10, 20]
-    axes = np.array(figures.draw_horizon(records).axes).reshape(2, 2)
+                np.testing.assert_allclose(drawn.y(line), means)
+                assert list(drawn.x(line)) == [10, 20]
+    axes = drawn.grid(figures.draw_horizon(records).axes, 2, 2)
     errors = [r["observation"] for r in records if (r["behavior"], r["episodes"], r["method"]) == ("mixed", 2, "gpld")]
-    np.testing.assert_allclose(axes[1, 1].lines[1].get_ydata(), np.mean(errors, 0))
+    np.testing.assert_allclose(drawn.y(axes[1, 1].lines[1]), np.mean(errors, 0))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ Run from the root: python docs/draw.py
 
 from pathlib import Path
 
-from sobolev.experiments.point_mass import experiment
+from sobolev.experiments.point_mass.controller import reference
 from sobolev.experiments.point_mass.figures import draw_environment
 from sobolev.plotting.panels import PUBLISHED, Line, colors, counted, curves, draw
 from sobolev.reports import published
@@ -23,7 +23,7 @@ def main() -> None:
         evaluations(comparison, task)
         if task.name in published.curves(task.observations):
             training(comparison, task)
-    references = [experiment.reference(number) for number in (1, 2, 4, 8)]
+    references = [reference(number) for number in (1, 2, 4, 8)]
     draw_environment(references).savefig(ROOT / "docs" / "point-mass.png")
 
 

@@ -1,4 +1,4 @@
-"""The operator on laws of quadratics against the target of the agent, and what the study finds of its factor."""
+"""The operator on distributions of quadratics against the agent's target, and what the study finds of its factor."""
 
 import json
 from dataclasses import replace
@@ -10,36 +10,37 @@ import pytest
 
 from sobolev.agents.dsdpg.target import backup
 from sobolev.errors import UserError
-from sobolev.experiments.contraction import experiment as study
-from sobolev.experiments.linear_critic.figures import draw_contraction
+from sobolev.experiments.contraction import experiment, figures
+from sobolev.experiments.contraction import sobolev_operator as study
 from tests import tiny
+from tests.experiments import drawn
 
-SMALL = study.ContractionConfig(products=(0.7, 1.5), pairs=2, systems=1, iterations=1)
+SMALL = experiment.ContractionConfig(products=(0.7, 1.5), pairs=2, systems=1, iterations=1)
 
 
 def test_the_operator_is_the_agents_target():
-    """Every function of the new law, at one place: reward and next state by `backup`, for each function and noise."""
+    """All functions of the new distribution, at one place: reward and next state by `backup`, for every noise."""
     with jax.enable_x64(True), tiny.quickly():
         system = study.tight_system(1.2, 0.7)
-        apply, at = jax.jit(study.operator), jax.jit(study.Law.at)
-        law = apply(system, study.random_law(jax.random.key(0)))
+        apply, at = jax.jit(study.operator), jax.jit(study.Quadratics.at)
+        before = apply(system, study.random_quadratics(jax.random.key(0)))
         x = jnp.array([0.3, -0.2, 0.5])
-        new = at(apply(system, law), x)
+        new = at(apply(system, before), x)
 
         @jax.jit
         def wanted(c, g, sign):
             def value(s, a, xi):
                 x = jnp.concatenate([s, a])
-                return c + g @ x + x @ law.curve @ x / 2
+                return c + g @ x + x @ before.curve @ x / 2
 
             noises = (jnp.full(2, sign), jnp.zeros(1), jnp.zeros(1))
             return backup(system.model, system.policy, value, x[:2], x[2:], noises, 0.7)
 
-        each = [wanted(c, g, sign) for c, g in zip(law.offset, law.slope, strict=True) for sign in (1.0, -1.0)]
+        each = [wanted(c, g, sign) for c, g in zip(before.offset, before.slope, strict=True) for sign in (1.0, -1.0)]
         np.testing.assert_allclose(new[:, jnp.array([0, 3])], jnp.stack(each), rtol=1e-10)
         # The state gradient, which the target of the agent leaves out, by differences of the function.
         step = jnp.array([1e-6, 0.0, 0.0])
-        numeric = (at(apply(system, law), x + step)[:, 0] - at(apply(system, law), x - step)[:, 0]) / 2e-6
+        numeric = (at(apply(system, before), x + step)[:, 0] - at(apply(system, before), x - step)[:, 0]) / 2e-6
         np.testing.assert_allclose(new[:, 1], numeric, rtol=1e-6, atol=1e-8)
 
 
@@ -55,7 +56,7 @@ def test_systems_have_the_product_that_was_asked_for():
     assert 0.7 * study.tight_system(0.5, 0.7).kappa == pytest.approx(0.7)
 
 
-def test_scaling_two_laws_scales_mmd_by_no_more():
+def test_scaling_two_samples_scales_mmd_by_no_more():
     """MMD²(cX, cY) ≤ c MMD²(X, Y) for c ≤ 1, the step from which the modulus √(γκ) follows; not so for a Gaussian."""
     from functools import partial
 
@@ -77,7 +78,7 @@ def test_scaling_two_laws_scales_mmd_by_no_more():
 @pytest.fixture(scope="module")
 def record():
     with tiny.quickly():
-        return study.run(SMALL)
+        return experiment.run(SMALL, print)["contraction"]
 
 
 def test_the_factor_keeps_the_bound_and_reaches_it(record):
@@ -90,10 +91,32 @@ def test_the_factor_keeps_the_bound_and_reaches_it(record):
         assert all(d <= b * (1 + 1e-6) for d, b in zip(iterate["distances"], iterate["bounds"], strict=True))
 
 
-def test_it_can_be_written_and_drawn(record):
+def test_the_summary_counts_systems(record):
     assert json.loads(json.dumps(record)) == record
-    assert "within the bound on 4 of 4 systems" in study.lines(record)[0]
-    assert len(draw_contraction(record, "note").axes) == 2
+    shares = [s["factor"] / s["bound"] for s in record["systems"] if s["kind"] == "tight"]
+    above = sum(s["factor"] > 1 for s in record["systems"] if s["asked"] == 1.5)
+    first, second, _ = experiment.summary(SMALL, {"contraction": record})
+    assert "within the bound on 4 of 4 systems" in first
+    assert first.endswith(f"reaches {100 * min(shares):.0f}% to {100 * max(shares):.0f}% of it")
+    assert second == f"{above} of 2 systems with γκ above 1 are no contraction" and above >= 1
+    beyond = [s | {"factor": 1.1 * s["bound"], "plain_mmd_factor": 1.5 * s["bound"]} for s in record["systems"]]
+    first, _, third = experiment.summary(SMALL, {"contraction": {"systems": beyond}})
+    assert "on 0 of 4 systems" in first and third == "plain MMD exceeds the bound on 4 systems, by 50% at most"
+
+
+def test_the_figure_shows_every_factor_and_distance(record):
+    left, right = figures.draw(record, "note").axes
+    lines = {line.get_label(): line for line in left.lines}
+    for kind, title in (("random", "random systems"), ("tight", "tight system")):
+        own = [s for s in record["systems"] if s["kind"] == kind]
+        for label, number in ((f"MSMMD, {title}", "factor"), (f"plain MMD, {title}", "plain_mmd_factor")):
+            np.testing.assert_array_equal(drawn.x(lines[label]), [s["product"] for s in own])
+            np.testing.assert_array_equal(drawn.y(lines[label]), [s[number] for s in own])
+    bound = lines["bound √(γκ)"]
+    np.testing.assert_allclose(np.square(drawn.y(bound)), drawn.x(bound))
+    curves = [list(drawn.y(line)) for line in right.lines]
+    for iterate in record["iterates"]:
+        assert iterate["distances"] in curves and iterate["bounds"] in curves
 
 
 @pytest.mark.parametrize(
@@ -108,4 +131,4 @@ def test_it_can_be_written_and_drawn(record):
 )
 def test_mistakes(wrong, message):
     with pytest.raises(UserError, match=message):
-        study.check(replace(SMALL, **wrong))
+        experiment.check(replace(SMALL, **wrong))

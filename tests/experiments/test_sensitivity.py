@@ -1,8 +1,10 @@
-"""Sensitivity of trained agents: latents along episodes, the numbers at them, checkpoints, groups and pictures."""
+"""Sensitivity of trained agents: latents along episodes, the numbers at them, checkpoints, groups and figures."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sobolev.agents.dreamer.tables import latent_tables
 
 from sobolev.checkpoints.pytree_io import flatten
 from sobolev.checkpoints.run_folder import opened
 from sobolev.checkpoints.slots import Checkpoints
 from sobolev.errors import UserError
-from sobolev.experiments.sensitivity import experiment as sensitivity
-from sobolev.experiments.sensitivity import figures as sensitivity_figure
+from sobolev.experiments.api import Record
+from sobolev.experiments.sensitivity import figures, runs
+from sobolev.experiments.sensitivity.measure import TABLES, measure
+from sobolev.plotting.panels import COLORS
 from sobolev.smoothness import probability_table
 from sobolev.smoothness.sensitivity import sensitivity as local_sensitivity
 from sobolev.training import evaluation
-from sobolev.training.snapshot import keep_weights
+from sobolev.training.snapshot import keep_weights, read_weights
 from tests import tiny
+from tests.experiments import drawn
 
 SEEDS = (0, 3)
 
@@ -31,7 +37,7 @@ SEEDS = (0, 3)
 def _quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, tiny.quickly():
         tiny.share_programs(patch)
-        patch.setattr(sensitivity, "Program", evaluation.Program)
+        patch.setattr(runs, "Program", evaluation.Program)
         yield
 
 
@@ -50,8 +56,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def records(run: Path) -> list[dict[str, Any]]:
-    return sensitivity.measure_runs([run], 2, 8, say=lambda line: None)
+def records(run: Path) -> list[Record]:
+    return runs.measure_runs([run], 2, 8, lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +76,16 @@ def latents(
 ) -> tuple[np.ndarray, np.ndarray]:
     world, steps = stream
     steps = steps | changes
-    observation, action, first = jax.tree.map(jnp.asarray, (steps["observation"], steps["action"], steps["first"]))
-    find = jax.jit(sensitivity.latent_inputs, static_argnums=5)
-    deter, tokens = find(world, observation, action, first, jax.random.key(1), jnp.dtype(dtype))
+    deter, tokens = inputs_of(world, steps, jax.random.key(1), dtype)
     return np.asarray(deter).reshape(7, 2, -1), np.asarray(tokens).reshape(7, 2, -1)
+
+
+@partial(jax.jit, static_argnums=3)
+def inputs_of(world: Any, steps: dict[str, Any], key: Any, dtype: str) -> tuple[Any, Any]:
+    """Deter and tokens at which the tables are measured."""
+    tables = latent_tables(world, dtype, steps, key)
+    deter, (both, tokens) = tables["prior"].inputs, (tables["posterior"].inputs, tables["posterior"].perturbed)
+    return deter, both[:, tokens]
 
 
 def test_latents_follow_the_actions_that_were_taken_before(stream: tuple[Any, dict[str, Any]]) -> None:
@@ -105,27 +117,25 @@ def test_half_precision_is_near(stream: tuple[Any, dict[str, Any]]) -> None:
 
 def test_numbers_are_those_of_the_tables(stream: tuple[Any, dict[str, Any]]) -> None:
     (world, steps), chosen, key = stream, np.array([1, 4, 9]), jax.random.key(2)
-    parts = jax.tree.map(jnp.asarray, (steps["observation"], steps["action"], steps["first"]))
-    found = sensitivity.measure(world, *parts, chosen, key, jnp.dtype("float32"))
+    measured = jax.jit(lambda w, s: measure(partial(latent_tables, w, "float32", s), chosen, key))(world, steps)
     keys = jax.random.split(key, 3)
-    find = jax.jit(sensitivity.latent_inputs, static_argnums=5)
-    deter, tokens = find(world, *parts, keys[0], jnp.dtype("float32"))
+    deter, tokens = inputs_of(world, steps, keys[0], "float32")
     both = jnp.concatenate([deter, tokens], -1)[chosen]
     size = deter.shape[1]
-    measure = partial(local_sensitivity, perturbed=slice(size, None), directions=2)
-    moved = jax.jit(measure)(world.rssm.posterior, both, keys[1])
-    np.testing.assert_allclose(found["posterior"]["sensitivity"], moved.value, rtol=1e-3)
-    np.testing.assert_allclose(found["posterior"]["sizes"][-1], 0.1 * jnp.linalg.norm(tokens[chosen], axis=1).mean())
+    local = partial(local_sensitivity, perturbed=slice(size, None), directions=2)
+    moved = jax.jit(local)(world.rssm.posterior, both, keys[1])
+    np.testing.assert_allclose(measured["posterior"]["sensitivity"], moved.value, rtol=1e-3)
+    np.testing.assert_allclose(measured["posterior"]["sizes"][-1], 0.1 * jnp.linalg.norm(tokens[chosen], axis=1).mean())
     for table, inputs in (("posterior", both), ("prior", deter[chosen])):
         network = getattr(world.rssm, table)
         jacobian = jax.jacrev(lambda x, network=network: probability_table(network, x))
         jacobians = jax.jit(jax.vmap(jacobian))(inputs)
         norms = np.linalg.norm(jacobians, axis=(2, 3))
-        np.testing.assert_allclose(found[table]["jacobian_norm"], norms.mean(), rtol=1e-4)
-        np.testing.assert_allclose(found[table]["jacobian_energy"], np.square(norms).mean(), rtol=1e-4)
+        np.testing.assert_allclose(measured[table]["jacobian_norm"], norms.mean(), rtol=1e-4)
+        np.testing.assert_allclose(measured[table]["jacobian_energy"], np.square(norms).mean(), rtol=1e-4)
 
 
-def test_every_checkpoint_and_seed_has_a_record(records: list[dict[str, Any]], run: Path) -> None:
+def test_every_checkpoint_and_seed_has_a_record(records: list[Record], run: Path) -> None:
     assert [(r["env_steps"], r["seed"]) for r in records] == [(40, 0), (40, 3), (100, 0), (100, 3)]
     for record in records:
         assert (record["label"], record["run"], record["states"]) == ("gpld", str(run), 8)
@@ -133,10 +143,20 @@ def test_every_checkpoint_and_seed_has_a_record(records: list[dict[str, Any]], r
         for number in ("sensitivity", "jacobian_norm"):
             assert record["prior"][number] > 0
             assert (record["posterior"][number] == 0) == blind
-    assert len(sensitivity.summary(records)) == 3
 
 
-def test_episodes_are_those_of_evaluate(records: list[dict[str, Any]], run: Path) -> None:
+def test_the_table_has_mean_and_deviation_of_every_checkpoint(records: list[Record]) -> None:
+    head, *rows = [re.split(r"\s{2,}", line) for line in runs.table(records)]
+    assert head == ["task", "method", "env steps", "seeds", *(f"{t} {n}" for n in ("KL/|d|", "|J|") for t in TABLES)]
+    assert [row[:4] for row in rows] == [[tiny.TASK, "gpld", steps, "2"] for steps in ("40", "100")]
+    for row, steps in zip(rows, (40, 100), strict=True):
+        numbers = [(name, table) for name in ("sensitivity", "jacobian_norm") for table in TABLES]
+        for cell, (name, table) in zip(row[4:], numbers, strict=True):
+            values = [r[table][name] for r in records if r["env_steps"] == steps]
+            assert cell == f"{np.mean(values):.3g} ± {np.std(values):.2g}"
+
+
+def test_episodes_are_those_of_evaluate(records: list[Record], run: Path) -> None:
     played = {r["seed"]: r["mean"] for r in evaluation.evaluate(run, 2)}
     newest = [r for r in records if r["env_steps"] == 100]
     np.testing.assert_allclose([r["return"] for r in newest], [played[r["seed"]] for r in newest], rtol=1e-6)
@@ -147,7 +167,7 @@ def test_a_damaged_copy_is_told(run: Path, tmp_path: Path) -> None:
     path.write_bytes(b"nothing")
     state = tiny.program(tiny.agent(), SEEDS).initial_state()
     with pytest.raises(UserError, match="000000040.safetensors cannot be read.*delete the file"):
-        sensitivity.read_weights(path, state)
+        read_weights(path, state)
 
 
 def test_runs_are_grouped_by_their_settings(tmp_path: Path) -> None:
@@ -158,22 +178,34 @@ def test_runs_are_grouped_by_their_settings(tmp_path: Path) -> None:
 
     a, b = folder("a", seeds=(0, 1)), folder("b", seeds=(2,))
     plain, other = folder("plain", method="dreamer"), folder("other", penalty__rho=0.25)
-    assert [group.label for group in sensitivity.grouped([a, b, a, plain])] == ["gpld", "dreamer"]
-    labels = [(group.label, len(group.runs)) for group in sensitivity.grouped([a, b, other, plain])]
+    assert [group.label for group in runs.grouped([a, b, a, plain])] == ["gpld", "dreamer"]
+    labels = [(group.label, len(group.runs)) for group in runs.grouped([a, b, other, plain])]
     assert labels == [("gpld (a)", 2), ("gpld (other)", 1), ("dreamer", 1)]
     with pytest.raises(UserError, match="the same experiment with the same seed"):
-        sensitivity.grouped([a, folder("c", seeds=(1,))])
+        runs.grouped([a, folder("c", seeds=(1,))])
     with pytest.raises(UserError, match="no checkpoint yet"):
-        sensitivity.measure_runs([b], 1, 8)
+        runs.measure_runs([b], 1, 8, print)
 
 
-def test_pictures_over_training_and_side_by_side(records: list[dict[str, Any]]) -> None:
-    figure = sensitivity_figure.draw(records, "a note")
-    assert len(figure.axes) == 4 and all(len(ax.lines) == 3 for ax in figure.axes)
-    others = [r | {"label": "dreamer"} for r in records[2:]]
-    figure = sensitivity_figure.draw([*records[2:], *others])
-    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == [
-        "dreamer\n100 env steps",
-        "gpld\n100 env steps",
-    ]
-    assert all(len(ax.patches) == 2 for ax in figure.axes)
+def test_the_figure_over_training_has_every_seed_and_their_mean(records: list[Record]) -> None:
+    figure = figures.draw(records, "a note")
+    for ax, (number, table) in zip(figure.axes, product(figures.NUMBERS, TABLES), strict=True):
+        *seeds, mean = [drawn.y(line) for line in ax.lines]
+        wanted = [[r[table][number] for r in records if r["seed"] == seed] for seed in SEEDS]
+        np.testing.assert_allclose(seeds, wanted)
+        np.testing.assert_allclose(mean, np.mean(wanted, 0))
+        assert ax.lines[2].get_color() == COLORS["gpld"]
+    assert [ax.get_title() for ax in figure.axes[:2]] == [f"{tiny.TASK}\n{figures.MOVED[table]}" for table in TABLES]
+    assert figure.get_supxlabel() == "a note"
+
+
+def test_the_figure_of_single_checkpoints_has_methods_side_by_side(records: list[Record]) -> None:
+    newest = records[2:]
+    double = {"posterior": {name: 2 * newest[0]["posterior"][name] for name in figures.NUMBERS}}
+    figure = figures.draw([*newest, *(r | {"label": "dreamer"} | double for r in newest)])
+    first = figure.axes[0]
+    assert [tick.get_text() for tick in first.get_xticklabels()] == ["dreamer\n100 env steps", "gpld\n100 env steps"]
+    own = [r["posterior"]["sensitivity"] for r in newest]
+    heights = drawn.heights(first.patches)
+    np.testing.assert_allclose(heights, [double["posterior"]["sensitivity"], np.mean(own)])
+    np.testing.assert_allclose(drawn.y(first.lines[1]), own)

@@ -10,7 +10,8 @@ from sobolev.checkpoints.run_folder import opened
 from sobolev.cli import sensitivity
 from sobolev.config.train import configure, resolved
 from sobolev.errors import UserError
-from sobolev.experiments.sensitivity import experiment as study
+from sobolev.experiments.api import Say
+from sobolev.experiments.sensitivity import runs as study
 
 TABLE = {"sensitivity": 0.5, "jacobian_norm": 2.0}
 
@@ -26,7 +27,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         with opened(resolved(config, "cpu")):
             pass
 
-    def measure_runs(runs: tuple[Path, ...], episodes: int, states: int) -> list[dict[str, Any]]:
+    def measure_runs(runs: tuple[Path, ...], episodes: int, states: int, say: Say) -> list[dict[str, Any]]:
         assert (episodes, states) == (3, 512)
         facts = {"task": "walker-walk", "env_steps": 9, "seed": 0, "posterior": TABLE, "prior": TABLE}
         return [{"label": run.name, **facts} for run in runs]
@@ -39,6 +40,7 @@ def test_files_numbers_and_the_command(runs: list[str], capsys: pytest.CaptureFi
     assert sensitivity.main([*runs, "--episodes", "3", "--out", "found"]) == 0
     assert sorted(path.name for path in Path("found").iterdir()) == [f"sensitivity.{k}" for k in ("json", "pdf", "png")]
     written = json.loads(Path("found/sensitivity.json").read_text())
+    assert written["settings"]["episodes"] == 3 and "jax" in written["versions"]
     assert written["command"] == "sobolev sensitivity gpld dreamer --episodes 3 --out found"
     assert [record["label"] for record in written["records"]] == runs and len(written["magnitudes"]) == 5
     shown = capsys.readouterr().out.splitlines()

@@ -1,4 +1,4 @@
-"""The study of the world model alone: its data, its measures, one tiny study from end to end, and its pictures."""
+"""The study of the world model alone: its data, its measures, one tiny study from end to end, and its figures."""
 
 import dataclasses
 import json
@@ -16,13 +16,15 @@ from sobolev.cli import study as command
 from sobolev.config.codec import to_json
 from sobolev.envs import VectorEnv, Workers
 from sobolev.errors import UserError
-from sobolev.experiments.world_model import experiment as world_model
-from sobolev.experiments.world_model import prediction
-from sobolev.experiments.world_model.datasets import Noise, Policies, play
-from sobolev.experiments.world_model.experiment import WorldModelConfig
+from sobolev.experiments.api import Record
+from sobolev.experiments.intervals import half_width, student
+from sobolev.experiments.world_model import comparison, datasets, figures, prediction
+from sobolev.experiments.world_model.config import METHODS, WorldModelConfig, check
+from sobolev.experiments.world_model.datasets import Noise, TrainedPolicy, play
+from sobolev.experiments.world_model.training import filled
 from sobolev.smoothness import PenaltyConfig
-from sobolev.training.playing import Limit
 from tests import tiny
+from tests.experiments import drawn
 
 SEEDS = (0, 1)
 SMALL = "--seeds 0 1 --episodes 1 2 --held-out 1 --updates 3 --horizon 4 --states 8 --batch-size 2 --batch-length 6"
@@ -43,7 +45,7 @@ def envs():
 @pytest.mark.parametrize("behavior", ["random", "mixed"])
 def test_episodes_are_whole_and_depend_on_their_seed_alone(envs: VectorEnv, behavior: str) -> None:
     """1000 control steps at repeat 100: eleven steps, of which the last one's action is zero."""
-    few, more = (play(envs, SEEDS, behavior, number, Limit(10_000, 100)) for number in (1, 3))
+    few, more = play(envs, SEEDS, behavior, 1), play(envs, SEEDS, behavior, 3)
     assert [len(episodes) for episodes in more] == [3, 3]
     for episodes in more:
         for episode in episodes:
@@ -95,7 +97,7 @@ def test_smaller_datasets_are_the_beginning_of_larger_ones() -> None:
     agent = tiny.agent()
     rng = np.random.default_rng(0)
     episodes = [jax.tree.map(lambda leaf: leaf[0], tiny.random_steps(rng, (1, 10))) for _ in range(3)]
-    replay = world_model.filled(agent, episodes, 2)
+    replay = filled(agent, episodes, 2)
     assert int(replay.count) == 20 and replay.steps["reward"].shape == (1, 30)
     np.testing.assert_array_equal(replay.steps["reward"][0, 10:20], episodes[1]["reward"])
 
@@ -106,13 +108,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SIZES, "1m", tiny.config().agent.model)
-        patch.setattr(world_model, "Workers", lambda count: Workers(0))
-        patch.setattr(world_model, "VectorEnv", lambda workers, task, _, *rest: VectorEnv(workers, task, 100, *rest))
+        patch.setattr(datasets, "Workers", lambda count: Workers(0))
+        patch.setattr(datasets, "VectorEnv", lambda workers, task, _, *rest: VectorEnv(workers, task, 100, *rest))
         assert command.main(["world-model", "cartpole-swingup", "--out", str(out), *SMALL.split()]) == 0
     return out
 
 
-def test_the_study_writes_its_numbers_and_pictures(written: Path) -> None:
+def test_the_study_writes_its_numbers_and_figures(written: Path) -> None:
     kinds = [f"cartpole-swingup{name}.{kind}" for name in ("", "-horizon") for kind in ("png", "pdf")]
     assert {path.name for path in written.iterdir()} == {"cartpole-swingup.json", *kinds}
     facts = json.loads((written / "cartpole-swingup.json").read_text())
@@ -129,18 +131,34 @@ def test_the_study_writes_its_numbers_and_pictures(written: Path) -> None:
 
 def test_table_by_hand() -> None:
     """Three seeds, differences 1, 2, 3: mean 2, half-width 4.3027 / sqrt(3)."""
-    base: dict[str, Any] = {"behavior": "random", "episodes": 1, "transitions": 500}
-    base |= {name: 1.0 for name in world_model.NUMBERS}
+    base: Record = {"behavior": "random", "episodes": 1, "transitions": 500}
+    base |= {name: 1.0 for name in comparison.NUMBERS}
     records = []
     for seed, change in enumerate((1.0, 2.0, 3.0)):
         for method, by in (("dreamer", 0.0), ("gpld", change)):
             numbers = {"observation": [4.0 + by, 8.0], "reward": [1.0, 3.0], "kl": 5 - by}
             records.append(base | numbers | {"seed": seed, "method": method})
-    assert world_model.half_width(np.array([1.0, 2.0, 3.0])) == pytest.approx(4.302653 / np.sqrt(3), rel=1e-5)
-    told = dict(zip(["head", *world_model.NUMBERS], world_model.lines(records), strict=True))
-    assert "+2 [-0.484, +4.48]" in told["one_step"] and "better" not in told["one_step"]
-    assert "  6  " in told["open_loop"] and "+1 [-0.242, +2.24]" in told["open_loop"]
-    assert "  2  " in told["reward_error"] and "+0 [+0, +0]" in told["reward_error"]
+    assert half_width(np.array([1.0, 2.0, 3.0]), student(3)) == pytest.approx(4.302653 / np.sqrt(3), rel=1e-5)
+    lines = dict(zip(["head", *comparison.NUMBERS], comparison.table(records), strict=True))
+    assert "+2 [-0.484, +4.48]" in lines["one_step"] and "better" not in lines["one_step"]
+    assert "  6  " in lines["open_loop"] and "+1 [-0.242, +2.24]" in lines["open_loop"]
+    assert "  2  " in lines["reward_error"] and "+0 [+0, +0]" in lines["reward_error"]
+
+
+def test_figures_show_means_over_seeds(written: Path) -> None:
+    records = json.loads((written / "cartpole-swingup.json").read_text())["records"]
+    axes = drawn.grid(figures.draw_data(records).axes, 2, len(comparison.NUMBERS))
+    for row, behavior in enumerate(("random", "mixed")):
+        assert axes[row, 0].get_ylabel() == f"{behavior} data"
+        for column, number in enumerate(comparison.NUMBERS):
+            for line, method in zip(axes[row, column].lines, METHODS, strict=True):
+                facts = {"behavior": behavior, "method": method}
+                means = [comparison.values(records, number, episodes=size, **facts).mean() for size in (1, 2)]
+                np.testing.assert_allclose(drawn.y(line), means)
+                assert list(drawn.x(line)) == [10, 20]
+    axes = drawn.grid(figures.draw_horizon(records).axes, 2, 2)
+    errors = [r["observation"] for r in records if (r["behavior"], r["episodes"], r["method"]) == ("mixed", 2, "gpld")]
+    np.testing.assert_allclose(drawn.y(axes[1, 1].lines[1]), np.mean(errors, 0))
 
 
 @pytest.mark.parametrize(
@@ -157,10 +175,10 @@ def test_table_by_hand() -> None:
 )
 def test_impossible_studies_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        world_model.check(WorldModelConfig(**values))
+        check(WorldModelConfig(**values))
 
 
 def test_a_policy_of_another_task_is_refused(envs: VectorEnv, tmp_path: Path) -> None:
     write_text(tmp_path / "config.json", to_json(tiny.config()))
     with pytest.raises(UserError, match="was trained on gym:tests.tiny:Spring-v0"):
-        Policies(tmp_path, envs)
+        TrainedPolicy(tmp_path, envs)

@@ -138,7 +138,7 @@ def checked(
     if positional is None and free:
         raise UserError(f"what is '{free[0]}' for? Flags begin with --")
     if positional is not None and not free:
-        example = _EXAMPLES[positional].format(prog=prog)
+        example = _EXAMPLES.get(positional, f"{{prog}} {positional.upper()}").format(prog=prog)
         raise UserError(f"a {positional.removesuffix('s')} is missing, as in {example}")
     if len(free) > 1 and not several:
         raise UserError(f"what is '{free[1]}' for? One {positional} is given, '{free[0]}', and flags begin with --")

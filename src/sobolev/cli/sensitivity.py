@@ -1,59 +1,10 @@
-"""`sobolev sensitivity RUN…`: how far the latent tables of runs' agents move when their inputs do."""
+"""`sobolev sensitivity RUN…`: the experiment `sensitivity`, as a command of its own."""
 
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
-from tyro.conf import Positional, arg
-
-from sobolev.checkpoints.run_folder import read_config
-from sobolev.cli.parser import parse
-from sobolev.errors import UserError
-from sobolev.system import jax_setup
-from sobolev.system.atomic_files import write_json
-
-DESCRIPTION = """Local sensitivity of posterior and prior (paper 1, Appendix F) and exact Jacobian norms.
-
-For every RUN, at its newest checkpoint and at every kept copy of its networks (sobolev train --checkpoint.snapshots N),
-each seed's agent plays episodes, and the inputs of its tables are perturbed there by 0.1% to 10% of their mean norm.
-Runs with the same settings are seeds of one curve. Writes sensitivity.json, .png and .pdf into --out."""
-
-
-@dataclass(frozen=True)
-class SensitivityConfig:
-    """What to measure, and how much of it."""
-
-    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN", help_behavior_hint="")]
-    """folders of runs, of several methods and seeds"""
-    out: Annotated[Path, arg(metavar="DIR")] = Path("results/sensitivity")
-    """folder for the figure and the numbers"""
-    episodes: Annotated[int, arg(metavar="N")] = 2
-    """episodes per seed and checkpoint"""
-    states: Annotated[int, arg(metavar="N")] = 512
-    """states of these episodes, drawn at random, at which the tables are measured"""
+from sobolev.cli import study
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure as the flags say; returns the exit status."""
-    default = SensitivityConfig(runs=(Path("RUN"),))
-    config = parse(default, arguments, prog="sobolev sensitivity", description=DESCRIPTION, positional="runs")
-    for flag, value in (("episodes", config.episodes), ("states", config.states)):
-        if value < 1:
-            raise UserError(f"--{flag} is {value}, but must be at least 1")
-    jax_setup.configure(all(read_config(run).compilation_cache for run in config.runs))
-    from sobolev.experiments.sensitivity import experiment as study
-    from sobolev.experiments.sensitivity import figures
-    from sobolev.plotting.output_files import made, save
-
-    out = made(config.out)
-    with jax_setup.in_32_bits():
-        records = study.measure_runs(config.runs, config.episodes, config.states)
-    command = shlex.join(["sobolev", "sensitivity", *arguments])
-    numbers = {"command": command, "magnitudes": study.MAGNITUDES, "records": records}
-    write_json(out / "sensitivity.json", numbers)
-    note = f"{config.states} states of {config.episodes} episodes per seed and checkpoint"
-    paths = save(figures.draw(records, note), out / "sensitivity")
-    print("\n".join([*study.summary(records), *(f"written: {path}" for path in paths)]))
-    return 0
+    return study.run("sensitivity", arguments, "sobolev sensitivity")

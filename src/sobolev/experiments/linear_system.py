@@ -1,4 +1,4 @@
-"""A linear system with noise, a linear policy and a quadratic reward: every law of the method is known there.
+"""A linear system with noise, a linear policy and a quadratic reward: the distribution of return and gradient is known.
 
 s' = A s + B a + L ε with ε ~ N(0, I), a = K s, r = −sᵀQs − aᵀRa. The return is a quadratic form in the noise of all
 steps to come, its action gradient is linear in it (with a linear reward that gradient would have no variance).
@@ -50,7 +50,7 @@ class LinearSystem(eqx.Module):
         return max(1.0, float(reach * np.sqrt(1 + np.linalg.norm(np.asarray(self.policy_gain), 2) ** 2)))
 
 
-class Law(NamedTuple):
+class Moments(NamedTuple):
     """Mean and covariance of [return; ∂return/∂a]."""
 
     mean: Float[Array, " vector"]
@@ -87,9 +87,9 @@ def rollout_return(
     return jax.lax.scan(step, (state, action), (noise, weights))[1].sum()
 
 
-def exact_law(
+def exact_moments(
     system: LinearSystem, state: Float[Array, " state"], action: Float[Array, " action"], steps: int = 80
-) -> Law:
+) -> Moments:
     """Mean and covariance of [return; ∂return/∂a], exact up to the discount after `steps` (γ⁸⁰ is 2e-8 at 0.8).
 
     With the return c + pᵀw + ½ wᵀMw and its gradient g + Nw in the stacked noise w: means c + ½ tr M and g, variances
@@ -106,4 +106,4 @@ def exact_law(
     mean = jnp.concatenate([(value(at) + jnp.trace(own) / 2)[None], gradient[:size]])
     variance, shared = linear @ linear + jnp.sum(jnp.square(own)) / 2, mixed @ linear
     top = jnp.concatenate([variance[None], shared])
-    return Law(mean, jnp.concatenate([top[None], jnp.concatenate([shared[:, None], mixed @ mixed.T], 1)]))
+    return Moments(mean, jnp.concatenate([top[None], jnp.concatenate([shared[:, None], mixed @ mixed.T], 1)]))

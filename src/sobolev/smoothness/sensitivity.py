@@ -16,6 +16,14 @@ MAGNITUDES = tuple(float(magnitude) for magnitude in np.geomspace(0.001, 0.1, 5)
 """Perturbation sizes as fractions of the mean input norm: 0.1% to 10%, equal ratios."""
 
 
+class PerturbedTable(NamedTuple):
+    """A table, the inputs at which it is measured, and which of their entries are perturbed."""
+
+    table: Table
+    inputs: Float[Array, "states inputs"]
+    perturbed: slice
+
+
 class Sensitivity(NamedTuple):
     """Local sensitivity of one table over a set of states."""
 

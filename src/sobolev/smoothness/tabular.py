@@ -1,6 +1,7 @@
-"""Finite-difference smoothing of transition laws in finite MDPs embedded in R^d (paper 1, Section 3.1).
+"""Finite-difference smoothing of the transition probabilities of finite MDPs embedded in R^d (paper 1, Section 3.1).
 
-The estimator minimises, over transition laws P, minus the log-likelihood of the counts plus lambda times equation (1),
+The estimator minimises, over transition probabilities P, minus the log-likelihood of the counts, L_MLE, plus lambda
+times equation (1),
 
     L_FD(P) = sum_a sum_s sum_{k near s} ||P(. | k, a) - P(. | s, a)||^2 / ||e(k) - e(s)||^2,
 
@@ -42,8 +43,8 @@ def grid_mdp(
     """States on a grid of side^dimensions points in [0, 1]^d; an action moves them along a smooth random field.
 
     P(s' | s, a) is proportional to exp(-||e(s') - m_a(e(s))||^2 / (2 width^2)), with m_a(x) = x + a displacement of a
-    few random waves, at most 0.3 long. A positive `jump` breaks the law along the first coordinate: beyond 1/2, the
-    displacement is shifted by `jump` along that coordinate, towards 0, so that near states on both sides differ.
+    few random waves, at most 0.3 long. A positive `jump` makes P discontinuous along the first coordinate: beyond 1/2,
+    the displacement is shifted by `jump` along that coordinate, towards 0, so that near states on both sides differ.
     """
     axes = np.meshgrid(*[np.linspace(0, 1, side)] * dimensions, indexing="ij")
     points = np.stack(axes, -1).reshape(-1, dimensions)
@@ -82,34 +83,11 @@ def laplacian(embedding: Float[np.ndarray, "states dimensions"], epsilon: float)
     return np.diag(weights.sum(1)) - weights
 
 
-def finite_difference_loss(
-    transitions: Float[np.ndarray, "states actions states"],
-    embedding: Float[np.ndarray, "states dimensions"],
-    epsilon: float,
-) -> float:
-    """L_FD of equation (1)."""
-    return 2 * float(np.einsum("sat,sk,kat->", transitions, laplacian(embedding, epsilon), transitions))
-
-
-def likelihood_loss(
-    transitions: Float[np.ndarray, "states actions states"], counts: Shaped[np.ndarray, "states actions states"]
-) -> float:
-    """L_MLE: minus the log-likelihood of the counts."""
-    return -float(np.sum(np.where(counts > 0, counts * np.log(np.maximum(transitions, 1e-300)), 0)))
-
-
-def total_variation(
-    found: Float[np.ndarray, "states actions states"], true: Float[np.ndarray, "states actions states"]
-) -> float:
-    """Mean over states and actions of half the sum of absolute differences, in [0, 1]."""
-    return float(state_errors(found, true).mean())
-
-
 def state_errors(
-    found: Float[np.ndarray, "states actions states"], true: Float[np.ndarray, "states actions states"]
+    estimated: Float[np.ndarray, "states actions states"], true: Float[np.ndarray, "states actions states"]
 ) -> Float[np.ndarray, " states"]:
-    """The total variation of every state's law, mean over actions."""
-    return np.abs(found - true).sum(-1).mean(-1) / 2
+    """The total variation between two P in every state, mean over actions, in [0, 1]."""
+    return np.abs(estimated - true).sum(-1).mean(-1) / 2
 
 
 def estimate(
@@ -120,7 +98,7 @@ def estimate(
     *,
     tolerance: float = 1e-8,
 ) -> Estimate:
-    """argmin_P L_MLE(P) + strength * L_FD(P) over transition laws (Section 3.1), to `tolerance` of max(1, transitions).
+    """argmin_P L_MLE(P) + strength * L_FD(P) (Section 3.1), to `tolerance` of max(1, transitions).
 
     Very strong smoothing is solved as well as float64 can tell, which the returned gap then says.
 
@@ -131,7 +109,7 @@ def estimate(
         raise UserError("counts and the strength of the smoothing must be at least 0")
     coupling = 4 * strength * laplacian(embedding, epsilon)
     solved = [_solve(counts[:, action].astype(np.float64), coupling, tolerance) for action in range(counts.shape[1])]
-    return Estimate(np.stack([law for law, _ in solved], 1), sum(gap for _, gap in solved))
+    return Estimate(np.stack([probabilities for probabilities, _ in solved], 1), sum(gap for _, gap in solved))
 
 
 def error_curve(
@@ -148,8 +126,8 @@ def error_curve(
         counts, had = counts + sample_counts(mdp, number - had, rng), number
         for j, strength in enumerate(strengths):
             for k, epsilon in enumerate(epsilons):
-                found = estimate(counts, mdp.embedding, epsilon, strength, tolerance=1e-6)
-                errors[i, j, k] = state_errors(found.transitions, mdp.transitions)
+                estimated = estimate(counts, mdp.embedding, epsilon, strength, tolerance=1e-6)
+                errors[i, j, k] = state_errors(estimated.transitions, mdp.transitions)
     return errors
 
 
@@ -160,43 +138,43 @@ def _solve(
 
     At the optimum coupling P + nu 1^T = t and P t = counts: t is the multiplier of P > 0 and of the logarithm at once.
     Steps aim at P t = counts + mu with mu falling to 0: it acts as a pseudo-count, the same for all entries. The first
-    equation is linear and holds from the start (coupling annuls a uniform law), so that every iterate bounds its gap.
+    equation is linear and holds from the start (coupling annuls uniform rows), so that every iterate bounds its gap.
     """
-    law = np.full(counts.shape, 1 / counts.shape[1])
+    probs = np.full(counts.shape, 1 / counts.shape[1])
     levels = counts.sum(1) + counts.sum() / len(counts) + 1
     dual = np.repeat(levels[:, None], counts.shape[1], 1)
-    # coupling @ law is known to a few units in the last place, and so is the gap.
+    # coupling @ probs is known to a few units in the last place, and so is the gap.
     rounding = 8 * np.finfo(float).eps * float(coupling.max()) * len(counts)
     bound, gap = max(tolerance * max(1.0, counts.sum()), rounding), np.inf
     for _ in range(100):
-        target = counts + 0.1 * max(float(np.mean(law * dual - counts)), 0.0)
-        move, dual_move, new_levels = _newton_step(law, dual, target, coupling)
-        length = min(1.0, 0.99 * _room(law, move), 0.99 * _room(dual, dual_move))
-        law, dual = law + length * move, dual + length * dual_move
-        law /= law.sum(1, keepdims=True)
+        target = counts + 0.1 * max(float(np.mean(probs * dual - counts)), 0.0)
+        move, dual_move, new_levels = _newton_step(probs, dual, target, coupling)
+        length = min(1.0, 0.99 * _room(probs, move), 0.99 * _room(dual, dual_move))
+        probs, dual = probs + length * move, dual + length * dual_move
+        probs /= probs.sum(1, keepdims=True)
         levels += length * (new_levels - levels)
-        gap = _gap(law, counts, coupling @ law + levels[:, None])
+        gap = _gap(probs, counts, coupling @ probs + levels[:, None])
         if gap <= bound:
-            return law, gap
+            return probs, gap
     raise UserError(f"the smoothing estimator stopped {gap:.1e} above its minimum: try a smaller strength")
 
 
 def _newton_step(
-    law: np.ndarray, dual: np.ndarray, target: np.ndarray, coupling: np.ndarray
+    probs: np.ndarray, dual: np.ndarray, target: np.ndarray, coupling: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The steps in P and in t towards P t = target, and the multipliers nu of the row sums.
 
     The Hessian is coupling + diag(t / P) for each next state, [next, states, states]; only the row sums tie them.
     """
-    hessians = coupling + np.eye(len(law)) * (dual / law).T[:, :, None]
+    hessians = coupling + np.eye(len(probs)) * (dual / probs).T[:, :, None]
     inverses = np.linalg.inv(hessians)
-    free = np.einsum("tsk,kt->st", inverses, target / law - coupling @ law)
+    free = np.einsum("tsk,kt->st", inverses, target / probs - coupling @ probs)
     levels = np.linalg.solve(inverses.sum(0), free.sum(1))
     move = free - np.einsum("tsk,k->st", inverses, levels)
-    return move, target / law - dual - dual / law * move, levels
+    return move, target / probs - dual - dual / probs * move, levels
 
 
-def _gap(law: np.ndarray, counts: np.ndarray, dual: np.ndarray) -> float:
+def _gap(probs: np.ndarray, counts: np.ndarray, dual: np.ndarray) -> float:
     """Upper bound on the objective's distance from its minimum, for a `dual` that meets coupling P + nu 1^T = dual.
 
     By convexity it is the sum over entries of dual P - counts log P, less its minimum over P in [0, 1].
@@ -204,7 +182,7 @@ def _gap(law: np.ndarray, counts: np.ndarray, dual: np.ndarray) -> float:
     seen = counts > 0
     if (dual[seen] <= 0).any():
         return np.inf
-    product = law * dual
+    product = probs * dual
     ratio = np.where(seen, product / np.where(seen, counts, 1), 1)
     return float(np.sum(np.where(seen, counts * (ratio - 1 - np.log(ratio)), product - np.minimum(dual, 0))))
 

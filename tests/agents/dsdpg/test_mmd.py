@@ -100,20 +100,22 @@ def test_order_does_not_matter(name, unbiased):
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_one_is_unbiased_and_the_other_is_not(name):
-    """All samples of three of a law with four points, enumerated: the mean U-statistic is the MMD² of the laws."""
+    """All samples of three out of four points, enumerated: the mean U-statistic is the MMD² of the distributions."""
     points, n = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [3.0, 1.0]], np.float32), 3
     other = jnp.asarray([[0.5, 0.5], [2.0, -1.0]])
     draws = np.stack(np.meshgrid(*[np.arange(4)] * n, indexing="ij"), -1).reshape(-1, n)
     picked = jnp.asarray(points[draws])
-    # Between y's two points themselves, taken as a law, the V-statistic is exact.
-    law = mmd.mmd_squared(jnp.asarray(points), other, kernel(name), unbiased=False)
-    own_y = float(mmd._own(other, kernel(name), False) - mmd._own(other, kernel(name), True))
+    # Between y's two points themselves, taken as a distribution, the V-statistic is exact.
+    exact = mmd.mmd_squared(jnp.asarray(points), other, kernel(name), unbiased=False)
+    # Of y's kernel with itself the V-statistic counts both points and the pair, the U-statistic the pair alone.
+    point, pair = (float(kernel(name)(jnp.float32(squared))) for squared in (0.0, 4.5))
+    own_y = (point - pair) / 2
     unbiased, biased = [
         float(jax.jit(jax.vmap(lambda x, how=how: between(name, x, other, how)))(picked).mean())
         for how in (True, False)
     ]
-    assert unbiased + own_y == pytest.approx(float(law), rel=1e-4)
-    assert biased > float(law) * 1.05
+    assert unbiased + own_y == pytest.approx(float(exact), rel=1e-4)
+    assert biased > float(exact) * 1.05
 
 
 # The energy kernel's maximum over directions lies on kinks, where an ascent does not come to rest.

@@ -24,11 +24,13 @@ from sobolev.agents.dreamer.config import DreamerConfig
 from sobolev.agents.dreamer.dream import open_loop
 from sobolev.agents.dreamer.optimizer import build_optimizer, descend, follow
 from sobolev.agents.dreamer.rssm import Latents
+from sobolev.agents.dreamer.tables import latent_tables
 from sobolev.agents.dreamer.world_model import RECONSTRUCTION, WorldModel, world_model_losses
 from sobolev.envs.specs import Spaces
 from sobolev.nn import Head, TwoHot, averaged, cast_floating, entropy, in_parts, over, own
 from sobolev.replay import AnyReplay, Windows
 from sobolev.smoothness import coefficient, sampled_penalty
+from sobolev.smoothness.sensitivity import PerturbedTable
 
 Metrics = dict[str, Float[Array, ""]]
 Extras = dict[str, Array]
@@ -180,6 +182,10 @@ class Dreamer:
     def dream(self, state: State, steps: dict[str, Any], context: int, key: Key[Array, ""]) -> dict[str, Array]:
         """Predictions of a recorded stream, of which the first `context` steps are observed: see `open_loop`."""
         return open_loop(state.model.world, self.dtype, steps, context, key)
+
+    def latent_tables(self, state: State, steps: dict[str, Any], key: Key[Array, ""]) -> dict[str, PerturbedTable]:
+        """Posterior and prior along a recorded stream: see `latent_tables`."""
+        return latent_tables(state.model.world, self.dtype, steps, key)
 
     def loss(
         self, model: Model, state: State, windows: Windows, key: Key[Array, ""]

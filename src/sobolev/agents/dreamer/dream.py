@@ -25,11 +25,10 @@ def open_loop(
     world, keys = cast_floating(world, dtype), jax.random.split(key)
     action, first, observation = steps["action"], steps["first"], steps["observation"]
     before = jnp.concatenate([jnp.zeros_like(action[:1]), action[:-1]])
-    blank = jnp.zeros((first.shape[1], world.rssm.gates.bias.size // 3), dtype)
-    nothing = jnp.zeros((first.shape[1], world.rssm.prior.last_bias.size), dtype)
 
     tokens = over(world.encoder, 2)({name: entry[:context] for name, entry in observation.items()})
-    seen = world.rssm.observe(blank, nothing, before[:context], tokens, first[:context], keys[0])
+    start = world.rssm.initial(first.shape[1], dtype)
+    seen = world.rssm.observe(*start, before[:context], tokens, first[:context], keys[0])
     foreseen = world.rssm.predict(seen.deter[-1], seen.stoch[-1], before[context:], first[context:], keys[1])
 
     deter = jnp.concatenate([seen.deter, foreseen[0]])

@@ -10,6 +10,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from sobolev.agents.dreamer.config import ModelConfig
@@ -193,6 +194,11 @@ class RSSM(eqx.Module):
             prior=LatentTable.init(keys[5], config.deter, config.prior_layers, config),
             posterior=LatentTable.init(keys[6], config.deter + tokens, config.posterior_layers, config),
         )
+
+    def initial(self, batch: int, dtype: DTypeLike) -> tuple[Float[Array, "batch deter"], Float[Array, "batch stoch"]]:
+        """Deter and stoch of so many streams before their first step: zeros."""
+        deter, stoch = self.prior.first_kernel.shape[0], self.prior.last_kernel.shape[1]
+        return jnp.zeros((batch, deter), dtype), jnp.zeros((batch, stoch), dtype)
 
     def embed_action(self, action: Float[Array, " action"]) -> Float[Array, " hidden"]:
         """The action's part of the recurrence's input; actions beyond [−1, 1] are scaled back onto it."""

@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from sobolev.agents.dreamer.config import LossConfig, ModelConfig
 from sobolev.agents.dreamer.decoder import Decoder, reconstruction_loss
@@ -37,6 +37,21 @@ class WorldModel(eqx.Module):
             reward=Head.init(keys[3], features, config.units, config.reward_layers, config.bins, 0.0),
             cont=Head.init(keys[4], features, config.units, config.continue_layers, 1),
         )
+
+    def observe(
+        self,
+        observation: dict[str, Array],
+        action: Float[Array, "time batch action"],
+        first: Bool[Array, "time batch"],
+        key: Key[Array, ""],
+    ) -> tuple[Latents, Float[Array, "time batch tokens"]]:
+        """Posterior latents [time, batch, …] and encoder outputs along streams that begin with a first step.
+
+        `action` is the one chosen at each step; the last one leads beyond the stream and is not used.
+        """
+        tokens = over(self.encoder, 2)(observation)
+        before = jnp.concatenate([jnp.zeros_like(action[:1]), action[:-1]])
+        return self.rssm.observe(*self.rssm.initial(first.shape[1], tokens.dtype), before, tokens, first, key), tokens
 
 
 def world_model_losses(

@@ -1,55 +1,35 @@
-"""What a critic has to know where returns have many modes: every method on the point mass, against N locations."""
+"""`sobolev study point-mass`: what a critic has to know where returns have many modes."""
 
-import dataclasses
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from matplotlib.figure import Figure
 
-from sobolev.config.train import TrainConfig, configure
 from sobolev.envs.toy import PointMass
 from sobolev.errors import UserError, nearest
+from sobolev.experiments import checks
+from sobolev.experiments.api import Experiment, Record, Results, Say
+from sobolev.experiments.columns import aligned
+from sobolev.experiments.point_mass import figures
+from sobolev.experiments.point_mass.controller import reference
+from sobolev.experiments.point_mass.runs import (
+    VARIANTS,
+    PointMassConfig,
+    final_returns,
+    returns_while_training,
+    train_all,
+)
 
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "dsdpg": ("dsdpg", {}),
-    "dsdpg-mmd": ("dsdpg", {"discrepancy.kind": "mmd"}),
-    "mage": ("mage", {}),
-    "mmd": ("mmd", {}),
-    "iqn": ("iqn", {}),
-    "td3": ("td3", {}),
-}
-"""Method and settings: DSDPG with MSMMD and with plain MMD, and the baselines."""
-EPISODES = 600
-"""Episodes of the reference controller for each N."""
+ABOUT = """Every method with a deterministic policy on toy:point-mass-N, against the number N of reward locations.
 
-
-@dataclasses.dataclass(frozen=True)
-class PointMassConfig:
-    """Sizes of the study."""
-
-    out: Path = Path("results/point-mass")
-    """folder for the figure (PNG and PDF), the numbers (JSON) and the runs"""
-    locations: tuple[int, ...] = (1, 2, 4, 8)
-    """numbers of reward locations N, increasing"""
-    methods: tuple[str, ...] = tuple(VARIANTS)
-    """which to compare: dsdpg, dsdpg-mmd, mage, mmd, iqn, td3"""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """trained side by side in one program"""
-    steps: int = 5000
-    """env steps of every run and seed"""
-    updates_per_step: int = 4
-    """updates per agent step; paper 2 has 10"""
-    episodes: int = 40
-    """final evaluation episodes per seed"""
+The more locations, the more modes has the return, each of which pulls the action its own way (docs/dsdpg.md). A run per
+method and N, all seeds in one program; a study that was stopped resumes. Writes into --out: point-mass.png, also as
+PDF, point-mass.json with every number and the command, and the runs."""
 
 
 def check(config: PointMassConfig) -> None:
     """Raises UserError for sizes that the study cannot have."""
-    if not config.locations or sorted(set(config.locations)) != list(config.locations):
-        raise UserError("--locations must increase, as in --locations 1 2 4 8")
+    checks.increasing("locations", config.locations, "1 2 4 8")
     for number in config.locations:
         PointMass(f"point-mass-{number}")
     for method in config.methods:
@@ -57,105 +37,48 @@ def check(config: PointMassConfig) -> None:
             raise nearest("method", method, VARIANTS)
     if not config.methods:
         raise UserError("--methods is empty: give at least one, as in --methods dsdpg td3")
-    for flag, value in (("steps", config.steps), ("updates-per-step", config.updates_per_step)):
-        if value < 1:
-            raise UserError(f"--{flag} is {value}, but must be at least 1")
-    if config.episodes < 1:
-        raise UserError(f"--episodes is {config.episodes}, but must be at least 1")
+    checks.at_least(config, steps=1, updates_per_step=1, episodes=1)
 
 
-def cell(config: PointMassConfig, method: str, number: int) -> TrainConfig:
-    """The run of a method at N locations; all methods share networks, batch, exploration and number of updates."""
-    name, changes = VARIANTS[method]
-    shared = {
-        "steps": config.steps,
-        "seeds": config.seeds,
-        "updates_per_step": config.updates_per_step,
-        "batch_size": 64,
-        "env.number": 4,
-        "env.workers": 0,
-        "evaluation.every": max(1, config.steps // 8),
-        "evaluation.episodes": 8,
-        "log.tensorboard": False,
-        "run": config.out / "runs" / f"{method}-{number}",
-    }
-    return configure(f"toy:point-mass-{number}", method=name, preset="laptop", settings=shared | changes)
+def run(config: PointMassConfig, say: Say) -> Results:
+    """`records`: see `runs.train_all`; `controller`: `returns` and `goals` of the reference for every N."""
+    references = [reference(number) for number in config.locations]
+    for record in references:
+        del record["paths"]  # a megabyte, and drawn again in a second
+    return {"point-mass": {"records": train_all(config, say), "controller": references}}
 
 
-def run(config: PointMassConfig, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
-    """A JSON-able record per method and N: `returns` [seeds], means over final episodes, and `curve` (see `scores`).
-
-    Runs that are complete already are not made again. `say` gets a line per run. Raises SystemExit with the status of a
-    run that a signal ended.
-    """
-    from sobolev.reports.scores import read
-    from sobolev.training.evaluation import evaluate
-    from sobolev.training.start import start
-
-    records = []
-    for method in config.methods:
-        for number in config.locations:
-            begun = time.monotonic()
-            folder, status = start(cell(config, method, number))
-            if status:
-                raise SystemExit(status)
-            found = evaluate(folder, config.episodes)
-            scores = read(folder / "scores.json")
-            curve = {"steps": scores[0]["xs"], "returns": [score["ys"] for score in scores]}
-            returns = [seed["mean"] for seed in found]
-            records.append({"method": method, "locations": number, "returns": returns, "curve": curve})
-            seconds = time.monotonic() - begun
-            say(f"{method}, N = {number}: return {np.mean(returns):.1f} ± {np.std(returns):.1f}, {seconds:.0f} s")
-    return records
+def draw(config: PointMassConfig, results: Results) -> dict[str, Figure]:
+    """The environment, and what the methods reach in it."""
+    note = (
+        f"mean and standard deviation over {len(config.seeds)} seeds, {config.episodes} episodes each after "
+        f"{config.steps:,} env steps with {config.updates_per_step} updates per agent step; small networks"
+    )
+    record = results["point-mass"]
+    return {"point-mass": figures.draw(record["records"], record["controller"], note)}
 
 
-def controlled(observation: dict[str, np.ndarray]) -> Float[np.ndarray, "2"]:
-    """The action of the reference controller: towards the goal with damping, towards the middle until it is known."""
-    return (3 * (observation["goal"] - observation["position"]) - 2 * observation["velocity"]).astype(np.float32)
+def summary(config: PointMassConfig, results: Results) -> Sequence[str]:
+    """Two tables: final returns, and those while training."""
+    record = results["point-mass"]
+    final = table("final return", record["records"], record["controller"], final_returns)
+    return [*final, "", *table("while training", record["records"], record["controller"], returns_while_training)]
 
 
-def reference(number: int, episodes: int = EPISODES) -> dict[str, Any]:
-    """What a controller that knows the equations gets with N locations: `returns` [episodes], `goals` and `paths`.
-
-    paths: positions [episodes][steps][2]; goals: the location of each episode, −1 where none was drawn.
-    """
-    environment, returns, goals, paths = PointMass(f"point-mass-{number}"), [], [], []
-    for seed in range(episodes):
-        step, total, path = environment.reset(seed), 0.0, []
-        while not step.last:
-            path.append(environment.position.tolist())
-            step = environment.step(controlled(step.observation))
-            total += step.reward
-        returns.append(total)
-        goals.append(environment.goal)
-        paths.append(path)
-    return {"locations": number, "returns": returns, "goals": goals, "paths": paths}
-
-
-def over_training(record: dict[str, Any]) -> list[float]:
-    """The mean over training of every seed's evaluation returns: how early a method learns."""
-    steps, returns = record["curve"]["steps"], np.array(record["curve"]["returns"])
-    return (np.trapezoid(returns, steps) / (steps[-1] - steps[0])).tolist()
-
-
-def lines(records: Sequence[dict[str, Any]], references: Sequence[dict[str, Any]]) -> list[str]:
-    """Two tables of mean and standard deviation over seeds per method and N, beside the controller's mean: final
-    returns, and those over training."""
-    final = _table("final return", records, references, lambda record: record["returns"])
-    return [*final, "", *_table("while training", records, references, over_training)]
-
-
-def _table(
+def table(
     title: str,
-    records: Sequence[dict[str, Any]],
-    references: Sequence[dict[str, Any]],
-    returns: Callable[[dict[str, Any]], Sequence[float]],
+    records: Sequence[Record],
+    references: Sequence[Record],
+    returns: Callable[[Record], Sequence[float]],
 ) -> list[str]:
+    """Mean and standard deviation over seeds per method and N, beside the controller's mean."""
     numbers = [record["locations"] for record in references]
     rows = [[title, *(f"N = {number}" for number in numbers)]]
     rows.append(["controller", *(f"{np.mean(record['returns']):.1f}" for record in references)])
     for method in dict.fromkeys(record["method"] for record in records):
         own = {r["locations"]: returns(r) for r in records if r["method"] == method}
         rows.append([method, *(f"{np.mean(own[n]):.1f} ± {np.std(own[n]):.1f}" for n in numbers)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return aligned(rows)
+
+
+EXPERIMENT = Experiment(ABOUT, PointMassConfig(), run, draw, summary, check)

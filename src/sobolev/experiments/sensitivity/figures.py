@@ -1,22 +1,20 @@
-"""The picture of `sobolev sensitivity`: method against method, over training where there is more than its end."""
+"""The figure of `sobolev sensitivity`: method against method, over training where there is more than its end."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sobolev.experiments.sensitivity.experiment import TABLES
-from sobolev.plotting.panels import COLORS
+from sobolev.experiments.api import Record
+from sobolev.experiments.sensitivity.measure import TABLES
+from sobolev.plotting.panels import colors
 
 NUMBERS = {"sensitivity": "KL(r(u) ‖ r(u+δ)) / ‖δ‖", "jacobian_norm": "mean ‖Jᵢ‖ of a row"}
 MOVED = {"posterior": "posterior (tokens moved)", "prior": "prior (deter moved)"}
-OTHERS = ("#3a8f4d", "#8a4fa3", "#b8860b", "#555555", "#c0396b", "#2aa3a3")
-"""Colours of labels that have none of their own."""
 
 
-def draw(records: Sequence[dict[str, Any]], note: str = "") -> Figure:
+def draw(records: Sequence[Record], note: str = "") -> Figure:
     """A column per task and table, a row per number; single seeds thin, their mean thick.
 
     Where every label has one checkpoint, the labels stand side by side in place of a time axis.
@@ -45,9 +43,9 @@ def draw(records: Sequence[dict[str, Any]], note: str = "") -> Figure:
     return figure
 
 
-def _over_training(ax: Axes, records: Sequence[dict[str, Any]], labels: Sequence[str], table: str, number: str) -> None:
-    for index, label in enumerate(labels):
-        color, mine = _color(labels, index), [r for r in records if r["label"] == label]
+def _over_training(ax: Axes, records: Sequence[Record], labels: Sequence[str], table: str, number: str) -> None:
+    for label, color in colors(labels).items():
+        mine = [r for r in records if r["label"] == label]
         for seed in sorted({r["seed"] for r in mine}):
             points = sorted((r["env_steps"] / 1000, r[table][number]) for r in mine if r["seed"] == seed)
             ax.plot(*zip(*points, strict=True), color=color, alpha=0.3, linewidth=0.8)
@@ -57,14 +55,14 @@ def _over_training(ax: Axes, records: Sequence[dict[str, Any]], labels: Sequence
     ax.set_xlabel("env steps (thousands)")
 
 
-def _side_by_side(ax: Axes, records: Sequence[dict[str, Any]], labels: Sequence[str], table: str, number: str) -> None:
-    for index, label in enumerate(labels):
+def _side_by_side(ax: Axes, records: Sequence[Record], labels: Sequence[str], table: str, number: str) -> None:
+    for index, (label, color) in enumerate(colors(labels).items()):
         values = np.array([r[table][number] for r in records if r["label"] == label])
         if not values.size:
             continue
-        color, spread = _color(labels, index), np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else [0.0]
+        spread = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else np.zeros(1)
         ax.bar(index, values.mean(), width=0.5, color=color, alpha=0.25)
-        ax.plot(index + np.array(spread), values, "o", color=color, markersize=4)
+        ax.plot(index + spread, values, "o", color=color, markersize=4)
     steps = [sorted({r["env_steps"] for r in records if r["label"] == label}) for label in labels]
     names = [f"{label}\n{_steps(own)}" for label, own in zip(labels, steps, strict=True)]
     ax.set_xticks(range(len(labels)), names, fontsize=8)
@@ -74,7 +72,3 @@ def _side_by_side(ax: Axes, records: Sequence[dict[str, Any]], labels: Sequence[
 def _steps(steps: Sequence[int]) -> str:
     """Env steps of a label's runs, in words; nothing where it has none of this task."""
     return f"{' / '.join(f'{step:,}' for step in steps)} env steps" if steps else ""
-
-
-def _color(labels: Sequence[str], index: int) -> str:
-    return COLORS.get(labels[index], OTHERS[index % len(OTHERS)])

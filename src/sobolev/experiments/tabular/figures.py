@@ -1,7 +1,6 @@
-"""The pictures of `sobolev study tabular`."""
+"""The figures of `sobolev study tabular`."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -10,10 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from sobolev.experiments.tabular.experiment import losses
+from sobolev.experiments.api import Record
+from sobolev.experiments.tabular.estimates import losses
+
+Color = str | tuple[float, float, float, float]
+"""A colour as matplotlib takes it."""
 
 
-def draw_errors(records: Sequence[dict[str, Any]], note: str) -> Figure:
+def draw_errors(records: Sequence[Record], note: str) -> Figure:
     """Total-variation error against transitions: a column per record, a row per radius, a line per strength."""
     rows, columns = len(records[0]["spacings"]), len(records)
     figure = Figure(figsize=(2.9 * columns + 0.6, 2.35 * rows + 1.2), dpi=150, layout="constrained")
@@ -25,7 +28,7 @@ def draw_errors(records: Sequence[dict[str, Any]], note: str) -> Figure:
                 axes[row, column].set_title(record["title"], fontsize=10)
             if column == 0:
                 axes[row, column].set_ylabel(f"ε = {spacing:g} spacing{'s' if spacing != 1 else ''}", fontsize=9)
-    figure.supylabel("total variation from the true law", fontsize=10)
+    figure.supylabel("total variation from the true probabilities", fontsize=10)
     figure.supxlabel(f"transitions\n{note}", fontsize=9)
     handles = [
         Line2D([], [], color=_color(i, records[0]), label=_label(strength))
@@ -36,7 +39,7 @@ def draw_errors(records: Sequence[dict[str, Any]], note: str) -> Figure:
     return figure
 
 
-def _draw_panel(ax: Axes, record: dict[str, Any], epsilon: int) -> None:
+def _draw_panel(ax: Axes, record: Record, epsilon: int) -> None:
     numbers, worse = np.array(record["numbers"]), losses(record)
     mean, half = np.array(record["mean"])[..., epsilon], np.array(record["interval"])[..., epsilon]
     for i in range(mean.shape[1]):
@@ -60,7 +63,7 @@ def _plain_ticks(ax: Axes) -> None:
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _color(index: int, record: dict[str, Any]) -> Any:
+def _color(index: int, record: Record) -> Color:
     """Black for maximum likelihood, light to dark for growing strength."""
     number = len(record["lambdas"]) - 1
     return "black" if index == 0 else colormaps["plasma_r"](0.15 + 0.7 * (index - 1) / max(1, number - 1))
@@ -70,7 +73,7 @@ def _label(strength: float) -> str:
     return "λ = 0 (maximum likelihood)" if strength == 0 else f"λ = {strength:g}"
 
 
-def draw_identities(record: dict[str, Any]) -> Figure:
+def draw_identities(record: Record) -> Figure:
     """The errors of equations (3) and (4) on logarithmic axes, with the expected and the observed orders."""
     figure = Figure(figsize=(8.6, 3.6), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -85,9 +88,9 @@ def draw_identities(record: dict[str, Any]) -> Figure:
     left.set_xlabel("step h")
     left.set_ylabel("relative error")
     left.set_title("(3): finite difference against ‖Ju‖²", fontsize=10)
-    numbers, found = np.array(record["numbers"]), np.array(record["isotropic"])
+    numbers, errors = np.array(record["numbers"]), np.array(record["isotropic"])
     label = f"root mean square, observed order {record['isotropic_order']:.3f}"
-    right.loglog(numbers, found, "o", color="#d1662a", markersize=5, label=label)
+    right.loglog(numbers, errors, "o", color="#d1662a", markersize=5, label=label)
     right.loglog(numbers, record["isotropic_predicted"], "--", color="#777777", label="theory, order −1/2")
     right.set_xlabel("directions averaged")
     right.set_title("(4): average of ‖Ju‖² against ‖J‖²/d", fontsize=10)

@@ -1,12 +1,11 @@
 """How fast the two sides of equations (3) and (4) meet, on a small random network in float64."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from sobolev.experiments.api import Record
 from sobolev.smoothness import identities
 
 STEPS = tuple(float(step) for step in 10.0 ** -np.arange(1, 10))
@@ -19,8 +18,8 @@ DIRECTIONS, REPEATS = 16, 512
 INPUTS, HIDDEN, ROWS, CLASSES = 16, 32, 8, 4
 
 
-def run(seed: int = 0) -> dict[str, Any]:
-    """Errors of both identities and their observed orders, as a JSON-able record.
+def measure(seed: int = 0) -> Record:
+    """Errors of both identities and their observed orders.
 
     `difference` [directions][steps] is | ||(f(x+hu) - f(x)) / h||^2 - ||Ju||^2 | over ||Ju||^2, expected of order 1 in
     h; `isotropic` [numbers] is the root mean square error of the average of ||Ju||^2 over n directions, over its
@@ -29,8 +28,8 @@ def run(seed: int = 0) -> dict[str, Any]:
     with jax.enable_x64(True):
         fn, x = _network(seed)
         keys = jax.random.split(jax.random.key(seed), 2)
-        measured = jax.jit(lambda keys: _measure(fn, x, keys))(keys)
-        differences, isotropic, jacobian = jax.tree.map(np.asarray, measured)
+        errors = jax.jit(lambda keys: _errors(fn, x, keys))(keys)
+        differences, isotropic, jacobian = jax.tree.map(np.asarray, errors)
     expected = np.square(jacobian).sum() / INPUTS
     isotropic, deviation = isotropic / expected, predicted_deviation(jacobian) / expected
     orders = [identities.observed_order(STEPS[FITTED], row[FITTED].tolist()) for row in differences]
@@ -48,7 +47,7 @@ def run(seed: int = 0) -> dict[str, Any]:
     }
 
 
-def _measure(
+def _errors(
     fn: identities.Map, x: Float[Array, " d"], keys: Key[Array, "2"]
 ) -> tuple[Float[Array, "directions steps"], Float[Array, " numbers"], Float[Array, "m d"]]:
     """Relative errors of equation (3), errors of equation (4), and the Jacobian."""
@@ -70,8 +69,8 @@ def predicted_deviation(jacobian: Float[np.ndarray, "m d"]) -> float:
     return float(np.sqrt(variance))
 
 
-def lines(record: dict[str, Any]) -> list[str]:
-    """The observed orders, a sentence for each identity."""
+def sentences(record: Record) -> list[str]:
+    """A sentence for each identity: the order observed, and the one expected."""
     orders = record["difference_orders"]
     return [
         f"equation (3): observed order {np.mean(orders):.3f} in h ({min(orders):.3f} to {max(orders):.3f} over "

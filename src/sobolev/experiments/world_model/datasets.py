@@ -5,19 +5,22 @@ mixed    autoregressive noise, an episode's correlation and scale drawn from `CO
          policy, every other round of episodes is the policy's instead, plus white noise of a scale in `POLICY_NOISE`
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from sobolev.checkpoints.run_folder import read_config
 from sobolev.config.registry import agent_of
-from sobolev.envs import Transition, VectorEnv
+from sobolev.envs import Spaces, Transition, VectorEnv, Workers, default_repeat
 from sobolev.errors import UserError
+from sobolev.experiments.episodes import Chooser, acting, play_round
+from sobolev.experiments.world_model.config import WorldModelConfig
 from sobolev.training.evaluation import load_state
-from sobolev.training.playing import Limit, Waiting, episodes
+from sobolev.training.playing import Limit
 from sobolev.training.program import Program
 
 CORRELATIONS = (0.0, 0.8, 0.95)
@@ -26,10 +29,10 @@ SCALES = (0.3, 0.6, 1.0)
 """Standard deviations of scripted actions, which are clipped to [−1, 1]."""
 POLICY_NOISE = (0.0, 0.3, 0.6)
 """Standard deviations of what is added to a policy's actions."""
-
-Chooser = Callable[[Transition], np.ndarray]
-"""From a transition to actions [seeds, environments, A]."""
-
+ENVIRONMENTS = 4
+"""Side by side, for each seed."""
+TRAINING, HELD_OUT = 0, 1
+"""Kinds of environments, so that no episode begins alike."""
 
 Episode = dict[str, Any]
 """Steps from a first to a last one, leaves [time, …]: observation (a dict), action, reward, first, last, terminal."""
@@ -47,23 +50,23 @@ class Noise:
         scales: Sequence[float],
     ):
         shape, size = (*envs.shape, 1), envs.spaces.action
-        self.rngs = [np.random.default_rng([seed, episode, e]) for seed in seeds for e in range(envs.shape[1])]
+        self.rngs = _generators(envs, seeds, episode)
         self.correlation = np.array([rng.choice(correlations) for rng in self.rngs]).reshape(shape)
         self.scale = np.array([rng.choice(scales) for rng in self.rngs]).reshape(shape)
         self.shape = (*envs.shape, size)
         self.value = self._draw()
 
-    def __call__(self) -> np.ndarray:
+    def __call__(self) -> Float[np.ndarray, "seeds environments action"]:
         """The next step's."""
         self.value = self.correlation * self.value + np.sqrt(1 - self.correlation**2) * self._draw()
         return self.scale * self.value
 
-    def _draw(self) -> np.ndarray:
+    def _draw(self) -> Float[np.ndarray, "seeds environments action"]:
         return np.stack([rng.normal(size=self.shape[-1]) for rng in self.rngs]).reshape(self.shape)
 
 
-class Policies:
-    """The agent of a run's first seed, in every environment at once. Raises UserError where it does not fit them."""
+class TrainedPolicy:
+    """The agent of a run's first seed, in all environments at once. Raises UserError where it does not fit them."""
 
     def __init__(self, run: Path, envs: VectorEnv):
         config = read_config(run)
@@ -73,62 +76,91 @@ class Policies:
         state, _ = load_state(run, Program(agent, config.seeds))
         self.state, self.program = jax.tree.map(lambda leaf: leaf[:1], state), Program(agent, config.seeds[:1])
 
-    def begin(self, episode: int) -> Chooser:
+    def begin(self, envs: VectorEnv, episode: int) -> Chooser:
         """The policy's actions in that episode."""
-        carry: Any = None
-        step = 0
+        act = acting(self.program, self.state, envs.shape[0] * envs.shape[1], episode)
 
-        def act(transition: Transition) -> np.ndarray:
-            nonlocal carry, step
-            seeds, number = transition["reward"].shape
+        def choose(transition: Transition) -> np.ndarray:
             joined: Any = jax.tree.map(lambda x: x.reshape(1, -1, *x.shape[2:]), dict(transition))
-            carry = self.program.initial_carry(seeds * number) if carry is None else carry
-            action, carry = self.program.act(self.state, carry, joined, "evaluate", (episode, step))
-            step += 1
-            return action.reshape(seeds, number, -1)
+            return act(joined).reshape(*envs.shape, -1)
 
-        return act
+        return choose
+
+
+def datasets(config: WorldModelConfig, behavior: str) -> tuple[Spaces, list[list[Episode]], list[list[Episode]]]:
+    """Spaces of the environment, episodes to train on and episodes to measure on, for each seed.
+
+    Raises UserError for an environment with images, or whose episodes are too short for the settings.
+    """
+    played, limit = [], Limit(config.max_steps, default_repeat(config.task), "--max-steps")
+    with Workers(min(2, len(config.seeds) * ENVIRONMENTS)) as workers:
+        for kind, number in ((TRAINING, config.episodes[-1]), (HELD_OUT, config.held_out)):
+            envs = VectorEnv(workers, config.task, None, config.seeds, min(ENVIRONMENTS, number), kind)
+            if any(spec.dtype != "float32" for _, spec in envs.spaces.observation):
+                raise UserError(f"{config.task} gives images: this study is of vector observations")
+            policy = TrainedPolicy(config.policy, envs) if config.policy and behavior == "mixed" else None
+            played.append(play(envs, config.seeds, behavior, number, limit, policy))
+            spaces = envs.spaces
+            envs.close()
+    training, held_out = played
+    shortest = min(len(episode["first"]) for seed in (*training, *held_out) for episode in seed)
+    if shortest <= max(config.horizon, config.batch_length):
+        raise UserError(
+            f"an episode of {config.task} has {shortest} steps: --horizon and --batch-length must be smaller than that"
+        )
+    return spaces, training, held_out
 
 
 def play(
-    envs: VectorEnv, seeds: Sequence[int], behavior: str, number: int, limit: Limit, policies: Policies | None = None
+    envs: VectorEnv,
+    seeds: Sequence[int],
+    behavior: str,
+    episodes: int,
+    limit: Limit,
+    policy: TrainedPolicy | None = None,
 ) -> list[list[Episode]]:
     """So many episodes for each of `seeds`, those of `envs`; they depend on the seed and on nothing drawn before."""
-    side = envs.shape[1]
-    rounds = [
-        _round(envs, _chooser(envs, seeds, behavior, at, policies), at, limit) for at in range(-(-number // side))
-    ]
-    return [[episode for played in rounds for episode in played[at]][:number] for at in range(len(seeds))]
+    rounds = range(-(-episodes // envs.shape[1]))
+    played = [_cut(envs, _chooser(envs, seeds, behavior, number, policy), number, limit) for number in rounds]
+    return [[episode for one in played for episode in one[seed]][:episodes] for seed in range(len(seeds))]
 
 
-def _chooser(envs: VectorEnv, seeds: Sequence[int], behavior: str, episode: int, policies: Policies | None) -> Chooser:
+def _chooser(
+    envs: VectorEnv, seeds: Sequence[int], behavior: str, episode: int, policy: TrainedPolicy | None
+) -> Chooser:
+    """The actions of that round of episodes: within [−1, 1], zero after a last step."""
+    wanted = _unclipped(envs, seeds, behavior, episode, policy)
+
+    def choose(transition: Transition) -> np.ndarray:
+        action = np.clip(wanted(transition), -1, 1)
+        return np.where(transition["last"][..., None], 0, action).astype(np.float32)
+
+    return choose
+
+
+def _unclipped(
+    envs: VectorEnv, seeds: Sequence[int], behavior: str, episode: int, policy: TrainedPolicy | None
+) -> Chooser:
     if behavior == "random":
-        rng = [np.random.default_rng([seed, episode, e]) for seed in seeds for e in range(envs.shape[1])]
-        shape = (*envs.shape, envs.spaces.action)
-        return lambda transition: np.stack([r.uniform(-1, 1, shape[-1]) for r in rng]).reshape(shape)
-    if policies is None or episode % 2:
+        rngs, shape = _generators(envs, seeds, episode), (*envs.shape, envs.spaces.action)
+        return lambda transition: np.stack([rng.uniform(-1, 1, shape[-1]) for rng in rngs]).reshape(shape)
+    if policy is None or episode % 2:
         noise = Noise(envs, seeds, episode, CORRELATIONS, SCALES)
         return lambda transition: noise()
-    act, noise = policies.begin(episode), Noise(envs, seeds, episode, (0.0,), POLICY_NOISE)
+    act, noise = policy.begin(envs, episode), Noise(envs, seeds, episode, (0.0,), POLICY_NOISE)
     return lambda transition: act(transition) + noise()
 
 
-def _round(envs: VectorEnv, choose: Chooser, number: int, limit: Limit) -> list[list[Episode]]:
-    """One episode in every environment, [seeds][environments]."""
-    steps, actions, lengths = [], list[np.ndarray](), np.zeros(envs.shape, int)
+def _generators(envs: VectorEnv, seeds: Sequence[int], episode: int) -> list[np.random.Generator]:
+    """A stream of random numbers for every environment of every seed."""
+    return [np.random.default_rng([seed, episode, number]) for seed in seeds for number in range(envs.shape[1])]
 
-    def act(transition: Transition) -> np.ndarray:
-        chosen = np.where(transition["last"][..., None], 0, np.clip(choose(transition), -1, 1))
-        actions.append(chosen.astype(np.float32))
-        return actions[-1]
 
-    for transition, running in episodes(envs, number, act, limit, watch=Waiting(print)):
-        steps.append(transition)
-        lengths += running
-    actions.append(np.zeros((*envs.shape, envs.spaces.action), np.float32))
-    taken = [{**transition, "action": action} for transition, action in zip(steps, actions, strict=True)]
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves, 2), *taken)
+def _cut(envs: VectorEnv, choose: Chooser, number: int, limit: Limit) -> list[list[Episode]]:
+    """A round of episodes, each cut at its end: [seeds][environments]."""
+    steps, valid = play_round(envs, choose, number, limit)
+    lengths, (seeds, environments) = valid.sum(1), envs.shape
     return [
-        [jax.tree.map(lambda leaf, s=s, e=e: leaf[s, e, : lengths[s, e]], stacked) for e in range(envs.shape[1])]
-        for s in range(envs.shape[0])
+        [jax.tree.map(lambda leaf, s=s, e=e: leaf[s, : lengths[s, e], e], steps) for e in range(environments)]
+        for s in range(seeds)
     ]

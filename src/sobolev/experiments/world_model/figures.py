@@ -1,20 +1,21 @@
-"""The pictures of `sobolev study world-model`: errors against the size of the dataset, and against the steps ahead."""
+"""The figures of `sobolev study world-model`: errors against the size of the dataset, and against the steps ahead."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
-from sobolev.experiments.world_model.experiment import METHODS, NUMBERS, half_width, values
+from sobolev.experiments.api import Record
+from sobolev.experiments.world_model.comparison import NUMBERS, interval, values
+from sobolev.experiments.world_model.config import METHODS
 from sobolev.plotting.panels import COLORS
 
 LABELS = {"dreamer": "dreamer (no penalty)", "gpld": "gpld (penalty)"}
 
 
-def draw_data(records: Sequence[dict[str, Any]], note: str = "") -> Figure:
+def draw_data(records: Sequence[Record], note: str = "") -> Figure:
     """A row per behaviour, a column per number, over the transitions in the dataset; below is better."""
     behaviors = list(dict.fromkeys(r["behavior"] for r in records))
     figure = Figure(figsize=(2.55 * len(NUMBERS) + 0.4, 2.6 * len(behaviors) + 0.9), dpi=150, layout="constrained")
@@ -28,9 +29,9 @@ def draw_data(records: Sequence[dict[str, Any]], note: str = "") -> Figure:
             sizes = sorted({r["episodes"] for r in records})
             steps = [values(records, "transitions", behavior=behavior, episodes=size).mean() for size in sizes]
             for method in METHODS:
-                where = {"behavior": behavior, "method": method}
-                found = np.stack([values(records, number, episodes=size, **where) for size in sizes], 1)
-                _curve(ax, steps, found, method)
+                facts = {"behavior": behavior, "method": method}
+                numbers = np.stack([values(records, number, episodes=size, **facts) for size in sizes], 1)
+                _curve(ax, steps, numbers, method)
             ax.set_xscale("log")
             ax.set_xticks(steps, [f"{round(step):,}" for step in steps])
             ax.xaxis.set_minor_locator(NullLocator())
@@ -38,7 +39,7 @@ def draw_data(records: Sequence[dict[str, Any]], note: str = "") -> Figure:
     return _finish(figure, axes, f"transitions in the dataset\n{note}")
 
 
-def draw_horizon(records: Sequence[dict[str, Any]], note: str = "") -> Figure:
+def draw_horizon(records: Sequence[Record], note: str = "") -> Figure:
     """A row per behaviour, a column per dataset: the observation's error over the steps ahead."""
     behaviors = list(dict.fromkeys(r["behavior"] for r in records))
     sizes = sorted({r["episodes"] for r in records})
@@ -51,14 +52,15 @@ def draw_horizon(records: Sequence[dict[str, Any]], note: str = "") -> Figure:
             if row == 0:
                 ax.set_title(f"{size} episode{'s' if size > 1 else ''}", fontsize=9)
             for method in METHODS:
-                found = values(records, "observation", behavior=behavior, method=method, episodes=size)
-                _curve(ax, np.arange(1, found.shape[1] + 1), found, method)
+                errors = values(records, "observation", behavior=behavior, method=method, episodes=size)
+                _curve(ax, np.arange(1, errors.shape[1] + 1), errors, method)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _finish(figure, axes, f"steps ahead\n{note}")
 
 
-def _curve(ax: Axes, x: Any, found: np.ndarray, method: str) -> None:
-    mean, half = found.mean(0), half_width(found)
+def _curve(ax: Axes, x: Sequence[float] | np.ndarray, numbers: np.ndarray, method: str) -> None:
+    """The mean over seeds, the first axis, with its interval."""
+    mean, half = numbers.mean(0), interval(numbers)
     (line,) = ax.plot(x, mean, "o-", color=COLORS[method], markersize=2.5, linewidth=1.2, label=LABELS[method])
     ax.fill_between(x, np.maximum(mean - half, 0), mean + half, color=line.get_color(), alpha=0.15, linewidth=0)
 

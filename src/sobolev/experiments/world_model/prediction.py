@@ -1,4 +1,4 @@
-"""How well a world model foretells episodes that it was not trained on, one step ahead and many."""
+"""How well a world model predicts episodes that it was not trained on, one step ahead and many."""
 
 from functools import partial
 from typing import Any
@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from sobolev.agents.dreamer.world_model import WorldModel
-from sobolev.experiments.sensitivity.experiment import latents_along
 from sobolev.nn import TwoHot, kl_divergence, over, symlog
 
 STRIDE = 5
@@ -27,7 +26,7 @@ def measure(
     bad as their mean. Reward: mean absolute error. `kl`: KL of posterior and prior, nats per state, without free nats.
     """
     observe_key, draw_key = jax.random.split(key)
-    latents, _ = latents_along(world, steps["observation"], steps["action"], steps["first"], observe_key)
+    latents, _ = world.observe(steps["observation"], steps["action"], steps["first"], observe_key)
     kl = over(kl_divergence, 2)(latents.probs, over(world.rssm.prior, 2)(latents.deter))
     starts = jnp.arange(0, steps["first"].shape[0] - horizon, STRIDE)
 

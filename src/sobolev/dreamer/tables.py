@@ -1,0 +1,30 @@
+"""The latent tables along a recorded stream, where their sensitivity is measured."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Key
+
+from sobolev.agents.dreamer.world_model import WorldModel
+from sobolev.nn import cast_floating
+from sobolev.smoothness.sensitivity import PerturbedTable
+
+
+def latent_tables(
+    world: WorldModel, dtype: DTypeLike, steps: dict[str, Any], key: Key[Array, ""]
+) -> dict[str, PerturbedTable]:
+    """Posterior and prior at all steps of streams, counted time-major; their inputs are float32.
+
+    `steps`: leaves [time, batch, …] with `observation` (a dict), `action`, the one chosen at each step, and `first`,
+    which begins every stream. Inputs come from networks in `dtype`. The posterior has its tokens perturbed, the prior
+    its deter.
+    """
+    latents, tokens = cast_floating(world, dtype).observe(steps["observation"], steps["action"], steps["first"], key)
+    deter, tokens = (x.reshape(-1, x.shape[-1]).astype(jnp.float32) for x in (latents.deter, tokens))
+    return {
+        "posterior": PerturbedTable(
+            world.rssm.posterior, jnp.concatenate([deter, tokens], -1), slice(deter.shape[-1], None)
+        ),
+        "prior": PerturbedTable(world.rssm.prior, deter, slice(None)),
+    }

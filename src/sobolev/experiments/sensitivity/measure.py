@@ -1,0 +1,56 @@
+"""The sensitivity of an agent's latent tables, and their exact Jacobians (paper 1, Appendix F and equation 5)."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from sobolev.agents.api import State
+from sobolev.smoothness.sensitivity import PerturbedTable, jacobian_norms, sensitivity
+
+TABLES = ("posterior", "prior")
+"""The posterior has its tokens perturbed, the prior its deter."""
+DIRECTIONS = 2
+"""Random directions per state and magnitude."""
+
+Measured = dict[str, Float[Array, "*magnitudes"]]
+"""The numbers of one table, by name."""
+
+
+@runtime_checkable
+class HasLatentTables(Protocol):
+    """An agent whose world model has a posterior and a prior over categorical latents."""
+
+    def latent_tables(self, state: State, steps: dict[str, Any], key: Key[Array, ""]) -> Mapping[str, PerturbedTable]:
+        """The `TABLES` at all steps of a recorded stream [time, batch, …], counted time-major."""
+        ...
+
+
+def measure(
+    find_tables: Callable[[Key[Array, ""]], Mapping[str, PerturbedTable]],
+    chosen: Int[Any, " states"],
+    key: Key[Array, ""],
+) -> dict[str, Measured]:
+    """Sensitivity and Jacobians of both tables, at the inputs numbered `chosen` of those that `find_tables` gives.
+
+    For each table: `sensitivity`, the mean of KL(r(u) || r(u + delta)) / ||delta|| over states, directions and
+    magnitudes from 0.1% to 10% of the mean norm of the perturbed input; `by_magnitude` and `sizes`, that mean and
+    ||delta|| of each; `jacobian_norm`, the mean of ||J_i||_F over states and rows, J_i with respect to the whole input
+    (deter and tokens for the posterior); `jacobian_energy`, that of ||J_i||_F^2: the penalty itself (equation 5).
+    """
+    table_key, *keys = jax.random.split(key, 1 + len(TABLES))
+    tables, measured = find_tables(table_key), {}
+    for k, name in zip(keys, TABLES, strict=True):
+        table, inputs, perturbed = tables[name]
+        local = sensitivity(table, inputs[chosen], k, perturbed=perturbed, directions=DIRECTIONS)
+        norms = jacobian_norms(table, inputs[chosen])
+        measured[name] = {
+            "sensitivity": local.value,
+            "by_magnitude": local.by_magnitude,
+            "sizes": local.sizes,
+            "jacobian_norm": norms.mean(),
+            "jacobian_energy": jnp.square(norms).mean(),
+        }
+    return measured

@@ -1,0 +1,55 @@
+"""What the records of the world models say of one method against the other."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from sobolev.experiments.api import Record
+from sobolev.experiments.columns import aligned
+from sobolev.experiments.intervals import half_width, student
+from sobolev.experiments.world_model.config import METHODS
+
+NUMBERS = {
+    "one_step": "observation, one step ahead",
+    "open_loop": "observation, mean of all steps ahead",
+    "reward_error": "reward, mean of all steps ahead",
+    "kl": "KL of posterior and prior (nats)",
+    "posterior_sensitivity": "posterior's sensitivity",
+    "prior_sensitivity": "prior's sensitivity",
+}
+"""What is compared, by name, in words."""
+DERIVED: dict[str, Callable[[Record], float]] = {
+    "one_step": lambda record: record["observation"][0],
+    "open_loop": lambda record: float(np.mean(record["observation"])),
+    "reward_error": lambda record: float(np.mean(record["reward"])),
+}
+"""Those that records do not have as they are."""
+
+
+def values(records: Sequence[Record], number: str, **facts: Any) -> Shaped[np.ndarray, "seeds *rest"]:
+    """One number, or list of them, of the records that have these facts, in the order of their seeds."""
+    chosen = [r for r in records if all(r[name] == value for name, value in facts.items())]
+    value = DERIVED.get(number, lambda record: record[number])
+    return np.array([value(record) for record in sorted(chosen, key=lambda record: record["seed"])])
+
+
+def interval(numbers: Shaped[np.ndarray, "seeds *rest"]) -> np.ndarray | np.floating:
+    """Half the width of the 95% interval of the mean over seeds, by Student's t, since seeds are few."""
+    return half_width(numbers, student(len(numbers)))
+
+
+def table(records: Sequence[Record]) -> list[str]:
+    """For each behaviour, dataset and number, both methods and their paired difference with its interval."""
+    rows = [["behaviour", "transitions", "", *METHODS, "gpld - dreamer [95%]"]]
+    for behavior, episodes in sorted({(r["behavior"], r["episodes"]) for r in records}):
+        facts = {"behavior": behavior, "episodes": episodes}
+        steps = str(round(values(records, "transitions", **facts).mean()))
+        for number, title in NUMBERS.items():
+            plain, smooth = (values(records, number, method=name, **facts) for name in METHODS)
+            mean, half = (smooth - plain).mean(), interval(smooth - plain)
+            difference = f"{mean:+.3g} [{mean - half:+.3g}, {mean + half:+.3g}]"
+            difference += " better" if mean + half < 0 else " worse" if mean - half > 0 else ""
+            rows.append([behavior, steps, title, f"{plain.mean():.4g}", f"{smooth.mean():.4g}", difference])
+    return aligned(rows)

@@ -1,0 +1,80 @@
+"""The settings of `sobolev study world-model`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from sobolev.agents.dreamer.config import SIZES, DreamerConfig, OptimizerConfig, without_penalty
+from sobolev.envs import check_task
+from sobolev.errors import UserError
+from sobolev.experiments import checks
+from sobolev.smoothness.config import PenaltyConfig
+
+METHODS = ("dreamer", "gpld")
+"""Without the penalty, and with it."""
+
+
+@dataclass(frozen=True)
+class WorldModelConfig:
+    """What to train, on how much, and how it is measured; the defaults take a quarter of an hour on two cores."""
+
+    task: Annotated[Positional[str], arg(metavar="TASK", help_behavior_hint="")] = ""
+    """walker-walk (DeepMind Control) or gym:Ant-v5 (Gymnasium)"""
+    out: Path = Path("results/world-model")
+    """folder for the figures (PNG and PDF) and the numbers (JSON), named after the task"""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """each has data and a model of its own"""
+    episodes: tuple[int, ...] = (1, 4, 16)
+    """episodes in the dataset, increasing; a smaller dataset is the beginning of a larger one"""
+    behaviors: tuple[Literal["random", "mixed"], ...] = ("random", "mixed")
+    """what made the episodes; mixed: noise of several scales and correlations, and the policy, where given"""
+    policy: Path | None = None
+    """run whose policy plays every other round of episodes of the mixed data"""
+    held_out: int = 4
+    """episodes to measure on, of the same behaviour"""
+    max_steps: int = 10_000
+    """env steps after which an episode is truncated, for tasks without an end"""
+    updates: int = 800
+    """updates on every dataset, however small"""
+    horizon: int = 20
+    """steps that are predicted open-loop"""
+    states: int = 256
+    """held-out states at which sensitivity and Jacobians are measured"""
+    size: Literal["1m", "12m", "25m", "50m", "100m", "200m", "400m"] = "1m"
+    """size of the agent whose world model is trained"""
+    batch_size: int = 8
+    """sampled windows per update"""
+    batch_length: int = 32
+    """steps of a window"""
+    penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
+    """the penalty of the method that has one"""
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-4, warmup=100))
+
+
+def check(config: WorldModelConfig) -> None:
+    """Raises UserError for a study that cannot be made."""
+    checks.seeds(config.seeds, fewest=2)
+    checks.increasing("episodes", config.episodes, "1 4 16")
+    if not config.behaviors or len(set(config.behaviors)) < len(config.behaviors):
+        raise UserError("--behaviors takes random, mixed, or both, once each")
+    checks.at_least(config, held_out=1, max_steps=1, updates=1, horizon=1, states=1, batch_size=1, batch_length=1)
+    if not (config.penalty.posterior or config.penalty.prior):
+        raise UserError("the penalty is off: give --penalty.posterior or --penalty.prior a value above 0")
+    if config.policy and "mixed" not in config.behaviors:
+        raise UserError("--policy makes part of the mixed data: add mixed to --behaviors")
+    check_task(config.task)
+
+
+def agent_config(config: WorldModelConfig, method: str) -> DreamerConfig:
+    """The settings of the agent whose world model is trained by one of `METHODS`."""
+    agent = DreamerConfig(
+        batch_size=config.batch_size,
+        batch_length=config.batch_length,
+        precision="float32",
+        model=SIZES[config.size],
+        penalty=config.penalty,
+        optimizer=config.optimizer,
+    )
+    return without_penalty(agent) if method == "dreamer" else agent

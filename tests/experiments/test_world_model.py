@@ -45,7 +45,7 @@ def envs():
 @pytest.mark.parametrize("behavior", ["random", "mixed"])
 def test_episodes_are_whole_and_depend_on_their_seed_alone(envs: VectorEnv, behavior: str) -> None:
     """1000 control steps at repeat 100: eleven steps, of which the last one's action is zero."""
-    few, more = play(envs, SEEDS, behavior, 1), play(envs, SEEDS, behavior, 3)
+    few, more = (play(envs, SEEDS, behavior, number, Limit(10_000, 2)) for number in (1, 3))
     assert [len(episodes) for episodes in more] == [3, 3]
     for episodes in more:
         for episode in episodes:

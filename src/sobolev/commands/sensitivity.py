@@ -43,11 +43,11 @@ def main(arguments: Sequence[str]) -> int:
         if value < 1:
             raise UserError(f"--{flag} is {value}, but must be at least 1")
     jaxconfig.configure(all(read_config(run).compilation_cache for run in config.runs))
-    from sobolev.plotting.output_files import made, save
+    from sobolev.plotting.output_files import create_folder, save
     from sobolev.study import sensitivity as study
     from sobolev.study import sensitivity_figure
 
-    out = made(config.out)
+    out = create_folder(config.out)
     records = study.measure_runs(config.runs, config.episodes, config.states)
     command = shlex.join(["sobolev", "sensitivity", *arguments])
     numbers = {"command": command, "magnitudes": study.MAGNITUDES, "records": records}

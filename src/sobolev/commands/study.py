@@ -63,7 +63,7 @@ def tabular(arguments: Sequence[str]) -> int:
     """`sobolev study tabular`."""
     # The study inverts thousands of small matrices: threads only get into each other's way, by a factor at times.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    from sobolev.plotting.output_files import made, save
+    from sobolev.plotting.output_files import create_folder, save
     from sobolev.study import identities, theory_figures
     from sobolev.study import tabular as study
     from sobolev.training.run import write_text
@@ -71,7 +71,7 @@ def tabular(arguments: Sequence[str]) -> int:
     prog = "sobolev study tabular"
     config = parse(study.TabularConfig(), arguments, prog=prog, description=TABULAR)
     study.check(config)
-    out = made(config.out)
+    out = create_folder(config.out)
     facts = study.facts_of(config, shlex.join([*prog.split(), *arguments]))
     records = study.run(config)
     note = f"mean and 95% interval over {len(config.seeds)} seeds; {config.actions} actions"
@@ -87,7 +87,7 @@ def tabular(arguments: Sequence[str]) -> int:
 def world_model(arguments: Sequence[str]) -> int:
     """`sobolev study world-model TASK`."""
     from sobolev.envs import check_task
-    from sobolev.plotting.output_files import made, save
+    from sobolev.plotting.output_files import create_folder, save
     from sobolev.study import world_model as study
     from sobolev.study import world_model_figure as figures
     from sobolev.study.tabular import facts_of
@@ -97,7 +97,7 @@ def world_model(arguments: Sequence[str]) -> int:
     config = parse(study.WorldModelConfig(), arguments, prog=prog, description=WORLD_MODEL, positional="task")
     study.check(config)
     check_task(config.task)
-    out, name = made(config.out), config.task.replace(":", "-").replace("/", "-")
+    out, name = create_folder(config.out), config.task.replace(":", "-").replace("/", "-")
     facts = facts_of(config, shlex.join([*prog.split(), *arguments]))
     records = study.run(config)
     write_text(out / f"{name}.json", json.dumps(facts | {"records": records}) + "\n")
@@ -110,7 +110,7 @@ def world_model(arguments: Sequence[str]) -> int:
 
 def contraction(arguments: Sequence[str]) -> int:
     """`sobolev study contraction`."""
-    from sobolev.plotting.output_files import made, save
+    from sobolev.plotting.output_files import create_folder, save
     from sobolev.study import contraction as study
     from sobolev.study.dsdpg_figures import draw_contraction
     from sobolev.study.tabular import facts_of
@@ -119,7 +119,7 @@ def contraction(arguments: Sequence[str]) -> int:
     prog = "sobolev study contraction"
     config = parse(study.ContractionConfig(), arguments, prog=prog, description=CONTRACTION)
     study.check(config)
-    out = made(config.out)
+    out = create_folder(config.out)
     record = study.run(config)
     facts = facts_of(config, shlex.join([*prog.split(), *arguments]))
     write_text(out / "contraction.json", json.dumps(facts | record) + "\n")
@@ -131,7 +131,7 @@ def contraction(arguments: Sequence[str]) -> int:
 
 def linear(arguments: Sequence[str]) -> int:
     """`sobolev study linear`."""
-    from sobolev.plotting.output_files import made, save
+    from sobolev.plotting.output_files import create_folder, save
     from sobolev.study import linear_critic as study
     from sobolev.study.dsdpg_figures import draw_linear
     from sobolev.study.tabular import facts_of
@@ -140,7 +140,7 @@ def linear(arguments: Sequence[str]) -> int:
     prog = "sobolev study linear"
     config = parse(study.LinearConfig(), arguments, prog=prog, description=LINEAR)
     study.check(config)
-    out = made(config.out)
+    out = create_folder(config.out)
     records = study.run(config)
     facts = facts_of(config, shlex.join([*prog.split(), *arguments]))
     write_text(out / "linear.json", json.dumps(facts | {"critics": records}) + "\n")

@@ -15,7 +15,7 @@ PDF, point-mass.json with every number and the command, and the runs."""
 
 def main(arguments: Sequence[str]) -> int:
     """Run the study; returns the exit status."""
-    from sobolev.plotting.output_files import made, save
+    from sobolev.plotting.output_files import create_folder, save
     from sobolev.study import point_mass as study
     from sobolev.study import point_mass_figure as figure
     from sobolev.study.tabular import facts_of
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     prog = "sobolev study point-mass"
     config = parse(study.PointMassConfig(), arguments, prog=prog, description=DESCRIPTION)
     study.check(config)
-    out = made(config.out)
+    out = create_folder(config.out)
     facts = facts_of(config, shlex.join([*prog.split(), *arguments]))
     references = [study.reference(number) for number in config.locations]
     records = study.run(config)

@@ -9,16 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
 from sobolev.envs.toy import START, WALL, WIDTH, locations, worths
+from sobolev.plotting.colors import colors
 from sobolev.study.point_mass import over_training
 
-COLORS = {
-    "dsdpg": "#1f6fb4",
-    "dsdpg-mmd": "#6fb1e0",
-    "mage": "#d1662a",
-    "mmd": "#5f9e4f",
-    "iqn": "#9467bd",
-    "td3": "#777777",
-}
 SHOWN = 20
 """Paths of the controller in the map."""
 
@@ -91,15 +84,16 @@ def _draw_returns(
     numbers = [record["locations"] for record in references]
     best = {record["locations"]: float(np.mean(record["returns"])) for record in references}
     methods = list(dict.fromkeys(record["method"] for record in records))
+    own_colors = colors(methods)
     for i, method in enumerate(methods):
         own = {r["locations"]: np.array(returns(r)) / best[r["locations"]] for r in records if r["method"] == method}
         at = np.arange(len(numbers)) + 0.5 * (i / max(1, len(methods) - 1) - 0.5)
         mean, spread = np.array([[own[n].mean(), own[n].std()] for n in numbers]).T
         ax.errorbar(
-            at, mean, spread, fmt="o-", color=COLORS[method], label=method, linewidth=1, markersize=4, capsize=2
+            at, mean, spread, fmt="o-", color=own_colors[method], label=method, linewidth=1, markersize=4, capsize=2
         )
         for x, number in zip(at, numbers, strict=True):
-            ax.plot(np.full(len(own[number]), x), own[number], ".", color=COLORS[method], markersize=3, alpha=0.6)
+            ax.plot(np.full(len(own[number]), x), own[number], ".", color=own_colors[method], markersize=3, alpha=0.6)
     ax.axhline(1.0, color="#444444", linestyle="--", linewidth=0.9, label="controller")
     ax.set_xticks(range(len(numbers)), [str(number) for number in numbers])
     ax.set_xlabel("reward locations N", fontsize=9)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
-from sobolev.plotting.panels import COLORS
+from sobolev.plotting.colors import COLORS
 from sobolev.study.world_model import METHODS, NUMBERS, half_width, values
 
 LABELS = {"dreamer": "dreamer (no penalty)", "gpld": "gpld (penalty)"}

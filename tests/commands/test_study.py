@@ -57,7 +57,7 @@ def test_numpy_is_loaded_after_the_threads_are_set() -> None:
         ("world-model", "a task is missing"),
         ("world-model walker-wlak", "did you mean walker-walk?"),
         ("world-model walker-walk --seeds 1", "two different seeds"),
-        ("tabular --out file/inside", "the folder file/inside cannot be made"),
+        ("tabular --out file/inside", "the folder file/inside cannot be created"),
     ],
 )
 def test_mistakes(threads: None, words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

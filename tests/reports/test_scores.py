@@ -8,9 +8,8 @@ import pytest
 
 from sobolev.errors import UserError
 from sobolev.reports import published
-from sobolev.reports.comparison import normalised_gain
+from sobolev.reports.aggregates import normalised_gain, published_gain
 from sobolev.reports.runs import Task
-from sobolev.reports.score_tables import published_gain
 from sobolev.reports.scores import Series, aligned, binned, mean_curve, read, series, task_name
 
 

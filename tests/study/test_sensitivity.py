@@ -172,7 +172,7 @@ def test_pictures_over_training_and_side_by_side(records: list[dict[str, Any]]) 
     others = [r | {"label": "dreamer"} for r in records[2:]]
     figure = sensitivity_figure.draw([*records[2:], *others])
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == [
-        "dreamer\n100 env steps",
-        "gpld\n100 env steps",
+        "dreamer\nat 100",
+        "gpld\nat 100",
     ]
     assert all(len(ax.patches) == 2 for ax in figure.axes)

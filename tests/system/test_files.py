@@ -1,5 +1,6 @@
 """Files that are whole or absent, and the end of files that grow."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_the_end_of_a_growing_file(tmp_path: Path) -> None:
     assert last_lines(path) == []
     path.write_text('{"step": 1}\n\n[2]\n{"st\n{"step": 3}\n{"step": 4}')
     assert last_lines(path) == [{"step": 1}, {"step": 3}]
-    path.write_text("".join('{"step": %d}\n' % step for step in range(100)))
+    path.write_text("".join(json.dumps({"step": step}) + "\n" for step in range(100)))
     assert last_lines(path, tail=35) == [{"step": 98}, {"step": 99}]  # 14 bytes each: the first of three is cut
 
 

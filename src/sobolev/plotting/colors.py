@@ -14,7 +14,7 @@ COLORS = {
     "iqn": "#c0396b",
 }
 """The methods of this package have a colour each."""
-OTHERS = ("#4b5a9e", "#6b6b2e", "#7a5c46", "#d98cb3", "#63b7e6", "#e0a458", "#2f6f62", "#a83a32", "#8d99ae", "#5c3d6e")
+OTHERS = ("#6b6b2e", "#7a5c46", "#d98cb3", "#63b7e6", "#e0a458", "#2f6f62", "#a83a32", "#8d99ae", "#3d2f4f", "#c9b400")
 """Colours of all other labels: variants, and methods of other packages."""
 GREY = "#777777"
 """Published numbers (dashed lines), and references that belong to no method."""

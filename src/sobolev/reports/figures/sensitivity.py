@@ -93,7 +93,13 @@ def _side_by_side(ax: Axes, inside: dict[Line, list[Record]], table: str, number
         ax.bar(place, values.mean(), width=0.5, color=line.color, alpha=0.25)
         beside = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else np.zeros(1)
         ax.plot(place + beside, values, "o", color=line.color, markersize=4)
-    steps = [sorted({record["env_steps"] for record in own}) for own in inside.values()]
-    ax.set_xticks(range(len(inside)), [" / ".join(map(short_steps, own)) for own in steps])
+    named = len(inside) <= 3  # more labels would overlap, and are told apart by the legend
+    texts = [f"{line.label}\n{_steps(own)}" if named else _steps(own) for line, own in inside.items()]
+    ax.set_xticks(range(len(inside)), texts)
     ax.set_xlim(-0.6, len(inside) - 0.4)
-    ax.set_xlabel("env steps", fontsize=7.5)
+
+
+def _steps(records: Sequence[Record]) -> str:
+    """The env steps of a label's checkpoints, as in "at 500k"; empty where it has none of this task."""
+    steps = sorted({record["env_steps"] for record in records})
+    return f"at {' / '.join(short_steps(float(step)) for step in steps)}" if steps else ""

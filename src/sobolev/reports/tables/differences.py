@@ -29,7 +29,7 @@ def of_family(comparison: Comparison, family: str, measure: Measure) -> Table | 
             )
             if pair is not None:
                 per_task.append(pair.differences.tolist())
-                ends = ("" if pair.student is None else _ends(pair.student)), _ends(pair.bootstrap)
+                ends = ("", "") if pair.student is None else (_ends(pair.student), _ends(pair.bootstrap))
                 rows.append((task.title, label, signed(pair.bootstrap.value), *ends, str(pair.differences.size)))
         if len(per_task) > 1 and family != "other":
             mean = statistics.interval(statistics.mean, statistics.weighted(per_task))

@@ -33,7 +33,7 @@ def test_the_area_ends_where_the_span_does() -> None:
 
 
 def test_of_two_equal_ends_the_earlier_rise_has_the_larger_area() -> None:
-    early, late = ([0, 10, 100], [0, 90, 100]), ([0, 90, 100], [0, 10, 100])
+    early, late = ([0.0, 10.0, 100.0], [0.0, 90.0, 100.0]), ([0.0, 90.0, 100.0], [0.0, 10.0, 100.0])
     values, span = cell(early, late), Span(0.0, 100.0)
     assert FINAL.of(values, span) == {0: 100, 1: 100}
     # 10 × 45 + 90 × 95 against 90 × 5 + 10 × 55

@@ -201,9 +201,10 @@ def test_a_file_that_is_not_of_sensitivity_is_told(tmp_path: Path) -> None:
 def test_a_report_replaces_an_earlier_one_and_nothing_else(small: Made, tmp_path: Path) -> None:
     output = tmp_path / "report"
     shutil.copytree(small.output, output)
-    (output / "figures" / "mine.txt").write_text("")
+    for own in ("mine.txt", "mine.png"):
+        (output / "figures" / own).write_text("")
     report([small.runs / "ant"], output)
-    assert names(output / "figures", ".png") == {"other-tasks"}
+    assert names(output / "figures", ".png") == {"other-tasks", "mine"}
     assert "no runs of dreamer" in (output / "report.md").read_text()
     assert (output / "figures" / "mine.txt").exists()
     other = tmp_path / "thesis"

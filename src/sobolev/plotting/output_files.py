@@ -33,15 +33,13 @@ def save(figure: "Figure", path: Path) -> list[Path]:
 
 def png(figure: "Figure") -> bytes:
     """A figure as a PNG file."""
-    return _content(figure, format="png")
+    target = io.BytesIO()
+    figure.savefig(target, format="png")
+    return target.getvalue()
 
 
 def pdf(figure: "Figure") -> bytes:
     """A figure as a PDF file, without a date, so that the same figure gives the same file."""
-    return _content(figure, format="pdf", metadata={"CreationDate": None})
-
-
-def _content(figure: "Figure", **options: object) -> bytes:
     target = io.BytesIO()
-    figure.savefig(target, **options)
+    figure.savefig(target, format="pdf", metadata={"CreationDate": None})
     return target.getvalue()

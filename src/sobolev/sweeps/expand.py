@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from sobolev.errors import UserError
@@ -26,7 +27,7 @@ class PlannedRun:
     needs: Path | None = None
     """`folder` of the run that must be complete before this one starts"""
 
-    @property
+    @cached_property
     def config(self) -> TrainConfig:
         """The config of the run, unresolved. Raises UserError for settings that do not exist."""
         settings = {path: value for path, value in self.settings.items() if path != "size"} | {"seeds": self.seeds}
@@ -38,7 +39,7 @@ class PlannedRun:
         config = self.config
         return assign(resolved(config, "cpu"), "precision", config.agent.precision)
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """The run's folder inside that of its sweep: TASK/METHOD-SIZE-HASH."""
         return folder(self.checked()).relative_to("runs")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sobolev.errors import UserError
+from sobolev.system.json_lines import last_lines
 from sobolev.training.config import TrainConfig, defaults, resolved
 from sobolev.training.run import write_text
 from sobolev.training.serial import settings, words
@@ -127,14 +128,8 @@ def _size(run: Path) -> tuple[int, int]:
 
 def _last_line(run: Path) -> dict[str, Any]:
     """The last whole line of metrics.jsonl."""
-    path = run / "metrics.jsonl"
-    if not path.exists():
-        return {}
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 65536))
-        lines = file.read().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith(b"\n") and line.startswith(b"{")]
-    return json.loads(whole[-1]) if whole else {}
+    lines = last_lines(run / "metrics.jsonl")
+    return lines[-1] if lines else {}
 
 
 def _processor() -> str:

@@ -40,7 +40,11 @@ def of_family(comparison: Comparison, family: str, measure: Measure) -> Illustra
         "baseline elsewhere."
     )
     of = "" if measure is FINAL else f"-{measure.name}"
-    title = f"Intervals: {FAMILIES[family]}" if measure is FINAL else f"{measure.title}: {FAMILIES[family]}"
+    title = (
+        f"Intervals: {FAMILIES[family]}"
+        if measure is FINAL
+        else f"Intervals, {measure.title.lower()}: {FAMILIES[family]}"
+    )
     return Illustration(f"statistics{of}-{family}", title, caption, draw(panels, list(lines.values())))
 
 

@@ -125,7 +125,8 @@ def score_caption(
     after = measure is FINAL and known and None not in episodes
     caption += f", {span_of(known)} episodes per seed after training." if after else "."
     if base:
-        caption += f" Normalised aggregate: each task by the score of {base}, then averaged over tasks."
+        divisor = "score" if measure is FINAL else measure.title.lower()
+        caption += f" Normalised aggregate: each task by the {divisor} of {base}, then averaged over tasks."
     if with_published:
         runs = [run for cell in cells for run in comparison.cells[cell].runs]
         caption = " ".join([caption, f"Paper: {published.TABLE_3}.", *off_protocol(runs)])

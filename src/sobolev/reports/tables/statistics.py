@@ -37,7 +37,11 @@ def of_family(comparison: Comparison, family: str, measure: Measure) -> Table | 
         "tasks are drawn too."
     )
     of = "" if measure is FINAL else f"-{measure.name}"
-    title = f"Statistics: {FAMILIES[family]}" if measure is FINAL else f"{measure.title}: {FAMILIES[family]}"
+    title = (
+        f"Statistics: {FAMILIES[family]}"
+        if measure is FINAL
+        else f"Statistics, {measure.title.lower()}: {FAMILIES[family]}"
+    )
     columns = ("statistic", "method", "value", "95% over seeds", "95% over seeds and tasks", "on")
     return Table(f"statistics{of}-{family}", title, caption, columns, tuple(rows), words=frozenset({0, 1, 5}))
 

@@ -7,11 +7,15 @@ from pathlib import Path
 
 from sobolev.experiments.point_mass.controller import reference
 from sobolev.experiments.point_mass.figures import draw_environment
-from sobolev.plotting.panels import PUBLISHED, Line, colors, counted, curves, draw
+from sobolev.plotting.colors import GREY, colors
+from sobolev.plotting.panels import Line, counted, curves, draw
 from sobolev.reports import published
-from sobolev.reports.comparison import Comparison, compare, task_curve
+from sobolev.reports.aggregates import task_curve
+from sobolev.reports.compare import compare
+from sobolev.reports.comparison import Comparison
 from sobolev.reports.runs import Task, find, load
 from sobolev.reports.scores import binned, mean_curve
+from sobolev.system.atomic_files import write_bytes
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,7 +56,7 @@ def evaluations(comparison: Comparison, task: Task) -> None:
     """docs/TASK.png: evaluation returns, mean and standard deviation over seeds."""
     named = lines(comparison, task)
     panel = curves(str(task), {line: task_curve(comparison, task, label) for label, line in named.items()})
-    draw([panel], list(named.values()), note=note(comparison, task)).save(place(task, ".png"))
+    write_bytes(place(task, ".png"), draw([panel], list(named.values()), note=note(comparison, task)).png())
 
 
 def training(comparison: Comparison, task: Task) -> None:
@@ -61,10 +65,10 @@ def training(comparison: Comparison, task: Task) -> None:
     found = {line: list(comparison.cells[task, label].episodes.values()) for label, line in named.items()}
     drawn = {line: mean_curve(binned(episodes)) for line, episodes in found.items() if episodes}
     theirs = published.curves(task.observations)[task.name]
-    grey = Line(counted("published DreamerV3", len(theirs)), PUBLISHED, dashed=True)
+    grey = Line(counted("published DreamerV3", len(theirs)), GREY, dashed=True)
     end = float(max(curve.steps[-1] for curve in drawn.values()))
     panel = curves(str(task), {**drawn, grey: mean_curve(theirs)}, end=end, y="return of training episodes")
-    draw([panel], [*drawn, grey], note=note(comparison, task)).save(place(task, "-published.png"))
+    write_bytes(place(task, "-published.png"), draw([panel], [*drawn, grey], note=note(comparison, task)).png())
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def test_the_list_of_experiments_is_there_without_jax() -> None:
         ("world-model", "a task is missing"),
         ("world-model walker-wlak", "did you mean walker-walk?"),
         ("world-model walker-walk --seeds 1", "two different seeds"),
-        ("tabular --out file/inside", "the folder file/inside cannot be made"),
+        ("tabular --out file/inside", "the folder file/inside cannot be created"),
     ],
 )
 def test_mistakes(words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

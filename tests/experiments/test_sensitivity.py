@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sobolev.agents.dreamer.tables import latent_tables
 
+from sobolev.agents.dreamer.tables import latent_tables
 from sobolev.checkpoints.pytree_io import flatten
 from sobolev.checkpoints.run_folder import opened
 from sobolev.checkpoints.slots import Checkpoints

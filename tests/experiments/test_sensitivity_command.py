@@ -55,7 +55,7 @@ def test_files_numbers_and_the_command(runs: list[str], capsys: pytest.CaptureFi
         ("gpld --episodes 0", "--episodes is 0"),
         ("gpld --states 0", "--states is 0"),
         ("gpld --state 9", "did you mean --states"),
-        ("gpld --out gpld/lock/x", "cannot be made"),
+        ("gpld --out gpld/lock/x", "cannot be created"),
     ],
 )
 def test_mistakes(runs: list[str], words: str, message: str) -> None:

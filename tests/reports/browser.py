@@ -55,10 +55,19 @@ def show(driver: Any, page: Path, width: int, screenshot: Path | None = None) ->
     """Opens a page in a window so wide, and keeps what it looks like in whole."""
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    driver.get("about:blank")  # or the same page again would count as loaded at once
     driver.get(page.resolve().as_uri())
+    _wait_for_images(driver)
     if screenshot is not None:
         shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, **_whole(driver)})
         screenshot.write_bytes(base64.b64decode(shot["data"]))
+
+
+def _wait_for_images(driver: Any, seconds: float = 120.0) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    loaded = "return document.readyState === 'complete' && [...document.images].every(image => image.complete)"
+    WebDriverWait(driver, seconds).until(lambda driver: driver.execute_script(loaded))
 
 
 def _whole(driver: Any) -> dict[str, Any]:

@@ -9,8 +9,10 @@ import pytest
 from sobolev.config.codec import encode
 from sobolev.config.train import configure, resolved
 from sobolev.errors import UserError
+from sobolev.reports.aggregates import aggregate_curves, scales, task_curve
 from sobolev.reports.collect import collect
-from sobolev.reports.comparison import Comparison, aggregate_curves, compare, scales, task_curve
+from sobolev.reports.compare import compare
+from sobolev.reports.comparison import Comparison
 from sobolev.reports.runs import Run, Task, find, flat, load
 from sobolev.reports.scores import Series
 from sobolev.reports.variant_names import labelled

@@ -29,7 +29,7 @@ def test_a_page_from_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         (["runs", "--at", "0"], "--at is 0, but must be at least 1"),
         (["runs", "--baseline", "deramer"], "did you mean dreamer"),
         (["runs", "--publish"], "did you mean --published"),
-        (["runs", "--output", "file"], "holds other things|cannot be made"),
+        (["runs", "--output", "file"], "holds other things|cannot be created"),
     ],
 )
 def test_mistakes_are_one_sentence(

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sobolev.reports.score_tables import published_gain
 
 from sobolev.errors import UserError
 from sobolev.reports import published
+from sobolev.reports.aggregates import normalised_gain, published_gain
 from sobolev.reports.comparison import compare, normalised_gain
 from sobolev.reports.runs import Task, load
-from sobolev.reports.score_tables import published_gain
 from sobolev.reports.scores import Series, aligned, binned, mean_curve, read, series, task_name
 from sobolev.sweeps.run_status import seen
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sobolev.reports import statistics
-from sobolev.reports.statistics import Scores, bounds, distribution, interval, weighted
+from sobolev.reports.statistics import Scores, bounds, distribution, interval, paired, student_interval, weighted
 
 ORACLE = json.loads((Path(__file__).parents[1] / "data" / "rliable_oracle.json").read_text())
 SCORES = {name: weighted(scores) for name, scores in ORACLE["scores"].items()}
@@ -97,3 +97,45 @@ def test_tasks_are_drawn_alike_for_both_methods() -> None:
 def test_a_task_without_scores_is_refused() -> None:
     with pytest.raises(ValueError, match="every task needs a score"):
         weighted([[1.0], []])
+
+
+def test_students_interval() -> None:
+    """Of 1, 2, 3, 4, 5: mean 3, standard error sqrt(2.5 / 5), and 2.776 is the 97.5% quantile of t with 4 degrees."""
+    found = student_interval(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    half = 2.7764451 * np.sqrt(2.5 / 5)
+    assert found == pytest.approx((3.0, 3.0 - half, 3.0 + half), abs=1e-6)
+
+
+def test_differences_are_of_the_seeds_that_both_have() -> None:
+    """4 - 1, 6 - 2 and 9 - 4: mean 4, and with two degrees of freedom 4.303 standard errors of sqrt(1 / 3)."""
+    found = paired({0: 4.0, 1: 6.0, 2: 9.0, 7: 100.0}, {2: 4.0, 0: 1.0, 1: 2.0, 8: 50.0})
+    assert found is not None and sorted(found.differences) == [3.0, 4.0, 5.0]
+    half = 4.3026527 * np.sqrt(1 / 3)
+    assert found.student == pytest.approx((4.0, 4.0 - half, 4.0 + half), abs=1e-6)
+    # all three resampled alike happens in 1 / 27 of the resamples: more than 2.5%, so the ends are the extremes
+    assert found.bootstrap == pytest.approx((4.0, 3.0, 5.0), abs=0.34)
+    assert paired({0: 1.0}, {1: 1.0}) is None
+    single = paired({0: 3.0}, {0: 1.0})
+    assert single is not None and single.student is None and single.bootstrap == (2.0, 2.0, 2.0)
+
+
+def test_pairs_take_out_what_seeds_have_in_common() -> None:
+    """Seeds that are good for both methods widen the intervals of each, and not that of the difference."""
+    ours, theirs = {s: 100.0 * s + 1.0 for s in range(5)}, {s: 100.0 * s for s in range(5)}
+    found = paired(ours, theirs)
+    assert found is not None and found.student == pytest.approx((1.0, 1.0, 1.0))
+    apart = interval(statistics.mean, weighted([list(ours.values())]))
+    assert apart.high - apart.low > 100
+
+
+def test_the_normalised_gain_is_the_papers_aggregate() -> None:
+    """3 / 2 on one task and 1 / 4 on another, with unequal numbers of seeds: 0.875 - 1."""
+    ours, theirs = weighted([[2.0, 4.0], [1.0]]), weighted([[2.0], [3.0, 5.0]])
+    assert statistics.normalised_gain(ours, theirs) == pytest.approx(-0.125)
+    assert statistics.normalised_gain(ours, weighted([[0.0], [4.0]])) == np.inf
+
+
+def test_the_interval_of_a_gain_over_seeds_that_may_all_fail_has_no_upper_end() -> None:
+    """One baseline seed of two scores 0: a quarter of the resamples has none above 0."""
+    found = interval(statistics.normalised_gain, weighted([[1.0, 1.0]]), weighted([[0.0, 2.0]]))
+    assert found.value == 0 and found.low == pytest.approx(-0.5) and found.high == np.inf

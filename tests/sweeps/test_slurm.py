@@ -17,7 +17,6 @@ import pytest
 from sobolev.cli import status, sweep
 from sobolev.sweeps.ledger import Entry, Sweep
 from sobolev.sweeps.run_status import saved_steps
-from sobolev.sweeps.slurm import SlurmConfig, _parameters
 from tests import tiny
 from tests.sweeps.test_sweep_command import ROOT
 
@@ -149,12 +148,12 @@ def test_a_job_array_is_preempted_goes_on_and_tells_its_failures(cluster, tmp_pa
     for name, value in tiny.quick_environment().items():
         monkeypatch.setenv(name, value)
     words = [str(suite(tmp_path)), "--output", "out", "--launcher", "slurm", "--final-episodes", "1"]
-    _, _, planned = sweep.planned(words)
+    _, _, planned = sweep.plan(words)
     broken = Path("out") / planned[2].folder
     broken.mkdir(parents=True)
     (broken / "letter.txt").write_text("not a run")
     assert sweep.main(words) == 0
-    assert "3 runs given to SLURM, 0 complete or under way" in capsys.readouterr().out
+    assert "3 runs submitted to SLURM, 0 complete or in progress" in capsys.readouterr().out
     ours = Sweep(Path("out/sweep-small.json"))
 
     def entry(label: str) -> Entry:
@@ -188,19 +187,9 @@ def test_a_job_array_is_preempted_goes_on_and_tells_its_failures(cluster, tmp_pa
     path = tmp_path / "small.toml"
     path.write_text(path.read_text().replace("= 3, steps = 40 ", "= 3, steps = 400000 "))
     assert sweep.main(words) == 0
-    assert "1 runs given to SLURM, 2 complete or under way" in capsys.readouterr().out
+    assert "1 runs submitted to SLURM, 2 complete or in progress" in capsys.readouterr().out
     until(lambda: acts(Path("out") / entry("broken").run), cluster)
     told("scancel", str(entry("broken").job))
     until(lambda: entry("broken").state == "stopped", cluster)
     assert saved_steps(Path("out") / entry("broken").run) > 0
     assert status.main(["out", "--once"]) == 0
-
-
-def test_options_are_sbatchs():
-    config = SlurmConfig(partition="gpu", minutes=30, gpus=2, memory=64, options=("reservation=paper", "exclusive"))
-    found = _parameters("name", config, 4, "17")
-    assert (
-        found["time"] == 30 and found["partition"] == "gpu" and found["gpus_per_node"] == 2 and found["mem"] == "64GB"
-    )
-    assert found["dependency"] == "afterany:17" and found["array_parallelism"] == 4 and "qos" not in found
-    assert found["additional_parameters"] == {"requeue": True, "reservation": "paper", "exclusive": True}

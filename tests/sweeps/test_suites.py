@@ -11,7 +11,7 @@ from sobolev.cli.train import config_from
 from sobolev.errors import UserError
 from sobolev.logs.sinks import field_name
 from sobolev.sweeps import suites
-from sobolev.sweeps.expand import cells
+from sobolev.sweeps.expand import expand
 from sobolev.sweeps.suites import load, narrowed, parse
 
 TABLE_1 = {"cheetah-run", "hopper-hop", "hopper-stand", "walker-run", "walker-stand", "walker-walk"}
@@ -20,15 +20,15 @@ QUADRUPED = {"quadruped-run", "quadruped-walk"}
 
 @pytest.mark.parametrize("name", suites.named())
 def test_every_suite_comes_to_commands_of_its_runs(name):
-    found = cells(load(name))
-    for cell in found:
-        command = cell.command(Path("there"))
+    found = expand(load(name))
+    for run in found:
+        command = run.command(Path("there"))
         assert command[0] == "train"
-        assert config_from(command[1:]) == cells_config(cell)
+        assert config_from(command[1:]) == config_in_a_folder(run)
 
 
-def cells_config(cell):
-    return replace(cell.config, run=Path("there"))
+def config_in_a_folder(run):
+    return replace(run.config, run=Path("there"))
 
 
 def test_tasks_and_steps_are_the_papers():
@@ -38,19 +38,19 @@ def test_tasks_and_steps_are_the_papers():
     assert set(load("dmc-proprio-locomotion").tasks) == TABLE_1
     assert set(load("quadruped-4m").tasks) == QUADRUPED
     assert load("dmc-pixels").tasks == ("walker-run", "quadruped-run", "quadruped-walk", "hopper-hop")
-    assert {cell.config.observations for cell in cells(load("dmc-pixels-20"))} == {"pixels"}
+    assert {run.config.observations for run in expand(load("dmc-pixels-20"))} == {"pixels"}
     assert set(load("sensitivity").tasks) == {"walker-walk", "hopper-stand"}
     steps = {"dmc-proprio": 1_000_000, "dmc-proprio-2m": 2_000_000, "quadruped-4m": 4_000_000, "cost": 500_000}
     for name, number in steps.items():
-        assert {cell.config.steps for cell in cells(load(name))} == {number}
-    assert len(cells(load("dmc-proprio"))) == 20 * 2
-    assert {cell.seeds for cell in cells(load("dmc-proprio"))} == {(0, 1, 2, 3, 4)}
+        assert {run.config.steps for run in expand(load(name))} == {number}
+    assert len(expand(load("dmc-proprio"))) == 20 * 2
+    assert {run.seeds for run in expand(load("dmc-proprio"))} == {(0, 1, 2, 3, 4)}
 
 
 def test_the_ablations_have_the_settings_of_figure_5():
     def settings(name):
-        found = [cell for cell in cells(load(name)) if cell.task == "walker-walk" and cell.variant.method == "gpld"]
-        penalties = [cell.config.agent.penalty for cell in found]
+        found = [run for run in expand(load(name)) if run.task == "walker-walk" and run.variant.method == "gpld"]
+        penalties = [run.config.agent.penalty for run in found]
         return sorted((p.posterior, p.prior, p.rho, p.schedule) for p in penalties)
 
     rhos = (0.25, 0.5, 0.75, 1.0)
@@ -69,9 +69,9 @@ TABLE_4 += [(0.5, 0.5, 0.5), (0.5, 0.75, 0.75), (0.75, 0, 0.5), (0.75, 0.5, 0), 
 
 
 def test_cost_has_the_settings_of_table_4():
-    found = [cell.config.agent.penalty for cell in cells(load("cost")) if cell.variant.method == "gpld"]
+    found = [run.config.agent.penalty for run in expand(load("cost")) if run.variant.method == "gpld"]
     assert sorted({(p.rho, p.posterior, p.prior) for p in found}) == TABLE_4
-    assert all(len(cell.seeds) == 1 for cell in cells(load("cost")))
+    assert all(len(run.seeds) == 1 for run in expand(load("cost")))
 
 
 def test_pixel_tasks_are_those_of_the_published_scores():
@@ -80,16 +80,16 @@ def test_pixel_tasks_are_those_of_the_published_scores():
 
 
 def test_a_warm_run_starts_from_the_cold_one_of_its_task():
-    found = cells(load("warm-start"), output=Path("out"))
-    assert [(cell.task, cell.variant.label) for cell in found[:3]] == [
+    found = expand(load("warm-start"), output=Path("out"))
+    assert [(run.task, run.variant.label) for run in found[:3]] == [
         ("hopper-hop", "dreamer"),
         ("hopper-hop", "dreamer, warm"),
         ("hopper-hop", "gpld, warm"),
     ]
     cold, *warm = found[:3]
     assert cold.needs is None and cold.config.warm_start is None
-    assert {cell.needs for cell in warm} == {cold.folder}
-    assert {cell.config.warm_start for cell in warm} == {Path("out") / cold.folder}
+    assert {run.needs for run in warm} == {cold.folder}
+    assert {run.config.warm_start for run in warm} == {Path("out") / cold.folder}
     assert warm[0].config.warm_start_parts == ("encoder", "decoder")
 
 
@@ -111,23 +111,23 @@ def test_a_suite_of_ones_own(tmp_path):
     )
     suite = load(str(path))
     assert (suite.name, suite.tasks) == ("mine", ("quadruped-run", "quadruped-walk", "walker-walk"))
-    found = cells(suite)
+    found = expand(suite)
     assert len(found) == 3 * 3 * 2
-    assert [cell.seeds for cell in found[:2]] == [(3, 4), (5,)]
+    assert [run.seeds for run in found[:2]] == [(3, 4), (5,)]
     assert [v.label for v in suite.variants] == ["base", "half size=1m", "half size=12m"]
     assert {(c.config.steps, c.config.env.number, c.config.preset) for c in found} == {(5000, 8, "laptop")}
-    sizes = {cell.variant.label: cell.config.agent.model.deter for cell in found}
+    sizes = {run.variant.label: run.config.agent.model.deter for run in found}
     assert sizes == {"base": 512, "half size=1m": 512, "half size=12m": 2048}
 
 
 def test_given_settings_go_before_the_suites_and_after_a_variants():
     suite = narrowed(load("ablation-rho"), tasks=["walker-walk"])
     given = {"gpld": {"steps": 10, "penalty.decay_scale": 5.0}, "dreamer": {"steps": 10}}
-    found = cells(suite, given, preset="laptop", seeds=[7])
+    found = expand(suite, given, preset="laptop", seeds=[7])
     assert {(c.config.steps, c.seeds, c.config.size) for c in found} == {(10, (7,), "1m")}
     assert {c.config.agent.penalty.decay_scale for c in found if c.variant.method == "gpld"} == {5.0}
     with pytest.raises(UserError, match="penalty.rho is what suite ablation-rho varies"):
-        cells(suite, {"gpld": {"penalty.rho": 0.1}})
+        expand(suite, {"gpld": {"penalty.rho": 0.1}})
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_given_settings_go_before_the_suites_and_after_a_variants():
 )
 def test_mistakes_are_one_sentence(table, message):
     with pytest.raises(UserError) as caught:
-        cells(parse("x", table))
+        expand(parse("x", table))
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 

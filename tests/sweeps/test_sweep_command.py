@@ -17,7 +17,7 @@ from sobolev.errors import UserError
 from sobolev.logs import provenance
 from sobolev.sweeps import estimate
 from sobolev.sweeps.estimate import Cost
-from sobolev.sweeps.expand import cells
+from sobolev.sweeps.expand import expand
 from sobolev.sweeps.ledger import Sweep, entries
 from sobolev.sweeps.suites import parse
 from sobolev.training.schedule import Plan
@@ -57,8 +57,8 @@ def test_from_a_suite_to_scores(tmp_path, monkeypatch, capsys):
     assert status.main(["out", "--once"]) == 0
     assert "gym:tests.tiny:Spring-v0  dreamer  0 1    done" in capsys.readouterr().out
     on_disk = sum(path.stat().st_size for path in (run / "checkpoint").iterdir())
-    (cell,) = cells(parse("small", {**_table(words[0])}))
-    bound = estimate.disk(tiny.resolved(cell.config), tiny.SPACES)
+    (planned,) = expand(parse("small", {**_table(words[0])}))
+    bound = estimate.disk(tiny.resolved(planned.config), tiny.SPACES)
     assert bound / 4 < on_disk < bound
 
 
@@ -67,7 +67,7 @@ def _table(path: str) -> dict:
 
 
 def found(*words: str) -> list:
-    return sweep.planned(words)[2]
+    return sweep.plan(words)[2]
 
 
 def test_flags_of_train_are_for_all_runs():
@@ -138,7 +138,7 @@ def test_help_names_suites_and_flags(capsys):
 def test_status_tells_failures(tmp_path, capsys):
     with pytest.raises(UserError, match="holds no sweep"):
         status.main([str(tmp_path)])
-    _, _, runs = sweep.planned(["cost", "--seeds", "0", "--methods", "dreamer"])
+    _, _, runs = sweep.plan(["cost", "--seeds", "0", "--methods", "dreamer"])
     ours = Sweep(tmp_path / "sweep-cost.json")
     ours.plan(entries(runs, tmp_path), {"command": "test"})
     assert status.main([str(tmp_path)]) == 0
@@ -179,14 +179,14 @@ def test_a_dry_run_estimates_from_runs_of_the_same_kind(tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     path = suite_file(tmp_path, steps=4000)
     words = [str(path), "--output", "out"]
-    _, _, (cell,) = sweep.planned(words)
-    recorded_run(Path("out") / cell.folder, tiny.resolved(cell.config), 100.0, 2000)
+    _, _, (planned,) = sweep.plan(words)
+    recorded_run(Path("out") / planned.folder, tiny.resolved(planned.config), 100.0, 2000)
     path.write_text(path.read_text().replace('["dreamer"]', '["dreamer", "gpld"]'))
     assert sweep.main([*words, "--dry-run", "--jobs", "2"]) == 0
     shown = capsys.readouterr()
     dreamer, gpld = [line for line in shown.out.splitlines() if line.startswith("gym:")]
     assert " 2 min " in dreamer and " 3 min " in gpld and shown.err == ""
-    assert "2 runs, 5 min to go one after another" in shown.out and "2 min if 2 side by side" in shown.out
+    assert "2 runs, 5 min left one after another" in shown.out and "2 min if 2 side by side" in shown.out
     assert "times of 2 runs from runs of the same kind on this machine" in shown.out
     assert not Path("out/sweep-small.json").exists()
 

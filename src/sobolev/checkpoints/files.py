@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors
 
 from sobolev.errors import UserError
-from sobolev.system.atomic_files import json_text
+from sobolev.system.atomic_files import json_text, replacing
 
 OWN_TEMPORARY = r"\.tmp[A-Za-z0-9]{6}"
 """A regular expression for the hidden file that safetensors writes first."""
@@ -50,7 +50,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]
     for name, array in arrays.items():
         if array.dtype.name not in _DTYPES:
             raise ValueError(f"'{name}' is {array.dtype}, which cannot be saved")
-    with _beside(path) as temporary:
+    with replacing(path) as temporary:
         # older versions write the memory as it lies, whatever the strides; order="C" keeps a scalar's shape
         safetensors.save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary)
         record = {"name": path.name, "size": temporary.stat().st_size, "sha256": _sha256(temporary)}
@@ -120,7 +120,7 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write a JSON object with its own checksum."""
     body = json_text(record)
     digest = hashlib.sha256(body.encode()).hexdigest()
-    with _beside(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(f'{{"sha256": "{digest}",\n"record": {body}}}\n', encoding="utf-8")
 
 
@@ -169,31 +169,6 @@ def room_errors(folder: Path, size: int, what: str = "a checkpoint") -> Iterator
             f"{what} cannot be written in {folder} ({os.strerror(number)})",
             "make the folder writable, or choose another with --run",
         ) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the folder's renames last through a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A temporary path that becomes `path`, its content on the disk, where the block ends without an error."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_folder(path.parent)
 
 
 def _sha256(path: Path) -> str:

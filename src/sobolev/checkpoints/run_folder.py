@@ -25,7 +25,7 @@ from sobolev.checkpoints.files import OWN_TEMPORARY, room_errors
 from sobolev.config.codec import encode, settings
 from sobolev.config.train import ADDED, TrainConfig, from_json, to_json
 from sobolev.errors import UserError
-from sobolev.system.atomic_files import file_name, write_text
+from sobolev.system.atomic_files import TEMPORARY, file_name, write_text
 
 NOT_COMPUTED = (
     *("steps", "preset", "run", "fresh", "strict_resume"),
@@ -37,14 +37,15 @@ MARK = ".sobolev-run"
 """The file that tells a run's folder from any other."""
 LOCK = "lock"
 MADE = {
-    "": rf"{re.escape(MARK)}|{LOCK}|curve\.png|episode\.mp4|(metrics\.jsonl|warm_start\.safetensors|curve\.png"
-    rf"|(config|record|scores|train_scores|evaluation)\.json)(\.tmp)?|{OWN_TEMPORARY}",
+    "": rf"{re.escape(MARK)}|{LOCK}|episode\.mp4|(metrics\.jsonl|warm_start\.safetensors|curve\.png|wandb\.json"
+    rf"|(config|record|scores|train_scores|evaluation)\.json)({TEMPORARY})?|{OWN_TEMPORARY}",
     "checkpoint": slots.NAMES,
-    "snapshots": rf"\d+\.safetensors(\.tmp)?|{OWN_TEMPORARY}",
-    "failure": rf"seed-\d+-update-\d+\.safetensors(\.tmp)?|{OWN_TEMPORARY}",
-    "dreams": r"\d+\.(mp4|png)",
+    "snapshots": rf"\d+\.safetensors({TEMPORARY})?|{OWN_TEMPORARY}",
+    "failure": rf"seed-\d+-update-\d+\.safetensors({TEMPORARY})?|{OWN_TEMPORARY}",
+    "dreams": rf"\d+\.(mp4|png)({TEMPORARY})?|\.\d+\.tmp\.(mp4|png)",
     "tensorboard": r"",
     r"tensorboard/seed-\d+": r"events\.out\.tfevents\..+",
+    r"wandb(/.+)?": r".*",
 }
 """Every file that a run makes, and `make demo`: folders within the run's, and the names in them, as regular
 expressions."""

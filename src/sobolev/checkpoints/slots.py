@@ -42,7 +42,9 @@ from sobolev.checkpoints.segments import merged
 from sobolev.errors import UserError
 
 STATE = re.compile(r"state-(\d+)\.safetensors")
-SHARED = rf"({STATE.pattern}|steps-\d+-\d+\.safetensors)(\.tmp)?|checkpoint-[01]\.json\.tmp|{OWN_TEMPORARY}"
+SHARED = (
+    rf"({STATE.pattern}|steps-\d+-\d+\.safetensors)({TEMPORARY})?|checkpoint-[01]\.json{TEMPORARY}|{OWN_TEMPORARY}"
+)
 """What a folder of checkpoints holds beside the manifests."""
 NAMES = rf"checkpoint-[01]\.json|{SHARED}"
 """A regular expression for every file that a folder of checkpoints may have."""

@@ -13,8 +13,8 @@ from sobolev.errors import UserError
 
 DESCRIPTION = """Compare methods over tasks and seeds: tables, figures and one page, DIR/index.html.
 
-RUNS are folders of runs, of sweeps (all runs in them), or of copied scores (scores/…). The tables and figures of
-paper 1 carry its numbers. Also written: report.md, tables/*.csv, figures/*.png and *.pdf."""
+RUNS are folders of runs, of sweeps (all runs in them), or of copied scores (scores/…). Tables and figures that are in
+paper 1 are numbered as there. Also written: report.md, tables/*.csv, figures/*.png and *.pdf."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class ReportConfig:
     published: bool = False
     """put published numbers and curves beside one's own"""
     baseline: Annotated[str, arg(metavar="METHOD")] = "dreamer"
-    """by whose scores tasks are normalised, and against whom gains are"""
+    """the method by whose scores tasks are normalised and over which gains are given"""
     at: Annotated[int | None, arg(metavar="N")] = None
     """env step at which scores are compared; none: the last that all seeds of a task reach"""
     collect: Annotated[Path | None, arg(metavar="DIR")] = None
-    """also copy every run's scores with what made them into this folder, to keep or to publish"""
+    """also copy the scores of all runs, with command, code and machine, into this folder, to keep or to publish"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     from sobolev.reports.report import report
     from sobolev.reports.runs import find
 
-    kept = collect(find(config.runs), config.collect) if config.collect is not None else []
+    collected = collect(find(config.runs), config.collect) if config.collect is not None else []
     files = report(
         config.runs,
         config.output,
@@ -54,5 +54,5 @@ def main(arguments: Sequence[str]) -> int:
         at=config.at,
         command=shlex.join(["sobolev", "report", *arguments]),
     )
-    print("\n".join([*(f"collected: {folder}" for folder in kept), f"page: {files[0]}"]))
+    print("\n".join([*(f"collected: {folder}" for folder in collected), f"page: {files[0]}"]))
     return 0

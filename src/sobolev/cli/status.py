@@ -13,8 +13,8 @@ from sobolev.cli.parser import parse
 
 DESCRIPTION = """Show how the runs of SWEEP are: state, env steps, score, speed and time to go.
 
-On a terminal the table is redrawn until nothing runs any more, or until Ctrl-C, which leaves the runs alone. Elsewhere,
-and with --once, it is printed once."""
+On a terminal the table is redrawn until no run is in progress, or until Ctrl-C, which does not touch the runs.
+Elsewhere, and with --once, it is printed once."""
 
 
 @dataclass(frozen=True)
@@ -28,30 +28,30 @@ class StatusConfig:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Show the table; exit status 1 where a run has failed."""
+    """Show the table; returns exit status 1 where a run has failed."""
     default = StatusConfig(sweep=Path("SWEEP"))
     config = parse(default, arguments, prog="sobolev status", description=DESCRIPTION, positional="sweep")
     from sobolev.sweeps import slurm, status_table
     from sobolev.sweeps.ledger import sweeps_in
-    from sobolev.sweeps.live_table import REDRAW_SECONDS, Live
+    from sobolev.sweeps.live_table import REDRAW_SECONDS, LiveTable
 
     sweeps = sweeps_in(config.sweep)
     for sweep in sweeps:
         sweep.read()
     if sys.stdout.isatty() and not config.once:
-        with Live(*sweeps) as live:
+        with LiveTable(*sweeps) as live:
             while True:
                 for sweep in sweeps:
-                    slurm.lost(sweep)
+                    slurm.mark_lost_jobs(sweep)
                 live.update()
                 if all(status_table.over(status_table.rows(sweep)) for sweep in sweeps):
                     break
                 time.sleep(REDRAW_SECONDS)
     failed = False
     for sweep in sweeps:
-        slurm.lost(sweep)
-        found = status_table.rows(sweep)
-        shown = [*status_table.plain(found), "", status_table.summary(sweep.name, found)]
-        print("\n".join([*shown, *status_table.failures(found, sweep)]))
-        failed |= any(row.state == "failed" for row in found)
+        slurm.mark_lost_jobs(sweep)
+        rows = status_table.rows(sweep)
+        shown = [*status_table.plain(rows), "", status_table.summary(sweep.name, rows)]
+        print("\n".join([*shown, *status_table.failures(rows, sweep)]))
+        failed |= any(row.state == "failed" for row in rows)
     return int(failed)

@@ -20,6 +20,7 @@ from sobolev.config.codec import settings, words
 from sobolev.config.train import TrainConfig, defaults, resolved
 from sobolev.errors import UserError
 from sobolev.system.atomic_files import write_json
+from sobolev.system.json_lines import last_lines
 from sobolev.system.output import Guard
 
 NAME = "record.json"
@@ -131,14 +132,8 @@ def _size(run: Path) -> tuple[int, int]:
 
 def _last_line(run: Path) -> dict[str, Any]:
     """The last whole line of metrics.jsonl."""
-    path = run / "metrics.jsonl"
-    if not path.exists():
-        return {}
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 65536))
-        lines = file.read().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith(b"\n") and line.startswith(b"{")]
-    return json.loads(whole[-1]) if whole else {}
+    lines = last_lines(run / "metrics.jsonl")
+    return lines[-1] if lines else {}
 
 
 def _processor() -> str:

@@ -1,22 +1,27 @@
-"""What a study leaves: a folder of figures and numbers."""
+"""Folders for results, and files of figures."""
 
+import io
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sobolev.errors import UserError
+from sobolev.system.atomic_files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def made(folder: Path, flag: str = "--out") -> Path:
-    """The folder, made where it is missing. Raises UserError, naming the flag that chose it, where it cannot be, or
-    where nothing can be written into it: hours of work would else end with that."""
+def create_folder(folder: Path, flag: str = "--out") -> Path:
+    """Creates a folder unless it exists, and returns it.
+
+    Raises UserError, naming the flag that chose the folder, where it cannot be created, or
+    where nothing can be written into it, with which hours of work would end.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"the folder {folder} cannot be made: {error.strerror}; choose another {flag}") from error
+        raise UserError(f"the folder {folder} cannot be created: {error.strerror}; choose another {flag}") from error
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
@@ -25,11 +30,22 @@ def made(folder: Path, flag: str = "--out") -> Path:
 
 
 def save(figure: "Figure", path: Path) -> list[Path]:
-    """Writes PATH.png and PATH.pdf, beside their targets first; no date inside: the same figure is the same file."""
-    paths = []
-    for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
-        target = path.with_name(f"{path.name}.{kind}")
-        beside = target.with_name(target.name + ".tmp")
-        figure.savefig(beside, format=kind, metadata=metadata)
-        paths.append(beside.replace(target))
-    return paths
+    """Writes a figure as PATH.png and PATH.pdf, and returns both."""
+    targets = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
+    for target, content in zip(targets, (png(figure), pdf(figure)), strict=True):
+        write_bytes(target, content)
+    return targets
+
+
+def png(figure: "Figure") -> bytes:
+    """A figure as a PNG file."""
+    target = io.BytesIO()
+    figure.savefig(target, format="png")
+    return target.getvalue()
+
+
+def pdf(figure: "Figure") -> bytes:
+    """A figure as a PDF file, without a date, so that the same figure gives the same file."""
+    target = io.BytesIO()
+    figure.savefig(target, format="pdf", metadata={"CreationDate": None})
+    return target.getvalue()

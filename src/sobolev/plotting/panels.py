@@ -1,32 +1,26 @@
-"""Learning curves and their like as pictures: panels of one size in a grid, each of which can stand alone."""
+"""Figures made of panels of one size in a grid, each of which can be shown by itself; learning curves above all."""
 
 import io
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from sobolev.reports.scores import Curve, mean_curve, read, series, task_name
-from sobolev.system.atomic_files import write_bytes
+from sobolev.plotting import output_files
+from sobolev.reports.scores import Curve
 
-COLORS = {"gpld": "#1f6fb4", "dreamer": "#d1662a"}
-"""The methods of paper 1 have a colour each."""
-OTHERS = ("#3a8f4d", "#8a4fa3", "#b8860b", "#c0396b", "#2aa3a3", "#6b6b2e", "#7a5c46", "#4b5a9e", "#98b43c", "#d98cb3")
-"""Colours of labels that have none of their own."""
-PUBLISHED = "#777777"
-"""What others published is grey and dashed."""
 CELL = (3.1, 2.35)
-"""Width and height of a panel with all that belongs to it, in inches, under a title of one line."""
+"""Width and height of a panel with its labels and a title of one line, in inches."""
 TITLE = 0.15
-"""Height of a further line of the title, in inches."""
+"""Height of each further line of the title, in inches."""
 MARGINS = (0.56, 0.14, 0.44, 0.3)
 """Left, right, bottom and top of the axes inside their panel, in inches."""
 LEGEND = 0.26
@@ -43,16 +37,27 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """What a panel shows, in words, and what draws it."""
+    """A title, the function that draws the panel's content, and a description in words."""
 
     title: str
     draw: Callable[[Axes], None]
     about: str = ""
 
 
+class Curve(NamedTuple):
+    """A mean over env steps with a band around it."""
+
+    steps: Float[np.ndarray, " points"]
+    mean: Float[np.ndarray, " points"]
+    low: Float[np.ndarray, " points"]
+    high: Float[np.ndarray, " points"]
+    seeds: int
+    """over which the mean was taken"""
+
+
 @dataclass(frozen=True)
 class Picture:
-    """Panels drawn as one figure: the whole, and each of them cut out of it."""
+    """Panels drawn as one figure, of which each can be cut out."""
 
     figure: Figure
     panels: tuple[Panel, ...]
@@ -68,16 +73,11 @@ class Picture:
         image = Image.fromarray(self.pixels).convert("RGB")
         if panel is not None:
             image = image.crop(self.boxes[panel])
-        # 256 colours are all that such pictures need; the file is a third of the size
+        # 256 colours are enough for such figures, and make the file a third of the size
         image = image.quantize(256, dither=Image.Dither.NONE)
         target = io.BytesIO()
         image.save(target, format="png")
         return target.getvalue()
-
-    @property
-    def wide(self) -> bool:
-        """Whether a panel is wider than those of `draw`."""
-        return self.size[0] > CELL[0] * DPI
 
     @property
     def size(self) -> tuple[int, int]:
@@ -86,31 +86,19 @@ class Picture:
         return right - left, bottom - top
 
     def pdf(self) -> bytes:
-        """The whole as a PDF file; no date inside: the same figure is the same file."""
-        target = io.BytesIO()
-        self.figure.savefig(target, format="pdf", metadata={"CreationDate": None})
-        return target.getvalue()
-
-    def save(self, path: Path) -> None:
-        """Writes the whole to a file whose name ends in .png or .pdf."""
-        write_bytes(path, self.pdf() if path.suffix == ".pdf" else self.png())
-
-
-def colors(labels: Sequence[str]) -> dict[str, str]:
-    """A colour for every label: its method's own, where it has one, and another for each that has not."""
-    free = iter(OTHERS * (len(labels) // len(OTHERS) + 1))
-    return {label: COLORS[label] if label in COLORS else next(free) for label in labels}
+        """The whole as a PDF file."""
+        return output_files.pdf(self.figure)
 
 
 def draw(panels: Sequence[Panel], legend: Sequence[Line] = (), columns: int = 4, note: str = "") -> Picture:
-    """Panels in a grid, row after row, under a legend, above a note in small print. Raises ValueError for none."""
+    """Panels in a grid, row after row, below a legend, above a note in small print. Raises ValueError for no panel."""
     if not panels:
         raise ValueError("no panels to draw")
     columns = min(columns, len(panels))
     rows, width = -(-len(panels) // columns), CELL[0] * columns
-    ruled = _legend_rows(legend, width)
-    printed = textwrap.wrap(note, int(19 * width))
-    top, foot = 0.1 * bool(ruled) + LEGEND * len(ruled), 0.12 * len(printed)
+    legend_rows = _legend_rows(legend, width)
+    note_lines = textwrap.wrap(note, int(19 * width))
+    top, foot = 0.1 * bool(legend_rows) + LEGEND * len(legend_rows), 0.12 * len(note_lines)
     extra = TITLE * max(panel.title.count("\n") for panel in panels)
     tall = CELL[1] + extra
     height = tall * rows + top + foot
@@ -128,23 +116,14 @@ def draw(panels: Sequence[Panel], legend: Sequence[Line] = (), columns: int = 4,
         panel.draw(ax)
         corners = (x, height - y - tall, x + CELL[0], height - y)
         boxes.append(tuple(round(corner * DPI) for corner in corners))
-    _write_legend(figure, ruled, height)
-    figure.text(0.15 / width, 0.04 / height, "\n".join(printed), fontsize=6, color="#555555", va="bottom")
+    _write_legend(figure, legend_rows, height)
+    figure.text(0.15 / width, 0.04 / height, "\n".join(note_lines), fontsize=6, color="#555555", va="bottom")
     canvas.draw()
     return Picture(figure, tuple(panels), tuple(legend), np.asarray(canvas.buffer_rgba()).copy(), tuple(boxes))
 
 
-def whole(figure: Figure, about: str) -> Picture:
-    """A figure drawn elsewhere, as one panel."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba()).copy()
-    panel = Panel("", lambda ax: None, about)
-    return Picture(figure, (panel,), (), pixels, ((0, 0, pixels.shape[1], pixels.shape[0]),))
-
-
 def _legend_rows(legend: Sequence[Line], width: float) -> list[list[tuple[float, Line]]]:
-    """The entries in rows no wider than the figure, each with its place from the left, in inches."""
+    """The legend in rows no wider than the figure, each entry with its distance from the left edge, in inches."""
     rows: list[list[tuple[float, Line]]] = []
     x = width
     for line in legend:
@@ -172,14 +151,14 @@ def _dashes(line: Line) -> Literal["--", "-"]:
 
 
 def curves(
-    title: str, found: Mapping[Line, Curve], end: float | None = None, y: str = "return", about: str = ""
+    title: str, lines: Mapping[Line, Curve], end: float | None = None, y: str = "return", about: str = ""
 ) -> Panel:
-    """A panel of curves with their bands, over env steps up to `end`."""
-    ends = [curve.steps[-1] for curve in found.values() if curve.steps.size]
+    """A panel of curves with their bands, over env steps up to `end`, by default the end of the longest."""
+    ends = [curve.steps[-1] for curve in lines.values() if curve.steps.size]
     limit = (max(ends, default=0.0) or 1.0) if end is None else end  # a single point at 0 is no range
 
     def paint(ax: Axes) -> None:
-        for line, curve in found.items():
+        for line, curve in lines.items():
             inside = curve.steps <= limit
             steps = curve.steps[inside]
             width, front = (1.1, 2) if line.dashed else (1.5, 3)
@@ -188,15 +167,15 @@ def curves(
             if len(steps) == 1:
                 ax.plot(steps, curve.mean[inside], "o", color=line.color, markersize=3)
         ax.set_xlim(0, limit)
-        low = min((curve.mean[curve.steps <= limit].min(initial=0.0) for curve in found.values()), default=0.0)
-        high = max((curve.mean[curve.steps <= limit].max(initial=0.0) for curve in found.values()), default=1.0)
-        if low > -0.03 * high:  # returns that cannot be negative, or hardly are
+        low = min((curve.mean[curve.steps <= limit].min(initial=0.0) for curve in lines.values()), default=0.0)
+        high = max((curve.mean[curve.steps <= limit].max(initial=0.0) for curve in lines.values()), default=1.0)
+        if low > -0.03 * high:  # returns that are never, or hardly ever, negative
             ax.set_ylim(bottom=0)
         over_steps(ax)
         ax.set_ylabel(y, fontsize=7.5)
         ax.grid(alpha=0.25, linewidth=0.6)
 
-    names = ", ".join(line.label for line in found)
+    names = ", ".join(line.label for line in lines)
     return Panel(title, paint, about or f"{title}: {y} over env steps of {names}")
 
 
@@ -208,19 +187,10 @@ def over_steps(ax: Axes) -> None:
 
 
 def short_steps(steps: float) -> str:
-    """Env steps in few letters: 500k, 1.5M."""
+    """Env steps in a few characters: 500k, 1.5M."""
     if steps >= 1e6:
         return f"{steps / 1e6:g}M"
     return f"{steps / 1e3:g}k" if steps >= 1e3 else f"{steps:g}"
-
-
-def draw_run(run: Path, path: Path) -> None:
-    """A run's evaluation returns over its seeds, from its scores.json. Raises UserError where there are none."""
-    scores = read(run / "scores.json")
-    method, task = scores[0]["method"], task_name(scores[0]["task"])
-    curve = mean_curve([series(score) for score in scores])
-    line = Line(counted(method, len(scores)), colors([method])[method])
-    draw([curves(task, {line: curve})], [line]).save(path)
 
 
 def counted(label: str, seeds: int) -> str:

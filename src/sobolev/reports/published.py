@@ -1,4 +1,4 @@
-"""What others published, with its source: DreamerV3's training returns, and the tables of paper 1 (arXiv 2605.23089).
+"""Published numbers with their sources: DreamerV3's training returns, and the tables of paper 1 (arXiv 2605.23089).
 
 The numbers are JSON files in the folder of this name.
 """
@@ -20,7 +20,50 @@ TABLE_3 = "arXiv:2605.23089, Table 3 (1M env steps, 20 episodes per seed)"
 LOCOMOTION = ("cheetah-run", "hopper-hop", "hopper-stand", "walker-run", "walker-stand", "walker-walk")
 """The tasks of Table 1."""
 PAPER_NAMES = {"dreamer": "dreamerv3", "gpld": "gpld"}
-"""Our methods as the files of the tables name them."""
+"""The names that the files of the tables have for our methods."""
+TABLE_4_SETTINGS = {"ρ": "penalty.rho", "λ posterior": "penalty.posterior", "λ prior": "penalty.prior"}
+"""The settings by which Table 4 lists costs."""
+ABLATED = "penalty."
+"""Settings that begin so are varied by paper 1 itself: other values do not leave its protocol."""
+
+
+class Ablation(NamedTuple):
+    """A panel of Figure 5."""
+
+    name: str
+    title: str
+    varied: tuple[str, ...]
+    """the settings in which its curves differ"""
+    fixed: Mapping[str, object]
+    """settings that all its curves share"""
+
+
+FIGURE_5 = (
+    Ablation(
+        "figure-5a",
+        "Figure 5a. ρ, with λ posterior 0.5",
+        ("penalty.rho",),
+        {"penalty.posterior": 0.5, "penalty.prior": 0.0, "penalty.schedule": "sqrt"},
+    ),
+    Ablation(
+        "figure-5b",
+        "Figure 5b. ρ, with λ prior 0.5",
+        ("penalty.rho",),
+        {"penalty.posterior": 0.0, "penalty.prior": 0.5, "penalty.schedule": "sqrt"},
+    ),
+    Ablation(
+        "figure-5c",
+        "Figure 5c. λ of posterior and prior",
+        ("penalty.posterior", "penalty.prior"),
+        {"penalty.rho": 0.5, "penalty.schedule": "sqrt"},
+    ),
+    Ablation(
+        "figure-5d",
+        "Figure 5d. Decay of λ",
+        ("penalty.schedule",),
+        {"penalty.posterior": 0.5, "penalty.prior": 0.0, "penalty.rho": 0.5},
+    ),
+)
 
 
 class Spread(NamedTuple):
@@ -50,16 +93,16 @@ def curves(observations: str = "proprio") -> Mapping[str, tuple[Series, ...]]:
     """
     if observations not in FILES:
         return {}
-    found: dict[str, list[Series]] = {}
+    by_task: dict[str, list[Series]] = {}
     scores: list[Score] = _read(FILES[observations])
     for score in scores:
-        found.setdefault(task_name(score["task"]), []).append(series(score))
-    return {task: tuple(seeds) for task, seeds in found.items()}
+        by_task.setdefault(task_name(score["task"]), []).append(series(score))
+    return {task: tuple(seeds) for task, seeds in by_task.items()}
 
 
 @cache
 def table_3() -> Mapping[str, Mapping[str, Spread]]:
-    """Scores at 1M env steps by our method's name and task, as paper 1 prints them."""
+    """The scores at 1M env steps that paper 1 prints, by our name of the method, and task."""
     tasks = _read("gpld_table3")["tasks"]
     return {
         method: {task: Spread(**row[theirs]) for task, row in tasks.items()} for method, theirs in PAPER_NAMES.items()

@@ -1,10 +1,10 @@
-"""What a folder of results holds: run folders, sweeps of them, and score files copied from them, all read alike.
+"""The runs in a folder of results: run folders, sweeps of them, and copied score files, all read in the same way.
 
-RUN/scores.json         evaluation returns over env steps, per seed; without it a folder is no run
+RUN/scores.json         evaluation returns over env steps, per seed; a folder without it is not a run
 RUN/train_scores.json   returns of training episodes
 RUN/evaluation.json     episodes of the newest checkpoint (sobolev evaluate)
-RUN/config.json         the settings; without it the score file's own task and method are all that is known
-RUN/record.json         what made it; in a folder of copied scores, run.json says the same in words
+RUN/config.json         the settings; without it only the score file's own task and method are known
+RUN/record.json         command, code and machine of the run; in a folder of copied scores, run.json in their place
 """
 
 import json
@@ -24,28 +24,28 @@ from sobolev.reports.scores import Score, Series, missing, read, series, task_na
 
 VIDEOS = (".mp4", ".gif")
 NOISE = {"env.observation_noise": "observation noise", "env.dynamics_noise": "dynamics noise"}
-"""Settings of the environment that make another task of it, with their names."""
+"""Settings of the environment that make it another task, with their names."""
 IGNORED = frozenset({*NOT_COMPUTED, *NOISE, "task", "method", "seeds", "env.workers", "replay.memory", "observations"})
-"""Settings that do not tell two variants of a method apart; task, seeds, observations, noise are told on their own."""
+"""Settings that make no variants of a method; task, seeds, observations and noise are kept apart from the settings."""
 
 
 class Task(NamedTuple):
-    """What is learned, from which observations ("proprio", "pixels" or "both"), and through which noise."""
+    """The task, the kind of observations ("proprio", "pixels" or "both"), and the noise on it."""
 
     name: str
     observations: str = "proprio"
     noise: str = ""
-    """that is added to the environment, as in "observation noise 0.2"; empty for none"""
+    """as in "observation noise 0.2"; empty for none"""
 
     @property
     def family(self) -> str:
-        """The tasks it is averaged with: "proprio", "pixels" or "both" of DeepMind Control as it is; "other"."""
+        """The tasks it is averaged with: by observations for DeepMind Control without noise, else "other"."""
         foreign = ":" in self.name and self.observations == "proprio"
         return "other" if foreign or self.noise else self.observations
 
     @property
     def title(self) -> str:
-        """Name and noise, where it is known what is observed."""
+        """Name and noise, without the observations."""
         return f"{self.name}, {self.noise}" if self.noise else self.name
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ class Task(NamedTuple):
 
 
 class Final(NamedTuple):
-    """The episodes of a finished seed's evaluation."""
+    """The evaluation of a seed after its training."""
 
     score: float
     episodes: int
@@ -68,7 +68,7 @@ class Run:
     task: Task
     method: str
     settings: Mapping[str, Any]
-    """by flag ("penalty.rho"), those that change what is computed; empty where there is no config.json"""
+    """those that change what is computed, by flag ("penalty.rho"); empty where there is no config.json"""
     config: Mapping[str, Any]
     """the tree of config.json"""
     scores: Mapping[int, Series]
@@ -77,7 +77,7 @@ class Run:
     """returns of training episodes per seed"""
     finals: Mapping[int, Final] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """command, commit, machine, seconds, env_steps, protocol and note, so far as they are known"""
+    """command, commit, machine, seconds, env_steps, protocol and note, as far as they are known"""
     videos: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     """what is missing in its files"""
@@ -89,11 +89,11 @@ class Run:
 
 
 def find(places: Sequence[Path]) -> list[Path]:
-    """The folders of runs in the given ones, each once, in the order of their names.
+    """The folders of runs inside the given folders, each once, in the order of their names.
 
     Raises UserError for a place that does not exist, and for one that holds no scores.
     """
-    found: dict[Path, Path] = {}
+    folders: dict[Path, Path] = {}
     for place in places:
         if not place.exists():
             raise UserError(f"{place} does not exist: give folders of runs, of sweeps or of scores")
@@ -101,14 +101,14 @@ def find(places: Sequence[Path]) -> list[Path]:
         if not inside:
             raise UserError(f"{place} holds no scores.json: give folders of runs, of sweeps or of scores")
         for folder in inside:
-            found.setdefault(folder.resolve(), folder)
-    return list(found.values())
+            folders.setdefault(folder.resolve(), folder)
+    return list(folders.values())
 
 
 def load(folder: Path) -> list[Run]:
     """The runs of a folder: one, or one for each task and method of a score file that has no config beside it.
 
-    Raises UserError for a file that cannot be read, or is not what its name says.
+    Raises UserError for a file that cannot be read or has other content than its name says.
     """
     scores = read(folder / "scores.json")
     episodes = read(folder / "train_scores.json") if (folder / "train_scores.json").exists() else []
@@ -137,10 +137,10 @@ def load(folder: Path) -> list[Run]:
 
 
 def _task(named: str, config: Mapping[str, Any]) -> Task:
-    """The task of a config.json, which may be of an older version or missing: then that of the scores."""
+    """The task of a config.json, or of the score file where the config lacks it."""
     environment = config.get("env", {})
-    noise = {told: environment.get(path.partition(".")[2], 0.0) for path, told in NOISE.items()}
-    words = [f"{told} {width:g}" for told, width in noise.items() if width]
+    noise = {name: environment.get(path.partition(".")[2], 0.0) for path, name in NOISE.items()}
+    words = [f"{name} {width:g}" for name, width in noise.items() if width]
     return Task(config.get("task", task_name(named)), config.get("observations", "proprio"), " and ".join(words))
 
 
@@ -198,20 +198,20 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
     for name, value in tree.items():
         path = prefix + name
         if path in IGNORED:
             continue
         if isinstance(value, Mapping):
-            found |= _leaves(value, path + ".")
+            leaves |= _leaves(value, path + ".")
         else:
-            found[path] = json.dumps(value) if isinstance(value, list) else value
-    return found
+            leaves[path] = json.dumps(value) if isinstance(value, list) else value
+    return leaves
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """What made a run, in words: from run.json where scores were copied, else from the run's own record."""
+    """Command, code, machine and time of a run: from run.json where scores were copied, else from the run's record."""
     copied = _json(folder / "run.json", dict)
     if copied is not None:
         return {"seconds": copied.get("wall_seconds")} | copied
@@ -240,19 +240,19 @@ def machine_name(entry: Mapping[str, Any]) -> str:
 
 
 def _json(path: Path, kind: type) -> Any:
-    """The content of a JSON file, None where there is none. Raises UserError where it is something else."""
+    """The content of a JSON file, None where it does not exist. Raises UserError where it is of another kind."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    if not isinstance(found, kind):
+    if not isinstance(content, kind):
         raise UserError(f"{path} is not what its name says: a JSON {'object' if kind is dict else 'list'}")
-    return found
+    return content
 
 
-def last_step(found: Mapping[int, Series]) -> float:
+def last_step(several: Mapping[int, Series]) -> float:
     """The env step that every seed reaches; 0 for none."""
-    ends = [one.steps[-1] if one.steps.size else 0.0 for one in found.values()]
+    ends = [one.steps[-1] if one.steps.size else 0.0 for one in several.values()]
     return float(np.min(ends)) if ends else 0.0

@@ -1,4 +1,4 @@
-"""Returns over env steps: the field's score files, one seed's series, and the mean curve of several."""
+"""Returns over env steps: score files, the series of one seed, and the mean curve of several."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sobolev.errors import UserError
+from sobolev.plotting.panels import Curve
 
 
 class Score(TypedDict):
@@ -30,18 +31,8 @@ class Series(NamedTuple):
     returns: Float[np.ndarray, " points"]
 
 
-class Curve(NamedTuple):
-    """A mean over env steps with a band around it, and of how many seeds."""
-
-    steps: Float[np.ndarray, " points"]
-    mean: Float[np.ndarray, " points"]
-    low: Float[np.ndarray, " points"]
-    high: Float[np.ndarray, " points"]
-    seeds: int
-
-
 def read(path: Path) -> list[Score]:
-    """The entries of a score file. Raises UserError where there is none, or it is none."""
+    """The entries of a score file. Raises UserError where the file does not exist or is not a score file."""
     try:
         scores = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -84,17 +75,17 @@ def missing(score: Score) -> int:
     return int(np.sum(~np.isfinite(np.array(score["ys"], float))))
 
 
-def binned(found: Sequence[Series], width: float | None = None) -> list[Series]:
-    """Series of training episodes averaged over bins of env steps, at the bins' ends.
+def binned(several: Sequence[Series], width: float | None = None) -> list[Series]:
+    """Series of training episodes averaged over bins of env steps, with their points at the ends of the bins.
 
-    The width of a bin is the same for all: by default a fiftieth of the longest series, and no less than the largest
-    gap between episodes, rounded up to 1, 2 or 5 times a power of ten.
+    All bins have the same width: by default a fiftieth of the longest series, but at least the largest gap between
+    episodes, rounded up to 1, 2 or 5 times a power of ten.
     """
     if width is None:
-        gaps = [np.diff(one.steps, prepend=0.0).max(initial=0.0) for one in found]
-        width = _round_up(max([*gaps, *(one.steps[-1] / 50 for one in found if one.steps.size)]))
+        gaps = [np.diff(one.steps, prepend=0.0).max(initial=0.0) for one in several]
+        width = _round_up(max([*gaps, *(one.steps[-1] / 50 for one in several if one.steps.size)]))
     averaged = []
-    for one in found:
+    for one in several:
         ends, place, numbers = np.unique(np.ceil(one.steps / width), return_inverse=True, return_counts=True)
         averaged.append(Series(ends * width, np.bincount(place, one.returns, len(ends)) / numbers))
     return averaged
@@ -105,34 +96,34 @@ def _round_up(width: float) -> float:
     return float(next(m * power for m in (1, 2, 5, 10) if m * power >= width))
 
 
-def same_grid(found: Sequence[Series]) -> bool:
+def same_grid(several: Sequence[Series]) -> bool:
     """Whether all series have their points at the same env steps."""
-    return all(np.array_equal(one.steps, found[0].steps) for one in found)
+    return all(np.array_equal(one.steps, several[0].steps) for one in several)
 
 
-def aligned(found: Sequence[Series]) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "series points"]]:
-    """Env steps and the returns of all series there; on different grids, linearly between points.
+def aligned(several: Sequence[Series]) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "series points"]]:
+    """Env steps and the returns of all series there, interpolated linearly where their grids differ.
 
-    The steps are all that any series has between the latest beginning and the earliest end. Raises ValueError where
-    nothing is left.
+    The steps are all those of any series between the latest first and the earliest last point. Raises ValueError where
+    there are none.
     """
-    if not found or not all(one.steps.size for one in found):
+    if not several or not all(one.steps.size for one in several):
         raise ValueError("a series without points cannot be aligned")
-    if same_grid(found):
-        return found[0].steps, np.stack([one.returns for one in found])
-    first, last = max(one.steps[0] for one in found), min(one.steps[-1] for one in found)
-    steps = np.unique(np.concatenate([one.steps for one in found]))
+    if same_grid(several):
+        return several[0].steps, np.stack([one.returns for one in several])
+    first, last = max(one.steps[0] for one in several), min(one.steps[-1] for one in several)
+    steps = np.unique(np.concatenate([one.steps for one in several]))
     steps = steps[(steps >= first) & (steps <= last)]
     if not steps.size:
         raise ValueError("the series have no env steps in common")
-    return steps, np.stack([np.interp(steps, one.steps, one.returns) for one in found])
+    return steps, np.stack([np.interp(steps, one.steps, one.returns) for one in several])
 
 
-def mean_curve(found: Sequence[Series]) -> Curve:
+def mean_curve(several: Sequence[Series]) -> Curve:
     """Mean over seeds with one standard deviation (population) on either side. Raises ValueError as `aligned` does."""
-    steps, returns = aligned(found)
+    steps, returns = aligned(several)
     mean, std = returns.mean(0), returns.std(0)
-    return Curve(steps, mean, mean - std, mean + std, len(found))
+    return Curve(steps, mean, mean - std, mean + std, len(several))
 
 
 def until(one: Series, end: float) -> Series:

@@ -1,11 +1,11 @@
 """Statistics of few seeds on many tasks (Agarwal et al., 2021), with stratified bootstrap intervals.
 
 The interquartile mean, optimality gap, probability of improvement and performance profiles are those of the rliable
-library where every task has the same number of seeds. Where it has not, every task still counts the same: a score
-weighs 1 / (tasks × seeds of its task), and that is all that changes.
+library where every task has the same number of seeds. Otherwise every task still counts the same, as each score has the
+weight 1 / (tasks × seeds of its task).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ COVERAGE = 0.95
 
 Values = Float[np.ndarray, "*resamples tasks seeds"]
 Found = Float[np.ndarray, "*resamples"] | np.floating
-"""A statistic of every resample, or of the scores themselves."""
+"""A statistic of each resample, or of the scores themselves."""
 
 
 class Scores(NamedTuple):
@@ -35,7 +35,7 @@ class Interval(NamedTuple):
 
 
 Statistic = Callable[..., Any]
-"""Of one `Scores` or several, with any leading axes, which it keeps."""
+"""A function of one `Scores` or several, whose leading axes it keeps."""
 
 
 def weighted(scores: Sequence[Sequence[float]]) -> Scores:
@@ -86,12 +86,26 @@ def probability_of_improvement(ours: Scores, theirs: Scores) -> Found:
     return tasks * (wins * ours.weights[..., :, None] * theirs.weights[..., None, :]).sum((-3, -2, -1))
 
 
+def normalised_gain(ours: Scores, theirs: Scores) -> Found:
+    """Paper 1's aggregate: the mean over tasks of the ratio of our mean over seeds to theirs, minus 1.
+
+    The tasks must be the same, in the same order. Infinite where theirs has no mean above 0 on a task.
+    """
+    a, b = ours.values.shape[-2] * _task_sums(ours), ours.values.shape[-2] * _task_sums(theirs)
+    ratios = np.divide(a, b, out=np.full(np.broadcast_shapes(a.shape, b.shape), np.inf), where=b > 0)
+    return ratios.mean(-1) - 1
+
+
+def _task_sums(scores: Scores) -> Float[np.ndarray, "*resamples tasks"]:
+    return (scores.values * scores.weights).sum(-1)
+
+
 NAMED: dict[str, Statistic] = {
     "interquartile mean": interquartile_mean,
     "mean": mean,
     "optimality gap": optimality_gap,
 }
-"""Those of one method, as a report names them."""
+"""The statistics of one method, by the names that a report has for them."""
 
 
 def profile(scores: Scores, thresholds: Sequence[float]) -> Float[np.ndarray, "*resamples thresholds"]:
@@ -100,7 +114,7 @@ def profile(scores: Scores, thresholds: Sequence[float]) -> Float[np.ndarray, "*
 
 
 def resample(scores: Scores, tasks: Int[np.ndarray, "resamples tasks"], rng: np.random.Generator) -> Scores:
-    """Bootstrap resamples: in each place the given task, and as many of its seeds as it has, with replacement."""
+    """Bootstrap resamples of the given tasks: of each task as many seeds as it has, drawn with replacement."""
     numbers = np.count_nonzero(scores.weights, -1)[tasks][..., None]
     chosen = (rng.random((*tasks.shape, scores.values.shape[-1])) * numbers).astype(int)
     return Scores(scores.values[tasks[..., None], chosen], scores.weights[tasks])
@@ -111,9 +125,9 @@ def distribution(
 ) -> np.ndarray:
     """The statistic of every bootstrap resample [resamples, …].
 
-    Stratified: the tasks stay and their seeds are drawn anew, for each of several `scores` on its own; with
-    `over_tasks` the tasks are drawn as well, the same ones for all `scores`: what another set of tasks might have
-    given.
+    Stratified: the tasks stay and their seeds are drawn anew, independently for each of several `scores`; with
+    `over_tasks` the tasks are drawn as well, the same ones for all `scores`, as another set of tasks might have given
+    other numbers.
     """
     rng, number = np.random.default_rng(seed), len(scores[0].values)
     tasks = np.broadcast_to(np.arange(number), (resamples, number))
@@ -125,14 +139,45 @@ def distribution(
 def interval(
     statistic: Statistic, *scores: Scores, resamples: int = RESAMPLES, over_tasks: bool = False, seed: int = 0
 ) -> Interval:
-    """A statistic with its percentile interval of 95%, from the bootstrap `distribution`."""
+    """A statistic with its 95% percentile interval, from the bootstrap `distribution`."""
     found = distribution(statistic, *scores, resamples=resamples, over_tasks=over_tasks, seed=seed)
     return Interval(float(statistic(*scores)), *map(float, bounds(found)))
 
 
 def bounds(resamples: Float[np.ndarray, "resamples *rest"]) -> Float[np.ndarray, "2 *rest"]:
-    """Ends of the 95% percentile interval of what `distribution` gives."""
-    return np.quantile(resamples, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], axis=0)
+    """Ends of the 95% percentile interval of a `distribution`; an end between infinite resamples is infinite."""
+    with np.errstate(invalid="ignore"):
+        ends = np.quantile(resamples, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], axis=0)
+    return np.where(np.isnan(ends) & np.isposinf(resamples).any(0), np.inf, ends)
+
+
+class Paired(NamedTuple):
+    """Differences between two methods with the same seeds."""
+
+    differences: Float[np.ndarray, " pairs"]
+    """ours minus theirs, one for each seed that both have"""
+    student: Interval | None
+    """their mean with Student's 95% interval; None for a single pair"""
+    bootstrap: Interval
+    """their mean with its 95% percentile bootstrap interval, pairs drawn with replacement"""
+
+
+def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Paired | None:
+    """Compare two methods' numbers by seed; None where they have no seed in common."""
+    differences = np.array([ours[seed] - theirs[seed] for seed in ours if seed in theirs])
+    if not differences.size:
+        return None
+    student = student_interval(differences) if differences.size > 1 else None
+    return Paired(differences, student, interval(mean, weighted([differences.tolist()])))
+
+
+def student_interval(values: Float[np.ndarray, " values"]) -> Interval:
+    """The mean of two or more values with its 95% interval by Student's t."""
+    from scipy.stats import t
+
+    center, number = float(values.mean()), len(values)
+    half = float(t.ppf((1 + COVERAGE) / 2, number - 1) * values.std(ddof=1) / np.sqrt(number))
+    return Interval(center, center - half, center + half)
 
 
 def mean_over_tasks(
@@ -140,7 +185,7 @@ def mean_over_tasks(
 ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
     """The mean over tasks of the mean over seeds along a curve, with both ends of its 95% interval at each point.
 
-    The interval is that of `distribution`, over seeds; here a resample is the number of times that each seed is drawn.
+    The interval is that of `distribution` over seeds, with a resample given by how often each seed is drawn.
     """
     rng, mean = np.random.default_rng(seed), np.mean([task.mean(0) for task in returns], axis=0)
     drawn = [rng.multinomial(len(task), np.full(len(task), 1 / len(task)), resamples) / len(task) for task in returns]

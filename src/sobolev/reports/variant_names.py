@@ -1,4 +1,4 @@
-"""Names for what is compared: a method, and what sets its variants apart, as in "gpld rho=0.25"."""
+"""Labels of what is compared: a method, or a method and the settings of a variant, as in "gpld rho=0.25"."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -8,33 +8,34 @@ from sobolev.config.codec import encode
 from sobolev.config.train import defaults
 from sobolev.errors import UserError
 from sobolev.reports.runs import Run, flat
+from sobolev.training.variant_label import short, variant_label
 
 BY_TASK = ("env.repeat",)
-"""Settings that depend on the task by default, and say nothing of a method."""
+"""Settings whose default depends on the task, which are no property of a method."""
 OPEN = (*BY_TASK, "precision")
-"""Settings that a preset leaves open, to the task and the device."""
+"""Settings that a preset leaves to the task and the device."""
 
 
 def labelled(runs: Sequence[Run]) -> tuple[dict[str, list[Run]], list[str]]:
-    """The runs by label, and notes on what a label does not tell.
+    """The runs by label, and notes on differences that the labels do not show.
 
     Settings make variants where they differ on one task; a label names those that are not the default of the run's
-    method, preset and size. A method without variants is its own label.
+    method, preset and size. The label of a method without variants is its name.
     """
-    found: dict[str, list[Run]] = {}
+    by_label: dict[str, list[Run]] = {}
     notes: list[str] = []
     for method in sorted({run.method for run in runs}):
         mine = [run for run in runs if run.method == method]
         varied = _varied(mine)
         names = _names(mine, varied)
         for run in mine:
-            found.setdefault(names[_key(run, varied)], []).append(run)
+            by_label.setdefault(names[_key(run, varied)], []).append(run)
         notes += _across_tasks(method, mine, varied)
-    return found, notes
+    return by_label, notes
 
 
 def _varied(runs: Sequence[Run]) -> list[str]:
-    """Settings with several values on one task, without those that only follow from the size."""
+    """Settings that have several values on one task, except those that are determined by the size."""
     paths = list(dict.fromkeys(path for run in runs for path in run.settings))
     varied = [path for path in paths if any(len(values) > 1 for values in _values(runs, path).values())]
     if "size" in varied:
@@ -44,11 +45,11 @@ def _varied(runs: Sequence[Run]) -> list[str]:
 
 def _values(runs: Iterable[Run], path: str) -> dict[Any, set[Any]]:
     """The values of a setting on each task."""
-    found: dict[Any, set[Any]] = {}
+    values: dict[Any, set[Any]] = {}
     for run in runs:
         if run.settings:
-            found.setdefault(run.task, set()).add(run.settings.get(path))
-    return found
+            values.setdefault(run.task, set()).add(run.settings.get(path))
+    return values
 
 
 def _follows(runs: Sequence[Run], path: str, other: str) -> bool:
@@ -62,7 +63,7 @@ def _key(run: Run, varied: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _names(runs: Sequence[Run], varied: Sequence[str]) -> dict[tuple[Any, ...], str]:
-    """A label for every variant: what is not the default; the preset, or all that varies, where that is not enough."""
+    """A label for every variant: what is not the default; if that is ambiguous, the preset too, or all that varies."""
     examples = {_key(run, varied): run for run in runs}
     names = {}
     for writer in (
@@ -70,7 +71,7 @@ def _names(runs: Sequence[Run], varied: Sequence[str]) -> dict[tuple[Any, ...], 
         _changes_and_preset,
         lambda run, varied: {path: run.settings.get(path) for path in varied},
     ):
-        names = {key: _label(run.method, writer(run, varied)) for key, run in examples.items()}
+        names = {key: variant_label(run.method, writer(run, varied)) for key, run in examples.items()}
         if len(set(names.values())) == len(names):
             break
     return names
@@ -86,7 +87,7 @@ def _changes_and_preset(run: Run, varied: Sequence[str]) -> dict[str, Any]:
 
 
 def usual_settings(run: Run) -> Mapping[str, Any]:
-    """The default settings of a run's method and preset, at its size; none where this version does not know them."""
+    """The default settings of a run's method and preset, at its size; empty where this version does not know them."""
     config = run.config
     return _usual(run.method, config.get("size"), config.get("preset", "paper"))
 
@@ -100,31 +101,21 @@ def _usual(method: str, size: str | None, preset: str) -> Mapping[str, Any]:
         return {}
 
 
-def _label(method: str, changes: Mapping[str, Any]) -> str:
-    return " ".join([method, *(f"{path.rpartition('.')[2]}={_short(value)}" for path, value in changes.items())])
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
-
-
 def _across_tasks(method: str, runs: Sequence[Run], varied: Sequence[str]) -> list[str]:
     """A note for every setting that differs from task to task, within one label."""
     notes = []
     for path in dict.fromkeys(path for run in runs for path in run.settings):
-        if (
-            path in varied
-            or path in BY_TASK
-            or path == "size"
-            and "size" in varied
-            or "size" in varied
-            and _follows(runs, path, "size")
-        ):
+        if _is_explained(path, runs, varied):
             continue
         values: dict[Any, list[str]] = {}
         for task, (value, *_) in _values(runs, path).items():
             values.setdefault(value, []).append(str(task))
         if len(values) > 1:
-            told = "; ".join(f"{_short(value)} on {', '.join(sorted(tasks))}" for value, tasks in values.items())
-            notes.append(f"Not all runs of {method} have the same {path}: {told}.")
+            parts = [f"{short(value)} on {', '.join(sorted(tasks))}" for value, tasks in values.items()]
+            notes.append(f"Not all runs of {method} have the same {path}: {'; '.join(parts)}.")
     return notes
+
+
+def _is_explained(path: str, runs: Sequence[Run], varied: Sequence[str]) -> bool:
+    """Whether the reader knows why a setting differs: it is in the labels, or follows from the task or the size."""
+    return path in varied or path in BY_TASK or ("size" in varied and _follows(runs, path, "size"))

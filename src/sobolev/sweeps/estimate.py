@@ -1,7 +1,7 @@
-"""How long the runs of a sweep will take, and how much disk: from runs that ended here, else from a short measurement.
+"""How long the runs of a sweep will take, and how much disk: from earlier runs on this machine, else by measuring.
 
-A measurement steps the real environments until training would begin, then times a few updates. What it leaves out
-(compiling, logging, checkpoints, other programs on the machine) makes real runs somewhat longer.
+A measurement steps the real environments until training would begin, then times a few updates. It leaves out compiling,
+logging, checkpoints and other programs on the machine, so that real runs take somewhat longer.
 """
 
 import json
@@ -27,21 +27,24 @@ from sobolev.training.program import Program
 from sobolev.training.schedule import Plan
 
 UPDATES, SECONDS = 3, 2.0
-"""A measurement times so many updates at least, after one that compiles, and for so long at least: updates of a few
-milliseconds tell little one by one."""
+"""A measurement times at least so many updates, after one that compiles, and for at least so many seconds: single
+updates of a few milliseconds are measured badly."""
 EPISODE = 1000
 """Env steps of an evaluation episode: DeepMind Control's; other tasks may end sooner."""
 
 
+EARLIER_RUNS, MEASURED = "earlier runs", "measured now"
+
+
 class Cost(NamedTuple):
-    """Seconds of the parts of a run, with all seeds: an iteration without updates, an update, a step of evaluation."""
+    """Seconds of a run's parts, for all its seeds: an iteration without updates, an update, a step of evaluation."""
 
     iteration: float
     update: float
     evaluation: float
 
     def seconds(self, config: TrainConfig) -> float:
-        """The length of a whole run of a resolved config."""
+        """The seconds of a whole run of a resolved config."""
         plan = Plan.of(config)
         evaluations = 0 if not plan.evaluate_every else 1 + plan.env_steps(plan.total) // plan.evaluate_every
         steps = evaluations * EPISODE / plan.repeat
@@ -49,7 +52,7 @@ class Cost(NamedTuple):
 
 
 def kind(config: TrainConfig) -> str:
-    """What runs of nearly the same speed have in common: all but task, seeds (their number counts) and penalty."""
+    """A key that runs of nearly the same speed share: all settings but task, seeds (only their number) and penalty."""
     other = ("task", "seeds", "method", "size", "agent", "warm_start", "warm_start_parts", "replay")
     tree = {name: value for name, value in identity(config).items() if name not in other}
     agent = {name: value for name, value in encode(config.agent).items() if name not in ("penalty", "precision")}
@@ -61,7 +64,7 @@ def kind(config: TrainConfig) -> str:
 def recorded_speeds(runs: Iterable[Path], machine: dict[str, Any]) -> dict[str, list[float]]:
     """Env steps per second and seed of runs that were trained on such a machine, everything included, by `kind`.
 
-    Runs that were shorter than a tenth of their steps tell nothing, nor do folders that cannot be read."""
+    Runs that have made less than a tenth of their steps are left out, and so are folders that cannot be read."""
     speeds: dict[str, list[float]] = {}
     for run in runs:
         try:
@@ -105,7 +108,7 @@ def measure(config: TrainConfig) -> Cost:
 
 
 def disk(config: TrainConfig, shapes: Spaces) -> int:
-    """Bytes of a run's checkpoints at their largest, and of the kept copies of its networks."""
+    """Bytes of a run's checkpoints at their largest, and of the snapshots of its networks."""
     plan, program = Plan.of(config), Program(agent_of(config, shapes), config.seeds)
     every = config.checkpoint.snapshots
     copies = config.steps // every * requirements.size(program.state_shapes().model) if every else 0
@@ -113,12 +116,12 @@ def disk(config: TrainConfig, shapes: Spaces) -> int:
 
 
 class Estimate(NamedTuple):
-    """What a run will take."""
+    """The time and disk that a run is expected to take."""
 
     seconds: float
     disk: int
     source: str
-    """where the seconds come from: "runs here" or "measured now" """
+    """where the seconds come from: `EARLIER_RUNS` or `MEASURED`"""
 
 
 def estimates(
@@ -126,21 +129,21 @@ def estimates(
 ) -> list[Estimate]:
     """An estimate for each resolved config; `runs` are folders in which there may be runs to learn from.
 
-    `say` is told before a measurement. Raises UserError where an environment cannot be made.
+    `say` gets a line before each measurement. Raises UserError where an environment cannot be created.
     """
     speeds, costs, known_spaces = recorded_speeds(runs, provenance.machine()), dict[str, Cost](), dict[str, Spaces]()
-    found = []
+    guesses = []
     for config in configs:
         known = speeds.get(kind(config))
         if known:
-            seconds, source = config.steps * len(known) / sum(known), "runs here"
+            seconds, source = config.steps * len(known) / sum(known), EARLIER_RUNS
         else:
             if kind(config) not in costs:
                 say(f"measuring a few updates of {config.method} {config.size} with {len(config.seeds)} seeds")
                 costs[kind(config)] = measure(config)
-            seconds, source = costs[kind(config)].seconds(config), "measured now"
+            seconds, source = costs[kind(config)].seconds(config), MEASURED
         shapes = json.dumps([config.task, config.observations, encode(config.env)])
         if shapes not in known_spaces:
             known_spaces[shapes] = spaces(config)
-        found.append(Estimate(seconds, disk(config, known_spaces[shapes]), source))
-    return found
+        guesses.append(Estimate(seconds, disk(config, known_spaces[shapes]), source))
+    return guesses

@@ -1,9 +1,10 @@
-"""From a suite to runs: which configs it comes to, and the `sobolev train` command of each."""
+"""From a suite to its runs: the config of each, and its `sobolev train` command."""
 
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from sobolev.checkpoints.run_folder import folder
@@ -14,8 +15,8 @@ from sobolev.sweeps.suites import Settings, Suite, Variant
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One run: a task, a variant and the seeds that train together."""
+class PlannedRun:
+    """One run of a sweep: a task, a variant and the seeds that train together."""
 
     task: str
     variant: Variant
@@ -24,9 +25,9 @@ class Cell:
     settings: Settings
     """all that differs from the defaults of preset and method, by path; "size" among them"""
     needs: Path | None = None
-    """folder, as `folder`, of the run that must be complete before"""
+    """`folder` of the run that must be complete before this one starts"""
 
-    @property
+    @cached_property
     def config(self) -> TrainConfig:
         """The config of the run, unresolved. Raises UserError for settings that do not exist."""
         settings = {path: value for path, value in self.settings.items() if path != "size"} | {"seeds": self.seeds}
@@ -34,13 +35,13 @@ class Cell:
         return configure(self.task, method=self.variant.method, size=size, preset=self.preset, settings=settings)
 
     def checked(self) -> TrainConfig:
-        """The config without open ends, but for the precision, which the device decides. Raises UserError."""
+        """The resolved config, except for the precision, which depends on the device. Raises UserError."""
         config = self.config
         return assign(resolved(config, "cpu"), "precision", config.agent.precision)
 
-    @property
+    @cached_property
     def folder(self) -> Path:
-        """Where the run lies inside the folder of its sweep: TASK/METHOD-SIZE-HASH."""
+        """The run's folder inside that of its sweep: TASK/METHOD-SIZE-HASH."""
         return folder(self.checked()).relative_to("runs")
 
     def command(self, run: Path) -> list[str]:
@@ -51,20 +52,20 @@ class Cell:
         return line
 
 
-def cells(
+def expand(
     suite: Suite,
     given: Mapping[str, Settings] | None = None,
     preset: str | None = None,
     seeds: Sequence[int] | None = None,
     seeds_per_run: int | None = None,
     output: Path | None = None,
-) -> list[Cell]:
-    """The runs of a suite, task after task, every one of them valid.
+) -> list[PlannedRun]:
+    """The runs of a suite, task after task, each with a valid config.
 
-    `given` are settings for all runs, by method (a flag of the command line that a method lacks is not among its
-    settings); they go before the suite's, a variant's own go before both. `preset`, `seeds` and `seeds_per_run` replace
-    the suite's; `output` is the sweep's folder, runs/SUITE unless given. Raises UserError where a given setting is one
-    that the suite varies, two runs are the same, or a run is impossible.
+    `given` are settings for all runs, by method, since a method need not have all flags of the command line. They
+    override the suite's settings; a variant's own override both. `preset`, `seeds` and `seeds_per_run` replace the
+    suite's; `output` is the sweep's folder, runs/SUITE by default. Raises UserError where a given setting is one that
+    the suite varies, where two runs are the same, and where a run's config is invalid.
     """
     given = given or {}
     for variant in suite.variants:
@@ -72,14 +73,14 @@ def cells(
         if varied:
             raise UserError(f"{varied[0]} is what suite {suite.name} varies ('{variant.label}'): leave it out")
     per_run = seeds_per_run or suite.seeds_per_run or max(1, len(seeds or suite.seeds))
-    found = []
+    runs = []
     for task, variant in itertools.product(suite.tasks, suite.variants):
         settings = {**suite.settings, **given.get(variant.method, {}), **variant.settings}
         for together in _chunks(tuple(seeds or suite.seeds), per_run):
-            found.append(Cell(task, variant, preset or suite.preset, together, settings))
-    found = [_started(cell, found, output or Path("runs") / suite.name) for cell in found]
-    _check_distinct(found)
-    return found
+            runs.append(PlannedRun(task, variant, preset or suite.preset, together, settings))
+    runs = [_with_warm_start(run, runs, output or Path("runs") / suite.name) for run in runs]
+    _check_distinct(runs)
+    return runs
 
 
 def _chunks(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
@@ -87,19 +88,19 @@ def _chunks(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
         yield seeds[start : start + size]
 
 
-def _started(cell: Cell, others: Iterable[Cell], output: Path) -> Cell:
-    """The cell with the run that it starts from: that of its variant's `warm_start`, of its task and seeds."""
-    wanted = (cell.task, cell.variant.warm_start, cell.seeds)
+def _with_warm_start(run: PlannedRun, others: Iterable[PlannedRun], output: Path) -> PlannedRun:
+    """The run, with the one that it starts from: of its variant's `warm_start`, on its task and with its seeds."""
+    wanted = (run.task, run.variant.warm_start, run.seeds)
     for other in others:
         if (other.task, other.variant.label, other.seeds) == wanted:
-            settings = {**cell.settings, "warm_start": str(output / other.folder)}
-            return dataclasses.replace(cell, settings=settings, needs=other.folder)
-    return cell
+            settings = {**run.settings, "warm_start": str(output / other.folder)}
+            return dataclasses.replace(run, settings=settings, needs=other.folder)
+    return run
 
 
-def _check_distinct(found: Iterable[Cell]) -> None:
-    folders: dict[Path, Cell] = {}
-    for cell in found:
-        other = folders.setdefault(cell.folder, cell)
-        if other is not cell:
-            raise UserError(f"'{other.variant.label}' and '{cell.variant.label}' are the same run: leave one out")
+def _check_distinct(runs: Iterable[PlannedRun]) -> None:
+    folders: dict[Path, PlannedRun] = {}
+    for run in runs:
+        other = folders.setdefault(run.folder, run)
+        if other is not run:
+            raise UserError(f"'{other.variant.label}' and '{run.variant.label}' are the same run: leave one out")

@@ -1,6 +1,7 @@
-"""A sweep's record: one JSON file that says of every run what it is and what happened to it.
+"""The ledger of a sweep: one JSON file that says of every run what it is and what happened to it.
 
-Launchers and jobs on other machines write the same file, under a lock, each time whole and renamed into place.
+Launchers and jobs on other machines write the same file. Every change reads, changes and replaces the file while it
+holds a lock, so that no writer undoes what another has written.
 """
 
 import dataclasses
@@ -9,7 +10,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +18,17 @@ from typing import Any, Literal
 
 from sobolev.config.codec import decode, encode
 from sobolev.errors import UserError
-from sobolev.sweeps.expand import Cell
+from sobolev.sweeps.expand import PlannedRun
 from sobolev.system.atomic_files import file_name, write_json
 
 State = Literal["waiting", "queued", "running", "done", "stopped", "failed"]
-"""waiting: not begun; queued: given to the cluster; stopped: interrupted and saved, the next start goes on; failed:
-ended with an error."""
+"""waiting: not started; queued: submitted to the cluster; stopped: interrupted and saved, the next start resumes it;
+failed: ended with an error."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the file says of one run."""
+    """The ledger's line on one run."""
 
     run: str
     """folder, relative to the sweep's"""
@@ -38,59 +39,64 @@ class Entry:
     steps: int
     """env steps per seed that make it complete"""
     command: tuple[str, ...]
-    """what `sobolev` is given"""
+    """the arguments of `sobolev` that train it"""
     needs: str | None = None
     """the run that must be done before"""
     state: State = "waiting"
     job: str | None = None
-    """the cluster's number of its job"""
+    """the cluster's id of its job"""
     host: str | None = None
     process: int | None = None
-    """of the training, on that host"""
+    """id, on that host, of the training, or of the launcher that is about to start it"""
+    process_start: int | None = None
+    """when that process began, in clock ticks since the host did: a later process can have the same id"""
     started: float | None = None
-    """of the newest attempt, in seconds since 1970"""
+    """when the newest attempt began, in seconds since 1970"""
     ended: float | None = None
     seconds: float = 0.0
-    """all attempts that ended, together"""
+    """duration of all attempts that ended, together"""
     attempts: int = 0
     error: str | None = None
-    """of a failed run: its last words"""
+    """why a failed run failed: the last line of its output"""
+
+
+NEW = {item.name: item.default for item in dataclasses.fields(Entry) if item.default is not dataclasses.MISSING}
+"""The fields that an entry need not have, with what they are at first."""
 
 
 class Sweep:
-    """The file of one sweep, OUTPUT/sweep-NAME.json."""
+    """The ledger of one sweep, OUTPUT/sweep-NAME.json."""
 
     def __init__(self, path: Path):
         self.path = path
 
     @property
     def name(self) -> str:
-        """The sweep's name, as in the file's."""
+        """The sweep's name, as in the name of its file."""
         return self.path.stem.removeprefix("sweep-")
 
     @property
     def folder(self) -> Path:
-        """The folder in which the runs' folders lie."""
+        """The folder that holds the runs' folders."""
         return self.path.parent
 
     def log(self, run: str) -> Path:
-        """Where a run's output goes."""
+        """The file that a run's output is appended to."""
         return self.folder / "logs" / (file_name(run) + ".log")
 
     def read(self) -> dict[str, Entry]:
-        """All entries by run, in order. Raises UserError where there is no such file, or it is none of a sweep."""
+        """All entries by run, in order. Raises UserError where the file does not exist or is not a sweep's."""
         try:
-            tree = json.loads(self.path.read_text(encoding="utf-8"))
-            return {entry["run"]: decode(Entry, entry) for entry in tree["runs"]}
+            return self._load()[0]
         except FileNotFoundError:
-            raise UserError(f"{self.path} does not exist: sobolev sweep makes it") from None
+            raise UserError(f"{self.path} does not exist: sobolev sweep creates it") from None
         except (OSError, ValueError, KeyError, TypeError, UserError) as error:
             raise UserError(f"{self.path} cannot be read as a sweep: {error}") from error
 
     def plan(self, entries: Sequence[Entry], facts: dict[str, Any]) -> None:
-        """Write down runs to come; those that the file knows keep what happened to them.
+        """Add runs; those that the ledger has keep what happened to them.
 
-        `facts` (command, version, suite) go beside them.
+        `facts` (command, version, suite) are stored beside them.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._locked():
@@ -101,26 +107,74 @@ class Sweep:
                 known[entry.run] = dataclasses.replace(before, **plan)
             self._write(known, facts)
 
-    def update(self, run: str, **changes: Any) -> Entry:
-        """Change what the file says of one run, and return it."""
+    def change(self, run: str, how: Callable[[Entry], Entry]) -> Entry:
+        """Replace a run's entry by `how` of it, and return the new one.
+
+        Whatever the new entry depends on must be read from the one that `how` is given: an entry that was read before
+        the call may be out of date.
+        """
         with self._locked():
-            tree = json.loads(self.path.read_text(encoding="utf-8"))
-            entries = {entry["run"]: decode(Entry, entry) for entry in tree.pop("runs")}
-            entries[run] = dataclasses.replace(entries[run], **changes)
-            self._write(entries, tree)
+            entries, facts = self._load()
+            before, entries[run] = entries[run], how(entries[run])
+            if entries[run] != before:
+                self._write(entries, facts)
         return entries[run]
 
+    def update(self, run: str, **changes: Any) -> Entry:
+        """Set fields of a run's entry, whatever they are now, and return the new entry."""
+        return self.change(run, lambda entry: dataclasses.replace(entry, **changes))
+
+    def claim(self, run: str) -> bool:
+        """Whether this process may start a run: nobody else on this machine has claimed it or is training it.
+
+        Of several launchers that ask, one is told yes; the run then counts as running until `ended`, or until this
+        process and its training are gone.
+        """
+        free = False
+
+        def how(entry: Entry) -> Entry:
+            nonlocal free
+            free = not (entry.state == "running" and _lives_here(entry))
+            own = {"started": time.time(), "ended": None, "error": None, **_of_process(os.getpid())}
+            return dataclasses.replace(entry, state="running", **own) if free else entry
+
+        self.change(run, how)
+        return free
+
     def begun(self, run: str, process: int) -> Entry:
-        """An attempt at a run has begun on this machine."""
-        attempts = self.read()[run].attempts + 1
-        here = {"host": socket.gethostname(), "process": process, "started": time.time(), "ended": None}
-        return self.update(run, state="running", attempts=attempts, error=None, **here)
+        """An attempt at a run has started on this machine, as this process."""
+        own = {"started": time.time(), "ended": None, "error": None, **_of_process(process)}
+
+        def how(entry: Entry) -> Entry:
+            return dataclasses.replace(entry, state="running", attempts=entry.attempts + 1, **own)
+
+        return self.change(run, how)
+
+    def handed_over(self, run: str, process: int) -> Entry:
+        """The attempt goes on as another process of this machine: the evaluation after the training."""
+        return self.update(run, state="running", **_of_process(process))
 
     def ended(self, run: str, state: State, error: str | None = None) -> Entry:
-        """The attempt has ended so."""
-        now, entry = time.time(), self.read()[run]
-        seconds = entry.seconds + max(0.0, now - (entry.started or now))
-        return self.update(run, state=state, ended=now, seconds=round(seconds, 3), error=error, process=None)
+        """The attempt has ended in this state."""
+        now = time.time()
+
+        def how(entry: Entry) -> Entry:
+            seconds = round(entry.seconds + max(0.0, now - (entry.started or now)), 3)
+            return dataclasses.replace(entry, state=state, ended=now, seconds=seconds, error=error, process=None)
+
+        return self.change(run, how)
+
+    def mark_stopped(self, run: str, gone: Callable[[Entry], bool]) -> Entry:
+        """Set a run to "stopped" where `gone` of its entry, as it is now, says that nobody works on it any more."""
+
+        def how(entry: Entry) -> Entry:
+            return dataclasses.replace(entry, state="stopped", process=None) if gone(entry) else entry
+
+        return self.change(run, how)
+
+    def _load(self) -> tuple[dict[str, Entry], dict[str, Any]]:
+        tree = json.loads(self.path.read_text(encoding="utf-8"))
+        return {entry["run"]: decode(Entry, NEW | entry) for entry in tree.pop("runs")}, tree
 
     def _write(self, entries: dict[str, Entry], facts: dict[str, Any]) -> None:
         write_json(self.path, {**facts, "runs": [encode(e) for e in entries.values()]}, indent=1)
@@ -133,23 +187,23 @@ class Sweep:
 
 
 PLANNED = ("run", "task", "method", "label", "seeds", "steps", "command", "needs")
-"""The fields of an entry that the plan decides; the others tell what happened."""
+"""The fields of an entry that the plan decides; the others say what happened."""
 
 
-def entries(found: Sequence[Cell], output: Path) -> list[Entry]:
-    """The entries of cells, still to be begun; their folders lie in `output`."""
+def entries(planned: Sequence[PlannedRun], output: Path) -> list[Entry]:
+    """The entries of planned runs, none of them started; their folders lie in `output`."""
     return [
         Entry(
-            run=str(cell.folder),
-            task=cell.task,
-            method=cell.variant.method,
-            label=cell.variant.label,
-            seeds=cell.seeds,
-            steps=cell.config.steps,
-            command=tuple(cell.command(output / cell.folder)),
-            needs=None if cell.needs is None else str(cell.needs),
+            run=str(run.folder),
+            task=run.task,
+            method=run.variant.method,
+            label=run.variant.label,
+            seeds=run.seeds,
+            steps=run.config.steps,
+            command=tuple(run.command(output / run.folder)),
+            needs=None if run.needs is None else str(run.needs),
         )
-        for cell in found
+        for run in planned
     ]
 
 
@@ -157,20 +211,41 @@ def sweeps_in(place: Path) -> list[Sweep]:
     """The sweep of a file, or all sweeps of a folder. Raises UserError where there is none."""
     if place.is_file():
         return [Sweep(place)]
-    found = sorted(place.glob("sweep-*.json"))
-    if not found:
+    paths = sorted(place.glob("sweep-*.json"))
+    if not paths:
         raise UserError(f"{place} holds no sweep: give the folder that sobolev sweep named, or its sweep-….json")
-    return [Sweep(path) for path in found]
+    return [Sweep(path) for path in paths]
 
 
 def alive(entry: Entry) -> bool:
-    """Whether a run that is said to train may do so: on another host nobody here can tell."""
+    """Whether a run that is recorded as running may be so; the processes of another host cannot be seen from here."""
     if entry.process is None or entry.host != socket.gethostname():
         return entry.state == "running"
+    return _lives_here(entry)
+
+
+def _lives_here(entry: Entry) -> bool:
+    """Whether the entry's process is one of this host and has not ended."""
+    if entry.process is None or entry.host != socket.gethostname():
+        return False
     try:
         os.kill(entry.process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass  # somebody else's process
+    return entry.process_start is None or _start(entry.process) in (None, entry.process_start)
+
+
+def _of_process(process: int) -> dict[str, Any]:
+    """The fields of an entry that say which process of this host works on it."""
+    return {"host": socket.gethostname(), "process": process, "process_start": _start(process)}
+
+
+def _start(process: int) -> int | None:
+    """When a process of this host began, in clock ticks since the host did; None where the system does not say."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return None
+    return int(text.rpartition(")")[2].split()[19])  # field 22 of proc(5); the second, in brackets, may hold blanks

@@ -16,17 +16,17 @@ from sobolev.system.output import forgiving
 REDRAW_SECONDS = 2.0
 
 
-class Live:
-    """A context manager: `update` redraws the table now and then, `say` prints a line above it."""
+class LiveTable:
+    """A context manager: `update` redraws the table at most every two seconds, `say` prints a line above it."""
 
     def __init__(self, *sweeps: Sweep, console: Console | None = None):
-        """`console` is stdout, unless a test gives its own."""
+        """Prints to `console`, by default to stdout."""
         output: Any = forgiving(sys.stdout, "standard output")  # the runs go on where nobody reads of them
         self.sweeps, self.console = sweeps, console or Console(file=output, soft_wrap=False, highlight=False)
         self.live = RichLive(console=self.console, auto_refresh=False, transient=True)
         self.drawn = -REDRAW_SECONDS
 
-    def __enter__(self) -> "Live":
+    def __enter__(self) -> "LiveTable":
         if self.console.is_terminal:
             self.live.start()
         return self
@@ -42,7 +42,7 @@ class Live:
         self.console.print(Text(line), soft_wrap=True)
 
     def update(self) -> None:
-        """Redraw the tables, where the last time is a while ago and somebody can see it."""
+        """Redraw the tables on a terminal, unless they were redrawn less than `REDRAW_SECONDS` ago."""
         now = time.monotonic()
         if not self.console.is_terminal or now - self.drawn < REDRAW_SECONDS:
             return
@@ -54,6 +54,6 @@ def picture(*sweeps: Sweep) -> Group:
     """The tables of sweeps, each with its summary below."""
     parts = []
     for sweep in sweeps:
-        found = status_table.rows(sweep)
-        parts += [status_table.drawn(found), Text(""), Text(status_table.summary(sweep.name, found))]
+        rows = status_table.rows(sweep)
+        parts += [status_table.colored(rows), Text(""), Text(status_table.summary(sweep.name, rows))]
     return Group(*parts)

@@ -1,4 +1,4 @@
-"""Running a sweep on this machine: one run at a time, or several side by side, each with its share of it."""
+"""Running a sweep on this machine: one run at a time, or several side by side, each with its share of the machine."""
 
 import math
 import os
@@ -19,16 +19,16 @@ from sobolev.system.signals import NUMBERS
 
 @dataclass(frozen=True)
 class Share:
-    """What one of several runs gets of the machine."""
+    """The part of the machine that one of several runs gets."""
 
     cores: tuple[int, ...]
     environment: dict[str, str]
 
 
 def shares(jobs: int, cores: Sequence[int], gpus: Sequence[str]) -> list[Share]:
-    """The machine divided for so many runs side by side: cores in contiguous parts, GPUs in turn.
+    """The machine divided among so many runs side by side: cores in contiguous parts, GPUs in turn.
 
-    A single run gets all, so nothing is said to it. Where a GPU serves several runs, each takes its part of the memory.
+    A single run has the whole machine, without any restriction. Runs that share a GPU share its memory equally.
     """
     if jobs == 1:
         return [Share((), {})]
@@ -52,7 +52,7 @@ def cores_here() -> list[int]:
 
 
 def gpus_here() -> list[str]:
-    """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; no GPU is touched."""
+    """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; none of them is initialised."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name]
@@ -63,9 +63,9 @@ def gpus_here() -> list[str]:
 
 
 def left_to_do(sweep: Sweep, runs: Sequence[str], episodes: int) -> list[Entry]:
-    """Those of the runs that are not complete; the file is brought up to date about the others.
+    """The entries of those runs that are not complete; complete ones are entered as done.
 
-    A run that is said to train but does not any more (its machine went down, say) counts as stopped.
+    A run that is recorded as running but is not any more (its machine went down, say) becomes stopped.
     """
     left, known = [], sweep.read()
     for run in runs:
@@ -74,14 +74,18 @@ def left_to_do(sweep: Sweep, runs: Sequence[str], episodes: int) -> list[Entry]:
             if entry.state != "done":
                 sweep.update(run, state="done", error=None, process=None)
             continue
-        if entry.state == "done" or (entry.state == "running" and not alive(entry)):
-            entry = sweep.update(run, state="stopped", process=None)
+        if entry.state in ("done", "running"):
+            entry = sweep.mark_stopped(run, _idle)
         left.append(entry)
     return left
 
 
+def _idle(entry: Entry) -> bool:
+    return entry.state == "done" or (entry.state == "running" and not alive(entry))
+
+
 class Stopping:
-    """A context manager that hears signals: the first asks the runs to save and leave, a second Ctrl-C ends them."""
+    """A context manager that handles signals: the first asks the runs to save and exit, a second Ctrl-C ends them."""
 
     def __init__(self, works: list[Work]):
         self.works = works
@@ -113,7 +117,7 @@ def run_here(
     watch: Callable[[], None] = lambda: None,
     pause: float = 0.2,
 ) -> int:
-    """Runs what is left of the runs, `jobs` at a time; `watch` is called between looks at them, `pause` seconds apart.
+    """Runs those of the runs that are not complete, `jobs` at a time; `watch` is called every `pause` seconds.
 
     A failed run does not stop the others. Returns 0, 1 where a run failed, or 128 + the signal that ended it.
     """
@@ -127,15 +131,15 @@ def run_here(
                 work = Work(sweep, run, episodes, share.environment, share.cores)
                 active.append(work)
                 work.start()
-                say(f"{run}: begun")
+                say(f"{run}: started")
             if not active and waiting:
-                break  # nothing that is left can begin
+                break  # none of the runs that are left can start
             for work in list(active):
                 state = work.poll()
                 if state is not None:
                     active.remove(work)
                     free.append(places[work.run])
-                    say(_told(sweep.read()[work.run]))
+                    say(_outcome(sweep.read()[work.run]))
             watch()
             time.sleep(pause if active else 0)
     return 128 + stopping.number if stopping.number else int(any(_failed(sweep, runs)))
@@ -147,21 +151,22 @@ def _failed(sweep: Sweep, runs: Sequence[str]) -> list[Entry]:
 
 
 def _next(sweep: Sweep, waiting: list[str], say: Callable[[str], None]) -> str | None:
-    """Takes the first run that may begin off the waiting ones; drops those that cannot, and says so."""
+    """Takes the first run that may start off the waiting ones, and claims it; drops those that cannot, and says so."""
     known = sweep.read()
     for run in list(waiting):
         needs = known[run].needs
-        if in_use(sweep.folder / run):
+        ready = needs is None or known[needs].state == "done"
+        if in_use(sweep.folder / run) or (ready and not sweep.claim(run)):
             waiting.remove(run)
             say(f"{run}: left alone, another process is training it")
         elif needs is not None and known[needs].state == "failed":
             waiting.remove(run)
             sweep.update(run, state="failed", error=f"it starts from {needs}, which failed")
-        elif needs is None or known[needs].state == "done":
+        elif ready:
             waiting.remove(run)
             return run
     return None
 
 
-def _told(entry: Entry) -> str:
+def _outcome(entry: Entry) -> str:
     return f"{entry.run}: {entry.state}" + (f": {entry.error}" if entry.error else "")

@@ -1,4 +1,4 @@
-"""One run of a sweep: `sobolev train`, then `sobolev evaluate`, as child processes, and the record of what happened."""
+"""One run of a sweep: `sobolev train`, then `sobolev evaluate`, as child processes, entered in the ledger."""
 
 import os
 import shlex
@@ -13,15 +13,15 @@ from sobolev.sweeps.run_status import evaluated, saved_steps
 from sobolev.system.signals import NUMBERS
 
 PROGRAM = (sys.executable, "-m", "sobolev")
-"""What the commands of an entry are given to."""
+"""The program whose arguments the commands of an entry are."""
 JAX_NOTE = "-" * 20 + "\nFor simplicity"
-"""How jax begins what it adds to an exception."""
+"""The beginning of the note that jax adds to an exception."""
 LEFT = tuple(status for number in NUMBERS for status in (128 + number, -number))
 """Exit statuses of a command that a signal ended: after it saved, and before it had begun."""
 
 
 class Work:
-    """A run in progress. `start`, then `poll` until it gives a state."""
+    """A run in progress. Call `start`, then `poll` until it returns a state."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Work:
         environment: Mapping[str, str] | None = None,
         cores: Collection[int] | None = None,
     ):
-        """`episodes` of the evaluation after training, 0 for none; `environment` and `cores` are the children's."""
+        """`episodes` of the evaluation after training, 0 for none; the children get `environment` and `cores`."""
         self.sweep, self.run, self.episodes = sweep, run, episodes
         self.folder = sweep.folder / run
         self.environment, self.cores = {**os.environ, **(environment or {})}, cores
@@ -40,11 +40,11 @@ class Work:
         self.log_start = 0
 
     def start(self) -> None:
-        """Start what is left to do."""
+        """Start the command that is to be run next."""
         self._next()
 
     def poll(self) -> State | None:
-        """How the run ended, None while it goes on."""
+        """The state in which the run has ended, None while it is in progress."""
         if self.child is None:
             return self._end("done")
         status = self.child.poll()
@@ -59,13 +59,13 @@ class Work:
         return self._end("failed", self._last_words(status))
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Ask the run to save and leave (with SIGKILL: at once); `poll` tells when it has."""
+        """Ask the run to save and exit (with SIGKILL: end it at once); `poll` returns a state once it has."""
         self.stopped = True
         if self.child is not None:
             self.child.send_signal(number)
 
     def wait(self) -> None:
-        """Wait until the present child has ended. May be called from a signal's handler in the middle of `poll`."""
+        """Wait until the present child has ended. A signal handler may call it in the middle of `poll`."""
         if self.child is not None and self.child.returncode is None:
             os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
 
@@ -87,10 +87,10 @@ class Work:
         if words[0] == "train":
             self.sweep.begun(self.run, self.child.pid)
         else:
-            self.sweep.update(self.run, state="running", process=self.child.pid)
+            self.sweep.handed_over(self.run, self.child.pid)
 
     def _left(self) -> list[str] | None:
-        """The next command; None where nothing is left to do."""
+        """The next command; None where the run is complete."""
         entry = self.sweep.read()[self.run]
         if saved_steps(self.folder) < entry.steps:
             return list(entry.command)
@@ -99,8 +99,8 @@ class Work:
         return None
 
     def _spawn(self, command: list[str], log) -> subprocess.Popen:
-        """A child of a session of its own, so that Ctrl-C reaches the launcher alone; it never sees SIGUSR2, by which
-        a cluster warns its jobs."""
+        """A child in a session of its own, so that Ctrl-C reaches the launcher alone; SIGUSR2, by which a cluster warns
+        its jobs, is blocked in it."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
         try:
             child = subprocess.Popen(
@@ -122,7 +122,7 @@ class Work:
         return state
 
     def _last_words(self, status: int) -> str:
-        """Why a child failed: the last line it wrote."""
+        """Why a child failed: the last line of its output."""
         if status < 0:
             name = signal.Signals(-status).name
             return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
@@ -130,4 +130,4 @@ class Work:
             file.seek(self.log_start)
             text = file.read().decode(errors="replace").partition("\n" + JAX_NOTE)[0]
         lines = [line for line in text.splitlines() if line.strip()]
-        return lines[-1].removeprefix("sobolev: ") if lines else f"exit status {status}, without a word"
+        return lines[-1].removeprefix("sobolev: ") if lines else f"exit status {status}, without a message"

@@ -1,8 +1,8 @@
-"""Running a sweep on a SLURM cluster: a job array in which every job is one run, which saves itself before its time is
-up and is put back into the queue.
+"""Running a sweep on a SLURM cluster: a job array in which every job is one run, which saves itself before its time
+limit and is put back into the queue.
 
 A job is `Job()`, pickled by submitit. When SLURM warns it (SIGUSR2, before the time limit or at a preemption), submitit
-calls its `checkpoint`, which has the training save and leave, and requeues the job, which then goes on.
+calls its `checkpoint`, which has the training save and exit, and requeues the job, which then resumes the training.
 """
 
 import getpass
@@ -17,28 +17,29 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
+from sobolev.checkpoints.run_folder import in_use
 from sobolev.errors import UserError
 from sobolev.sweeps.ledger import Entry, State, Sweep
 from sobolev.sweeps.run_process import Work
 
 REQUEUES = 10_000
-"""Times that a job may reach its time limit and be put back."""
+"""How often a job may reach its time limit and be requeued."""
 WARNING_WAIT = 20.0
-"""Seconds that a job whose training was stopped from outside waits for SLURM's warning: preempted jobs get one."""
+"""Seconds that a job whose training was stopped by a signal waits for SLURM's warning: preempted jobs get one."""
 
 
 @dataclass(frozen=True)
 class SlurmConfig:
-    """What a job of the cluster gets; what is none is left to the cluster's defaults."""
+    """The resources of a job; the cluster's defaults apply where a setting is none."""
 
     partition: Annotated[str | None, arg(metavar="NAME")] = None
     account: Annotated[str | None, arg(metavar="NAME")] = None
     qos: Annotated[str | None, arg(metavar="NAME")] = None
     constraint: Annotated[str | None, arg(metavar="FEATURES")] = None
     minutes: Annotated[int, arg(metavar="N")] = 1440
-    """time limit of a job; it is saved before, and put back into the queue"""
+    """time limit of a job, which saves itself before it and is put back into the queue"""
     grace: Annotated[int, arg(metavar="SECONDS")] = 120
-    """how long before the limit a job is warned, to save in"""
+    """how long before the limit a job is warned, so that it can save itself"""
     gpus: Annotated[int | None, arg(metavar="N")] = None
     """GPUs of a job"""
     cpus: Annotated[int | None, arg(metavar="N")] = None
@@ -52,12 +53,12 @@ class SlurmConfig:
 
 
 _WORK: list[Work] = []
-"""The run of this process, if it is a job's."""
+"""The run of this process, where the process is a job."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run as a job of the cluster; what submitit pickles and calls."""
+    """One run as a job of the cluster, which submitit pickles and calls."""
 
     sweep: str
     run: str
@@ -70,6 +71,8 @@ class Job:
         if needs is not None and (state := sweep.read()[needs].state) != "done":
             sweep.update(self.run, state="failed", error=f"it starts from {needs}, which is {state}")
             return "failed"
+        if in_use(sweep.folder / self.run) or not sweep.claim(self.run):  # somebody else is training it
+            return sweep.read()[self.run].state
         work = Work(sweep, self.run, self.episodes)
         _WORK[:] = [work]
         work.start()
@@ -80,7 +83,7 @@ class Job:
         return state
 
     def checkpoint(self) -> Any:
-        """Have the training save and leave; the same job goes on after it has been put back into the queue."""
+        """Have the training save and exit; the same job resumes it after it has been requeued."""
         from submitit.helpers import DelayedSubmission
 
         for work in _WORK:
@@ -91,7 +94,7 @@ class Job:
 
 
 def check_installed() -> None:
-    """UserError where submitit or SLURM's commands are not there."""
+    """Raises UserError where submitit or SLURM's commands are not installed."""
     if importlib.util.find_spec("submitit") is None:
         raise UserError("--launcher slurm needs a package that is not installed: pip install 'sobolev[slurm]'")
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
@@ -99,23 +102,23 @@ def check_installed() -> None:
 
 
 def submit(sweep: Sweep, left: Sequence[Entry], config: SlurmConfig, jobs: int | None, episodes: int) -> None:
-    """Give runs to the cluster as an array, and those that start from others as a second one after it.
+    """Submit runs to the cluster as one array, and those that start from others as a second one after it.
 
     At most `jobs` of an array run at a time. Raises UserError where sbatch refuses.
     """
-    going = {entry.run for entry in left}
-    first = [entry for entry in left if entry.needs not in going]
+    submitted = {entry.run for entry in left}
+    first = [entry for entry in left if entry.needs not in submitted]
     before = None
-    for part in (first, [entry for entry in left if entry.needs in going]):
+    for part in (first, [entry for entry in left if entry.needs in submitted]):
         if not part:
             continue
-        for entry in part:  # before a job can begin, and say that it runs
+        for entry in part:  # before a job can start and enter itself as running
             sweep.update(entry.run, state="queued", job=None, error=None)
         try:
             numbers = _array(sweep, part, config, jobs, episodes, before)
         except UserError:
             for entry in part:
-                sweep.update(entry.run, state=entry.state)
+                sweep.update(entry.run, state=entry.state, error=entry.error)
             raise
         for entry, number in zip(part, numbers, strict=True):
             sweep.update(entry.run, job=number)
@@ -125,23 +128,23 @@ def submit(sweep: Sweep, left: Sequence[Entry], config: SlurmConfig, jobs: int |
 def _array(
     sweep: Sweep, part: Sequence[Entry], config: SlurmConfig, jobs: int | None, episodes: int, after: str | None
 ) -> list[str]:
-    """The job numbers of runs given to the cluster as one array, to begin once the array `after` has ended."""
+    """The job ids of runs submitted as one array, which starts once the array `after` has ended."""
     import submitit
     from submitit.core.utils import FailedJobError
 
     executor = submitit.SlurmExecutor(sweep.folder / "logs" / "slurm", max_num_timeout=REQUEUES)
-    executor.update_parameters(**_parameters(sweep.name, config, jobs or len(part), after))
+    executor.update_parameters(**sbatch_parameters(sweep.name, config, jobs or len(part), after))
     try:
         with executor.batch():
-            sent = [executor.submit(Job(str(sweep.path), entry.run, episodes)) for entry in part]
-        return [job.job_id for job in sent]
+            jobs_of_part = [executor.submit(Job(str(sweep.path), entry.run, episodes)) for entry in part]
+        return [job.job_id for job in jobs_of_part]
     except (FailedJobError, OSError, subprocess.SubprocessError) as error:
-        said = " ".join(str(error).split())
-        raise UserError(f"sbatch did not take the jobs of {sweep.name}: {said}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"sbatch did not accept the jobs of {sweep.name}: {reason}") from error
 
 
-def _parameters(name: str, config: SlurmConfig, parallel: int, after: str | None) -> dict[str, Any]:
-    """The options of sbatch as submitit names them."""
+def sbatch_parameters(name: str, config: SlurmConfig, parallel: int, after: str | None) -> dict[str, Any]:
+    """The options of sbatch by the names that submitit has for them."""
     pairs = [option.lstrip("-").partition("=") for option in config.options]
     extra = {option: value if equals else True for option, equals, value in pairs}
     chosen = {
@@ -164,15 +167,18 @@ def _parameters(name: str, config: SlurmConfig, parallel: int, after: str | None
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def lost(sweep: Sweep) -> None:
-    """Mark runs whose job is in no queue any more, though the record says so, as stopped.
+def mark_lost_jobs(sweep: Sweep) -> None:
+    """Enter runs as stopped that are recorded as queued or running while their job is in no queue any more.
 
-    Nothing is changed where there is no SLURM, or it does not answer."""
+    Nothing changes where SLURM is not installed or does not answer.
+    """
     waiting = [e for e in sweep.read().values() if e.job is not None and e.state in ("queued", "running")]
     if not waiting or shutil.which("squeue") is None:
         return
     command = ["squeue", "--noheader", "--array", "--format=%i", "--user", getpass.getuser()]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    for entry in waiting if told.returncode == 0 else ():
-        if entry.job not in told.stdout.split():
-            sweep.update(entry.run, state="stopped", process=None)
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        return
+    lost = {entry.job for entry in waiting} - set(answer.stdout.split())
+    for entry in waiting:
+        sweep.mark_stopped(entry.run, lambda now: now.state in ("queued", "running") and now.job in lost)

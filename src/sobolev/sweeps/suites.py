@@ -1,4 +1,4 @@
-"""Suites: the runs of a study as a few lines of data (suites.toml), and what runs they come to."""
+"""Suites: the tasks, variants and seeds of a study as a few lines of data (suites.toml), read and checked."""
 
 import itertools
 import tomllib
@@ -10,6 +10,7 @@ from typing import Any
 
 from sobolev.config.codec import as_path
 from sobolev.errors import UserError, nearest
+from sobolev.training.variant_label import variant_label
 
 PAPER_SEEDS = (0, 1, 2, 3, 4)
 METHODS = ("dreamer", "gpld")
@@ -23,7 +24,7 @@ class Variant:
 
     method: str
     label: str
-    """what tells it from the suite's other variants, as in "gpld rho=0.25" """
+    """its name among the suite's variants, as in "gpld rho=0.25" """
     settings: Settings = field(default_factory=dict)
     warm_start: str | None = None
     """label of the variant whose run of the same task this one starts from"""
@@ -39,7 +40,7 @@ class Suite:
     variants: tuple[Variant, ...]
     seeds: tuple[int, ...] = PAPER_SEEDS
     seeds_per_run: int | None = None
-    """seeds that train in one program; None for all of a cell"""
+    """seeds that train in one program; None for all of them"""
     preset: str = "paper"
     settings: Settings = field(default_factory=dict)
     """for all runs"""
@@ -67,7 +68,7 @@ def named() -> Mapping[str, Mapping[str, Any]]:
 def load(source: str) -> Suite:
     """The suite of a name, or of a TOML file, whose stem is then its name.
 
-    Raises UserError for an unknown name, with the nearest, and for a file that cannot be read or is no suite.
+    Raises UserError for an unknown name, with the nearest, and for a file that cannot be read or is not a suite.
     """
     if source in named():
         return parse(source, named()[source])
@@ -84,14 +85,14 @@ def load(source: str) -> Suite:
 
 
 def parse(name: str, table: Mapping[str, Any]) -> Suite:
-    """The suite of a TOML table. Raises UserError for what no suite has."""
+    """The suite of a TOML table. Raises UserError for keys and values that a suite cannot have."""
     _check(f"suite {name}", table, KEYS)
     if not table.get("tasks"):
         raise UserError(f'suite {name} has no tasks: give a list, as in tasks = ["walker-walk"]')
     if "methods" in table and "variants" in table:
         raise UserError(f"suite {name} has methods and variants: a variant names its method, so leave out methods")
-    written = table.get("variants", [{"method": method} for method in table.get("methods", METHODS)])
-    variants = tuple(itertools.chain.from_iterable(_variants(name, variant) for variant in written))
+    tables = table.get("variants", [{"method": method} for method in table.get("methods", METHODS)])
+    variants = tuple(itertools.chain.from_iterable(_variants(name, variant) for variant in tables))
     suite = Suite(
         name=name,
         about=table.get("about", ""),
@@ -118,7 +119,7 @@ def _check(what: str, table: Any, keys: Mapping[str, type]) -> None:
 
 
 def _tasks(entry: Any) -> tuple[str, ...]:
-    """The tasks that an entry of `tasks` stands for: itself, or those of the suite of that name."""
+    """The tasks that an entry of `tasks` means: the task of that name, or the tasks of the suite of that name."""
     return parse(entry, named()[entry]).tasks if entry in named() else (str(entry),)
 
 
@@ -129,18 +130,10 @@ def _variants(suite: str, table: Any) -> Iterator[Variant]:
         raise UserError(f"the grid of a variant of suite {suite} takes a list of values for each setting")
     for values in itertools.product(*grid.values()):
         settings = {**fixed, **dict(zip(grid, values, strict=True))}
-        label = _label(method, settings)
+        label = variant_label(method, settings)
         if "label" in table:
-            label = table["label"] + _label("", dict(zip(grid, values, strict=True)))
+            label = variant_label(table["label"], dict(zip(grid, values, strict=True)))
         yield Variant(method, label, settings, table.get("warm_start"))
-
-
-def _label(method: str, settings: Settings) -> str:
-    return " ".join([method, *(f"{path.rpartition('.')[2]}={_short(value)}" for path, value in settings.items())])
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _check_suite(suite: Suite) -> None:
@@ -159,14 +152,14 @@ def _check_suite(suite: Suite) -> None:
 
 
 def narrowed(suite: Suite, tasks: Sequence[str] = (), methods: Sequence[str] = ()) -> Suite:
-    """The suite with these of its tasks and methods alone; none given means all. Raises UserError for another name."""
-    for kind, chosen, there in (
+    """The suite with only these of its tasks and methods; by default all. Raises UserError for a name that it lacks."""
+    for kind, chosen, known in (
         ("task of the suite", tasks, suite.tasks),
         ("method of the suite", methods, {variant.method for variant in suite.variants}),
     ):
         for name in chosen:
-            if name not in there:
-                raise nearest(kind, name, there)
+            if name not in known:
+                raise nearest(kind, name, known)
     kept = tuple(variant for variant in suite.variants if not methods or variant.method in methods)
     lacking = [v for v in kept if v.warm_start is not None and v.warm_start not in {other.label for other in kept}]
     if lacking:

@@ -1,1 +1,2 @@
-"""The machine: how JAX and glibc are set up, and memory. Knows nothing of runs."""
+"""The machine: how JAX and glibc are set up, signals, terminals, memory, files that are whole or absent. Knows no other
+room."""

@@ -5,31 +5,52 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 LONGEST_NAME = 120
 """Bytes of a file's name that is made from a task or a label; file systems take 255, with what is added to it."""
 
+TEMPORARY = r"(\.\d+-\d+)?\.tmp"
+"""A regular expression for the end of the name of a file that is being written; a process that is killed leaves it."""
+
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file beside its target and rename it into place, so that a reader never meets half of it.
+    """Replace a file by these bytes, on the disk when the function returns."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
-    Raises OSError where that fails; nothing is left beside the target then.
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path`, for whoever writes the file; it takes the place of `path` when the block ends.
+
+    Where the block raises an error, `path` stays as it was and nothing is left beside it. The name belongs to one
+    thread of one process, so that two writers never mix their bytes: the later one wins.
     """
-    beside = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
+        temporary.replace(path)
+    except BaseException:
         with suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's renames last through a power failure."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

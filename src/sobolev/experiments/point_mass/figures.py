@@ -11,7 +11,8 @@ from matplotlib.patches import Circle, Rectangle
 from sobolev.envs.toy import START, WALL, WIDTH, locations, worths
 from sobolev.experiments.api import Record
 from sobolev.experiments.point_mass.controller import reference
-from sobolev.experiments.point_mass.runs import VARIANTS, final_returns, returns_while_training
+from sobolev.experiments.point_mass.runs import final_returns, returns_while_training
+from sobolev.plotting.colors import colors
 
 SHOWN = 20
 """Paths of the controller in the map."""
@@ -48,15 +49,15 @@ def _draw_map(ax: Axes, record: Record) -> None:
     number = record["locations"]
     ax.add_patch(Rectangle((-WALL, -WALL), 2 * WALL, 2 * WALL, fill=False, edgecolor="#444444", linewidth=1.5))
     ax.add_patch(Circle((0, 0), START, facecolor="#dddddd", edgecolor="none"))
-    colors = _location_colors(number)
+    shades = _location_colors(number)
     for k, (place, worth) in enumerate(zip(locations(number), worths(number), strict=True)):
-        ax.add_patch(Circle((place[0], place[1]), WIDTH, facecolor=colors[k], alpha=0.13, edgecolor="none"))
-        ax.plot(*place, "o", color=colors[k], markersize=6, zorder=3)
+        ax.add_patch(Circle((place[0], place[1]), WIDTH, facecolor=shades[k], alpha=0.13, edgecolor="none"))
+        ax.plot(*place, "o", color=shades[k], markersize=6, zorder=3)
         outside = 1.42 * place
-        ax.text(outside[0], outside[1], f"{worth:.3g}", ha="center", va="center", fontsize=9, color=colors[k])
+        ax.text(outside[0], outside[1], f"{worth:.3g}", ha="center", va="center", fontsize=9, color=shades[k])
     for path, goal in zip(record["paths"], record["goals"], strict=True):
         points = np.array(path)
-        ax.plot(points[:, 0], points[:, 1], color=colors[goal] if goal >= 0 else "#888888", linewidth=0.9, alpha=0.8)
+        ax.plot(points[:, 0], points[:, 1], color=shades[goal] if goal >= 0 else "#888888", linewidth=0.9, alpha=0.8)
     ax.set_xlim(-1.08 * WALL, 1.08 * WALL)
     ax.set_ylim(-1.08 * WALL, 1.08 * WALL)
     ax.set_aspect("equal")
@@ -89,14 +90,16 @@ def _draw_returns(
     numbers = [record["locations"] for record in references]
     best = {record["locations"]: float(np.mean(record["returns"])) for record in references}
     methods = list(dict.fromkeys(record["method"] for record in records))
+    own_colors = colors(methods)
     for i, method in enumerate(methods):
         own = {r["locations"]: np.array(returns(r)) / best[r["locations"]] for r in records if r["method"] == method}
         at = np.arange(len(numbers)) + 0.5 * (i / max(1, len(methods) - 1) - 0.5)
         mean, spread = np.array([[own[n].mean(), own[n].std()] for n in numbers]).T
-        color = VARIANTS[method].color
-        ax.errorbar(at, mean, spread, fmt="o-", color=color, label=method, linewidth=1, markersize=4, capsize=2)
+        ax.errorbar(
+            at, mean, spread, fmt="o-", color=own_colors[method], label=method, linewidth=1, markersize=4, capsize=2
+        )
         for x, number in zip(at, numbers, strict=True):
-            ax.plot(np.full(len(own[number]), x), own[number], ".", color=color, markersize=3, alpha=0.6)
+            ax.plot(np.full(len(own[number]), x), own[number], ".", color=own_colors[method], markersize=3, alpha=0.6)
     ax.axhline(1.0, color="#444444", linestyle="--", linewidth=0.9, label="controller")
     ax.set_xticks(range(len(numbers)), [str(number) for number in numbers])
     ax.set_xlabel("reward locations N", fontsize=9)

@@ -1,4 +1,4 @@
-"""Tables that are read as HTML, as Markdown and as CSV."""
+"""Tables that can be written as HTML, Markdown and CSV."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Link(NamedTuple):
-    """A cell that leads to a file."""
+    """A cell that links to a file."""
 
     text: str
     target: str
@@ -19,17 +19,19 @@ Text = str | Link
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of words under a head; a row may be marked, as a sum or a mean of the others is."""
+    """Rows of text below a head; a row may be marked, such as a mean of the others."""
 
     name: str
-    """of its file, as in table-3"""
+    """the name of its file, as in table-3"""
     title: str
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Text, ...], ...]
     marked: frozenset[int] = frozenset()
     words: frozenset[int] = frozenset({0})
-    """columns of text, which stand left; all others are numbers"""
+    """columns of text, which are left-aligned; all others are numbers"""
+    folded: bool = False
+    """whether the page shows it only when it is opened, as it is long"""
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown."""
@@ -62,8 +64,13 @@ def spread(mean: float, std: float) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A gain with its sign, one decimal; nothing for None."""
-    return "" if share is None else f"{100 * share:+.1f}%".replace("-", "−")
+    """A gain with its sign and one decimal; empty for None."""
+    return "" if share is None else "+∞" if share == float("inf") else f"{100 * share:+.1f}%".replace("-", "−")
+
+
+def signed(number: float) -> str:
+    """A difference with its sign and one decimal."""
+    return f"{number:+.1f}".replace("-", "−")
 
 
 def counts(number: int, what: str) -> str:
@@ -72,5 +79,5 @@ def counts(number: int, what: str) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in words: a, b and c."""
+    """Names as in a sentence: a, b and c."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,56 @@
+"""Raw and normalised aggregate over env steps: Figures 2 and 4a of paper 1."""
+
+from collections.abc import Mapping, Sequence
+
+from sobolev.plotting.colors import colors
+from sobolev.plotting.panels import Line, Panel, curves, draw
+from sobolev.reports.aggregates import aggregate_curves
+from sobolev.reports.comparison import Comparison
+from sobolev.reports.content import Illustration, Material
+from sobolev.reports.runs import Task
+from sobolev.reports.table import counts
+
+
+def proprio(material: Material) -> list[Illustration]:
+    """Figure 2: from proprioception."""
+    return aggregate(material.comparison, "proprio", "figure-2", "Figure 2. Aggregate, proprioception")
+
+
+def pixels(material: Material) -> list[Illustration]:
+    """Figure 4a: from images."""
+    return aggregate(material.comparison, "pixels", "figure-4", "Figure 4. Aggregate, pixels")
+
+
+def aggregate(comparison: Comparison, family: str, name: str, title: str) -> list[Illustration]:
+    """The aggregates over the tasks that all methods have; none where there is no such task."""
+    lines = legend(comparison, comparison.tasks(family), comparison.main)
+    tasks = comparison.tasks(family, list(lines))
+    panels = aggregate_panels(comparison, tasks, lines)
+    if not panels:
+        return []
+    caption = (
+        f"Mean over {counts(len(tasks), 'task')} of the mean over seeds, with a 95% bootstrap interval over seeds. "
+        f"Normalised: each task by the last mean of {comparison.baseline}, so that {comparison.baseline} ends at 1."
+    )
+    ends = {comparison.ends[task] for task in tasks}
+    if len(ends) > 1:
+        caption += f" Drawn to {min(ends):,.0f} env steps, where the shortest task ends."
+    return [Illustration(name, title, caption, draw(panels, list(lines.values()), columns=2))]
+
+
+def legend(comparison: Comparison, tasks: Sequence[Task], labels: Sequence[str]) -> dict[str, Line]:
+    """A line of the legend for each of the labels that one of these tasks has."""
+    own = colors(comparison.labels)
+    return {label: Line(label, own[label]) for label in labels if any(comparison.on(task, [label]) for task in tasks)}
+
+
+def aggregate_panels(comparison: Comparison, tasks: Sequence[Task], lines: Mapping[str, Line]) -> list[Panel]:
+    """The raw aggregate, and the normalised one where the baseline is among the lines."""
+    panels = []
+    for normalise in (False, True) if comparison.baseline in lines else (False,):
+        means = aggregate_curves(comparison, tasks, list(lines), normalise)
+        if means:
+            title = "normalised aggregate" if normalise else "raw aggregate"
+            y = "share of baseline" if normalise else "return"
+            panels.append(curves(title, {lines[label]: means[label] for label in lines}, y=y))
+    return panels

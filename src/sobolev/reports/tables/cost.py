@@ -1,0 +1,104 @@
+"""Wall time of methods and of their variants as a ratio to the baseline's: Table 4 of paper 1, and of any setting."""
+
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sobolev.reports import published
+from sobolev.reports.comparison import Comparison
+from sobolev.reports.content import Material
+from sobolev.reports.runs import Run
+from sobolev.reports.table import Table
+
+PER = 500_000
+"""Env steps to which a difference in seconds refers, as in Table 4."""
+COLUMNS = ("ratio", "seconds more", "runs")
+
+
+class Cost(NamedTuple):
+    """The cost of each run of a kind, against runs of the baseline that are otherwise alike."""
+
+    ratios: list[float]
+    """its seconds per env step over the baseline's"""
+    seconds: list[float]
+    """how much longer `PER` env steps take"""
+
+
+def costs(comparison: Comparison, kind: Callable[[Run], Hashable | None]) -> dict[Any, Cost]:
+    """The cost of runs by their `kind`, without those whose kind is None.
+
+    Each run is compared with the mean of the baseline's runs of the same task, size, number of seeds and machine; those
+    of which there are none are left out.
+    """
+    baseline: dict[Any, list[float]] = {}
+    for run in comparison.runs:
+        if run.method == comparison.baseline and (seconds := _seconds_per_step(run)):
+            baseline.setdefault(_alike(run), []).append(seconds)
+    found: dict[Any, Cost] = {}
+    for run in comparison.runs:
+        seconds, beside, key = _seconds_per_step(run), baseline.get(_alike(run)), kind(run)
+        if run.method == comparison.baseline or key is None or not seconds or not beside:
+            continue
+        cost = found.setdefault(key, Cost([], []))
+        cost.ratios.append(seconds / float(np.mean(beside)))
+        cost.seconds.append((seconds - float(np.mean(beside))) * PER)
+    return found
+
+
+def _seconds_per_step(run: Run) -> float | None:
+    seconds, steps = run.facts.get("seconds"), run.facts.get("env_steps")
+    return seconds / steps if seconds and steps else None
+
+
+def _alike(run: Run) -> tuple[Any, ...]:
+    return run.task, len(run.seeds), run.facts.get("machine"), run.config.get("size")
+
+
+def _caption(comparison: Comparison) -> str:
+    return (
+        f"Wall time as a ratio to {comparison.baseline}, mean ± standard deviation over runs, and seconds more per "
+        "500k env steps; each run against those of the baseline with the same task, size, number of seeds and machine. "
+        "Wall time includes evaluation and whatever else the machine did."
+    )
+
+
+def _cells(cost: Cost | None) -> list[str]:
+    if cost is None:
+        return [""] * len(COLUMNS)
+    ratio = f"{np.mean(cost.ratios):.2f} ± {np.std(cost.ratios):.3f}"
+    return [ratio, f"{np.mean(cost.seconds):.0f}", str(len(cost.ratios))]
+
+
+def table_4(material: Material) -> list[Table]:
+    """Paper 1's Table 4: the settings of the penalty that the paper lists; none without runs that can be compared."""
+    comparison, settings = material.comparison, published.TABLE_4_SETTINGS
+
+    def kind(run: Run) -> tuple[float, ...] | None:
+        known = all(path in run.settings for path in settings.values())
+        return tuple(float(run.settings[path]) for path in settings.values()) if known else None
+
+    own = costs(comparison, kind)
+    if not own:
+        return []
+    printed = {row[: len(settings)]: row for row in published.table_4()} if material.with_published else {}
+    rows: list[tuple[str, ...]] = []
+    for key in sorted({*own, *printed}):
+        row = [*(f"{value:g}" for value in key), *_cells(own.get(key))]
+        if printed:
+            theirs = printed.get(key)
+            row += [f"{theirs.ratio:.2f} ± {theirs.std:.3f}", f"{theirs.seconds:.0f}"] if theirs else ["", ""]
+        rows.append(tuple(row))
+    columns = (*settings, *COLUMNS, *(("paper ratio", "paper seconds") if printed else ()))
+    title = "Table 4. What the penalty costs"
+    return [Table("table-4", title, _caption(comparison), columns, tuple(rows), words=frozenset())]
+
+
+def by_label(material: Material) -> list[Table]:
+    """The cost of every method and variant; none without runs that can be compared."""
+    comparison = material.comparison
+    labels = {run: label for (_, label), cell in comparison.cells.items() for run in cell.runs}
+    own = costs(comparison, labels.get)
+    rows = [(label, *_cells(own[label])) for label in comparison.labels if label in own]
+    title = f"Cost of methods and variants against {comparison.baseline}"
+    return [Table("cost", title, _caption(comparison), ("method", *COLUMNS), tuple(rows))] if rows else []

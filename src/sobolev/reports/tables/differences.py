@@ -1,0 +1,52 @@
+"""Differences between a method and the baseline on each task, paired by seed."""
+
+from sobolev.reports import statistics
+from sobolev.reports.comparison import FAMILIES, Comparison
+from sobolev.reports.content import Material
+from sobolev.reports.measures import MEASURES, Measure
+from sobolev.reports.statistics import Interval
+from sobolev.reports.table import Table, signed
+
+
+def differences(material: Material) -> list[Table]:
+    """A table for every measure and every family of tasks."""
+    families = material.comparison.families
+    tables = [of_family(material.comparison, family, measure) for measure in MEASURES for family in families]
+    return [table for table in tables if table is not None]
+
+
+def of_family(comparison: Comparison, family: str, measure: Measure) -> Table | None:
+    """Each main label against the baseline on each task of a family; None where they have no seed in common.
+
+    The mean over tasks is given where tasks have returns in common, which those of the family "other" do not.
+    """
+    rows, means = [], []
+    for label in comparison.others:
+        per_task: list[list[float]] = []
+        for task in comparison.tasks(family, (comparison.baseline, label)):
+            pair = statistics.paired(
+                comparison.values(measure, task, label), comparison.values(measure, task, comparison.baseline)
+            )
+            if pair is not None:
+                per_task.append(pair.differences.tolist())
+                ends = ("", "") if pair.student is None else (_ends(pair.student), _ends(pair.bootstrap))
+                rows.append((task.title, label, signed(pair.bootstrap.value), *ends, str(pair.differences.size)))
+        if len(per_task) > 1 and family != "other":
+            mean = statistics.interval(statistics.mean, statistics.weighted(per_task))
+            seeds = sum(map(len, per_task))
+            means.append((f"mean over {len(per_task)} tasks", label, signed(mean.value), "", _ends(mean), str(seeds)))
+    if not rows:
+        return None
+    caption = (
+        f"{measure.about} Differences are those of runs with the same seed. Intervals: 95%, by Student's t, and by "
+        f"percentile bootstrap with {statistics.RESAMPLES:,} resamples of the pairs (within their task, for the mean "
+        "over tasks). With few pairs the bootstrap's are too narrow."
+    )
+    name, title = f"differences-{measure.name}-{family}", f"{measure.title}, paired by seed: {FAMILIES[family]}"
+    columns = ("task", "method", f"minus {comparison.baseline}", "95% Student's t", "95% bootstrap", "pairs")
+    marked = frozenset(range(len(rows), len(rows) + len(means)))
+    return Table(name, title, caption, columns, (*rows, *means), marked, words=frozenset({0, 1}))
+
+
+def _ends(interval: Interval) -> str:
+    return f"{signed(interval.low)} to {signed(interval.high)}"

@@ -12,6 +12,7 @@ from sobolev.config.train import resolved
 from sobolev.errors import UserError
 from sobolev.experiments.point_mass import experiment, figures, runs
 from sobolev.experiments.point_mass.controller import reference
+from sobolev.plotting.colors import COLORS
 from tests import tiny
 from tests.experiments import drawn
 
@@ -67,7 +68,7 @@ def test_the_figure_shows_returns_over_the_controllers():
     assert np.asarray(filled.get_paths()[0].vertices)[:, 1].max() == pytest.approx(0.85)
     for ax, seeds in ((during, [2 / 6, 3 / 6]), (end, [9 / 6, 3 / 6])):
         points = ax.lines[-2]
-        assert points.get_color() == runs.VARIANTS["mage"].color
+        assert points.get_color() == COLORS["mage"]
         np.testing.assert_allclose(drawn.y(points), seeds)
 
 

@@ -171,7 +171,8 @@ def _content(folder: Path, within: str = "") -> list[tuple[str, bool]]:
                 ours = any(re.fullmatch(place, path) for place in MADE)
                 found += [(path, ours), *(_content(folder, path) if ours else ())]
             else:
-                ours = entry.is_file(follow_symlinks=False) and re.fullmatch(names, entry.name) is not None
+                own_kind = entry.is_file(follow_symlinks=False) or within.startswith("wandb")  # which has links
+                ours = own_kind and re.fullmatch(names, entry.name) is not None
                 found.append((path, ours))
     return found
 

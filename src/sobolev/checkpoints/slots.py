@@ -40,6 +40,7 @@ from sobolev.checkpoints.files import (
 from sobolev.checkpoints.ranges import Range
 from sobolev.checkpoints.segments import merged
 from sobolev.errors import UserError
+from sobolev.system.atomic_files import TEMPORARY
 
 STATE = re.compile(r"state-(\d+)\.safetensors")
 SHARED = (

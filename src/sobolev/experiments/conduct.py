@@ -5,7 +5,7 @@ from typing import Any
 
 from sobolev.config.codec import encode
 from sobolev.experiments.api import Experiment, Record, S, Say
-from sobolev.plotting.output_files import made, save
+from sobolev.plotting.output_files import create_folder, save
 from sobolev.system.atomic_files import write_json
 
 
@@ -17,7 +17,7 @@ def conduct(experiment: Experiment[S], settings: S, command: str, say: Say = pri
     folder that cannot be made.
     """
     experiment.check(settings)
-    out = made(settings.out)
+    out = create_folder(settings.out)
     results = experiment.run(settings, say)
     facts, written = provenance(settings, command), []
     for name, record in results.items():

@@ -7,19 +7,18 @@ The model observes the first half of a recording and then predicts the second ha
     RUN/dreams/000020000.png    every other observation of the first episode over time
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from sobolev.agents.api import Agent, State
+from sobolev.agents.api import Agent
 from sobolev.envs import Transition
 from sobolev.errors import UserError
 from sobolev.logs.rows import Picture
 from sobolev.logs.videos import FILMS, FRAMES_PER_SECOND, write_video
-from sobolev.training.program import Program
 
 LENGTH = 100
 """Agent steps of a recording, half of which the model observes."""
@@ -30,6 +29,9 @@ PANELS = 24
 MOMENTS = 10
 """Frames side by side in a still picture."""
 _OBSERVED, _PREDICTED = (0, 160, 0), (200, 0, 0)
+
+Predict = Callable[[dict[str, Any], int], Mapping[str, np.ndarray] | None]
+"""From recorded steps, and how many of them the model observes, to its predictions; None without a world model."""
 
 
 class Recording:
@@ -74,11 +76,11 @@ class Dream(NamedTuple):
         return found
 
 
-def dream(program: Program, state: State, recording: Recording) -> Dream | None:
+def dream(predict: Predict, recording: Recording) -> Dream | None:
     """The first seed's dream of a recording; None where the method has no world model."""
     steps = recording.steps()
     context = max(1, len(steps["first"]) // 2)
-    predicted = program.dream(state, steps, context)
+    predicted = predict(steps, context)
     return None if predicted is None else Dream(steps["observation"], predicted, context)
 
 

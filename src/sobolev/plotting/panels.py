@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sobolev.plotting import output_files
-from sobolev.reports.scores import Curve
 
 CELL = (3.1, 2.35)
 """Width and height of a panel with its labels and a title of one line, in inches."""

@@ -127,7 +127,7 @@ def evaluate(
     if video:
         Guard(f"--video {video}", Exception)(write_video, video, frames)
     if dream and recording:
-        found = dreams.dream(program, state, recording)
+        found = dreams.dream(partial(program.dream, state), recording)
         assert found is not None, "checked above"
         Guard(f"--dream {dream}", Exception)(dreams.write, found, dream)
     return [

@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -251,7 +252,7 @@ class Training:
         returns, truncated = play(
             self.program, self.now.state, self.evaluation, number, evaluation.episodes, limit, waiting, recording
         )
-        dream = dreams.dream(self.program, self.now.state, recording) if recording else None
+        dream = dreams.dream(partial(self.program.dream, self.now.state), recording) if recording else None
         if dream:
             self.log.dream(env_steps, dream.errors(), lambda: dreams.keep(dream, self.folder / "dreams", env_steps))
         for seed, found in zip(self.config.seeds, returns, strict=True):

@@ -20,19 +20,17 @@ class Variant:
     """A method as it is compared."""
 
     method: str
-    color: str
-    """in the figures"""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """those that differ from the method's own, by path"""
 
 
 VARIANTS = {
-    "dsdpg": Variant("dsdpg", "#1f6fb4"),
-    "dsdpg-mmd": Variant("dsdpg", "#6fb1e0", {"discrepancy.kind": "mmd"}),
-    "mage": Variant("mage", "#d1662a"),
-    "mmd": Variant("mmd", "#5f9e4f"),
-    "iqn": Variant("iqn", "#9467bd"),
-    "td3": Variant("td3", "#777777"),
+    "dsdpg": Variant("dsdpg"),
+    "dsdpg-mmd": Variant("dsdpg", {"discrepancy.kind": "mmd"}),
+    "mage": Variant("mage"),
+    "mmd": Variant("mmd"),
+    "iqn": Variant("iqn"),
+    "td3": Variant("td3"),
 }
 """DSDPG with MSMMD and with plain MMD, and the baselines."""
 

@@ -10,9 +10,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 from sobolev.experiments.api import Record
 from sobolev.experiments.world_model.comparison import NUMBERS, interval, values
 from sobolev.experiments.world_model.config import METHODS
-from sobolev.experiments.world_model.experiment import METHODS, NUMBERS, values
 from sobolev.plotting.colors import COLORS
-from sobolev.plotting.panels import COLORS
 
 LABELS = {"dreamer": "dreamer (no penalty)", "gpld": "gpld (penalty)"}
 

@@ -112,7 +112,9 @@ def check_all(settings: Any) -> None:
             raise UserError(f"penalty.{name} is {value}: a coefficient must be at least 0")
 
 
-def require_range(name: str, value: float, low: float, high: float = math.inf, *, including: bool = False) -> None:
+def require_range(
+    name: str, value: float | int, low: float | int, high: float | int = math.inf, *, including: bool = False
+) -> None:
     """Raises UserError unless the setting `penalty.name` is above `low` (or at it, where `including`) and finite.
 
     A finite `high` may be reached.

@@ -74,6 +74,8 @@ def _at(name: str, place: str) -> Regularizer[Any]:
         raise UserError(f"--regularizer {name}: {module or 'no module'} cannot be imported ({error})") from error
     if not hasattr(found, attribute):
         names = [key for key, value in vars(found).items() if isinstance(value, Regularizer)]
+        if not names:
+            raise UserError(f"--regularizer {name}: {module} holds no sobolev.smoothness.Regularizer")
         raise nearest(f"regularizer of {module}", attribute, names)
     regularizer = getattr(found, attribute)
     if not isinstance(regularizer, Regularizer):

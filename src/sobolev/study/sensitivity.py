@@ -1,6 +1,7 @@
 """How far the latent tables of trained agents move when their inputs do (paper 1, Appendix F), from runs' folders."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,7 +117,8 @@ def _of_state(
     """The numbers of every seed, on episodes that its own agent plays."""
     played, records = play(program, state, envs), []
     for index, seed in enumerate(program.seeds):
-        world = jax.tree.map(lambda leaf, at=index: leaf[at], state.model.world)
+        own = jax.tree.map(lambda leaf, at=index: leaf[at], replace(state, optimizer=()))
+        world = program.agent.networks(own).world
         valid = np.flatnonzero(played.valid[index])
         chosen = np.sort(np.random.default_rng(seed).permutation(valid)[:states])
         observation = {name: entry[index] for name, entry in played.observation.items()}

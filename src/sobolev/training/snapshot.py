@@ -1,10 +1,9 @@
 """Everything that changes in a run, and how it becomes a checkpoint and comes back from one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,7 +89,7 @@ def keep_weights(run: Path, state: State, env_steps: int) -> None:
     """
     path = run / "snapshots" / f"{env_steps:09d}.safetensors"
     path.parent.mkdir(exist_ok=True)
-    arrays = flatten(state.model)
+    arrays = flatten(state.model) | flatten(_constraint(state))
     with room_errors(path.parent, sum(array.nbytes for array in arrays.values())):
         write_arrays(path, arrays)
 
@@ -106,7 +105,17 @@ def read_weights(path: Path, state: State) -> State:
         arrays = load_arrays(path)
     except Damaged as error:
         raise UserError(f"{path.parent}: {error}; delete the file to go on without it") from error
-    return eqx.tree_at(lambda state: state.model, state, unflatten(state.model, arrays))
+    beside = _constraint(state)
+    named = {name: x for name, x in arrays.items() if name in flatten(beside)}
+    networks = unflatten(state.model, {name: x for name, x in arrays.items() if name not in named})
+    return replace(state, model=networks, **unflatten(beside, named))
+
+
+def _constraint(state: State) -> dict[str, Any]:
+    """What a regularizer's constraint needs beside the trained networks; {} where there is none."""
+    if not jax.tree.leaves(getattr(state, "smoothing", {})):
+        return {}
+    return {item.name: getattr(state, item.name) for item in fields(state) if item.name in ("smoothing", "updates")}
 
 
 def restore(

@@ -7,6 +7,7 @@ Paper 2 was not at hand: what is known of it are its equations, the ten samples 
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
+from annotated_types import Ge
 from tyro.conf import arg
 
 from sobolev.errors import UserError
@@ -174,7 +175,7 @@ class NormalizerConfig:
 class Transition(Maps):
     """The map that a one-step world model is."""
 
-    transition: float = 0.0
+    transition: Annotated[float, Ge(0)] = 0.0
     """initial coefficient of the transition map (s, a) -> s', at least 0; 0 turns the regularizer off"""
 
 

@@ -14,8 +14,9 @@ from sobolev.smoothness.penalty import (
     joint_energies,
     row_energies,
     sample_states,
+    table_shape,
 )
-from sobolev.smoothness.registry import CHOICES, GROUP, REGULARIZERS, find
+from sobolev.smoothness.registry import CHOICES, REGULARIZERS, find
 from sobolev.smoothness.regularizer import (
     Constraint,
     Regularizer,
@@ -29,6 +30,7 @@ from sobolev.smoothness.spectral import (
     SPECTRAL,
     SpectralConfig,
     init_vectors,
+    kernels,
     power_iteration,
     singular_values,
     spectrally_bounded,
@@ -37,7 +39,6 @@ from sobolev.smoothness.spectral import (
 __all__ = [
     "CHOICES",
     "FINITE_DIFFERENCE",
-    "GROUP",
     "JACOBIAN",
     "NOISE",
     "REGULARIZERS",
@@ -70,6 +71,7 @@ __all__ = [
     "input_noise",
     "jacobian_penalty",
     "joint_energies",
+    "kernels",
     "norm_silu",
     "power_iteration",
     "probability_table",
@@ -79,4 +81,5 @@ __all__ = [
     "settings_type",
     "singular_values",
     "spectrally_bounded",
+    "table_shape",
 ]

@@ -5,12 +5,14 @@ A regularizer adds settings of its own. All of them together are one flat datacl
 names. A coefficient of 0 turns the regularizer off for that map.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
 
 from sobolev.errors import UserError
+from sobolev.ranges import check_ranges
 
 ScheduleKind = Literal["none", "sqrt", "linear", "exponential", "cosine", "step", "custom"]
 
@@ -27,9 +29,9 @@ class Maps:
 class Latents(Maps):
     """The probability tables of a model with categorical latents."""
 
-    posterior: float = 0.5
+    posterior: Annotated[float, Ge(0)] = 0.5
     """initial coefficient (lambda0) of the posterior, at least 0"""
-    prior: float = 0.0
+    prior: Annotated[float, Ge(0)] = 0.0
     """initial coefficient of the prior, at least 0"""
 
 
@@ -37,31 +39,25 @@ class Latents(Maps):
 class Schedule:
     """How the coefficient changes over the updates: see `coefficient` in `schedule.py` (paper 1, Section 4.2)."""
 
-    start: int = 0
+    start: Annotated[int, Ge(0)] = 0
     """updates before the regularizer begins; the decay counts from there"""
     schedule: ScheduleKind = "sqrt"
     """decay of the coefficient; custom: values at update numbers, given in `custom`"""
-    decay_scale: float = 1000.0
+    decay_scale: Annotated[float, Gt(0)] = 1000.0
     """c of lambda0 / sqrt(1 + updates/c)"""
-    decay_updates: int = 100_000
+    decay_updates: Annotated[int, Ge(1)] = 100_000
     """updates over which linear, exponential and cosine decay"""
-    step_size: int = 5000
+    step_size: Annotated[int, Ge(1)] = 5000
     """updates between two drops of the step schedule"""
-    step_factor: float = 0.9
+    step_factor: Annotated[float, Gt(0), Le(1)] = 0.9
     """factor of one drop of the step schedule"""
-    floor: float = 0.001
+    floor: Annotated[float, Ge(0)] = 0.001
     """smallest coefficient"""
     custom: tuple[tuple[int, float], ...] = ()
     """(update, factor of lambda0) pairs, joined linearly"""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant, in one sentence each."""
-        require_range("floor", self.floor, 0, including=True)
-        if self.start < 0:
-            raise UserError(f"penalty.start is {self.start}: it counts updates, so it must be at least 0")
-        for name in ("decay_scale", "decay_updates", "step_size"):
-            require_range(name, getattr(self, name), 0)
-        require_range("step_factor", self.step_factor, 0, 1)
+        """Refuse pairs that make no function of the update, in one sentence each."""
         updates = [update for update, _ in self.custom]
         if self.schedule == "custom" and not updates:
             raise UserError("penalty.schedule is custom: give penalty.custom at least one (update, factor) pair")
@@ -75,14 +71,10 @@ class Schedule:
 class Sampling:
     """On which of a batch's states a penalty is estimated (paper 1, Algorithm 1, lines 4 and 5)."""
 
-    rho: float = 0.5
+    rho: Annotated[float, Gt(0), Le(1)] = 0.5
     """fraction of the batch's states on which the penalty is estimated, in (0, 1]"""
     average: Literal["sampled", "batch"] = "sampled"
     """sampled: mean over the sampled states (Algorithm 1); batch: over all, zeros elsewhere (the authors' code)"""
-
-    def __post_init__(self) -> None:
-        """Refuse a fraction that leaves no state, or has more than there are."""
-        require_range("rho", self.rho, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -102,24 +94,12 @@ def map_names(kind: type[Maps]) -> tuple[str, ...]:
 
 
 def check_all(settings: Any) -> None:
-    """Runs the `__post_init__` of every class that flat settings are made of, and checks their coefficients."""
+    """Checks flat settings: the bounds of all fields, and the `__post_init__` of every class that they are made of.
+
+    Raises UserError.
+    """
+    check_ranges(settings, "penalty.")
     for cls in type(settings).__mro__:
         check = vars(cls).get("__post_init__")
         if check is not None and check is not check_all:
             check(settings)
-    for name, value in coefficients(settings).items():
-        if not 0 <= value < math.inf:
-            raise UserError(f"penalty.{name} is {value}: a coefficient must be at least 0")
-
-
-def require_range(
-    name: str, value: float | int, low: float | int, high: float | int = math.inf, *, including: bool = False
-) -> None:
-    """Raises UserError unless the setting `penalty.name` is above `low` (or at it, where `including`) and finite.
-
-    A finite `high` may be reached.
-    """
-    above = value >= low if including else value > low
-    if not above or not value <= high or math.isinf(value):
-        bounds = f"{'at least' if including else 'above'} {low}" + (f" and at most {high}" if high < math.inf else "")
-        raise UserError(f"penalty.{name.replace('_', '-')} is {value}: it must be {bounds}")

@@ -10,13 +10,14 @@ What a Jacobian cannot see, this does: changes over a distance of h, such as a j
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Gt
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sobolev.errors import UserError
-from sobolev.smoothness.config import require_range
 from sobolev.smoothness.linear_first import as_function
 from sobolev.smoothness.penalty import Penalty, Table, table_shape, widened
 from sobolev.smoothness.regularizer import Regularizer
@@ -26,16 +27,10 @@ from sobolev.smoothness.regularizer import Regularizer
 class FiniteDifferenceConfig:
     """Where the map is compared with itself."""
 
-    step: float = 0.1
+    step: Annotated[float, Gt(0)] = 0.1
     """distance h between the two inputs that are compared, in units of the input, above 0"""
-    directions: int = 1
+    directions: Annotated[int, Ge(1)] = 1
     """random directions per state"""
-
-    def __post_init__(self) -> None:
-        """Refuse a step that leads nowhere."""
-        require_range("step", self.step, 0)
-        if self.directions < 1:
-            raise UserError(f"penalty.directions is {self.directions}: compare in at least one direction")
 
 
 def finite_difference_penalty(

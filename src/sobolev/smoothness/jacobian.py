@@ -1,11 +1,11 @@
 """The Jacobian penalty as a regularizer (paper 1, Section 4): what `--method gpld` has by default."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from sobolev.errors import UserError
 from sobolev.smoothness.config import LatentPenalty, Sampling, check_all
 from sobolev.smoothness.penalty import Penalty, Table, jacobian_penalty
 from sobolev.smoothness.regularizer import Inputs, Regularizer, at_sampled_states
@@ -17,15 +17,10 @@ class JacobianConfig:
 
     estimator: Literal["rows", "joint"] = "rows"
     """rows: one probe per row (the paper's); joint: one probe over all rows"""
-    rows: int | None = None
+    rows: Annotated[int, Ge(1)] | None = None
     """penalise only this many rows; None for all"""
     row_choice: Literal["first", "random"] = "first"
     """which rows, where fewer than all are penalised"""
-
-    def __post_init__(self) -> None:
-        """Refuse a number of rows that no table has."""
-        if self.rows is not None and self.rows < 1:
-            raise UserError(f"penalty.rows is {self.rows}: penalise at least one row, or leave it out for all")
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ regularization"): the oldest way to a smooth map, and the cheapest. lambda multi
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
+from annotated_types import Ge
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from sobolev.smoothness.config import require_range
 from sobolev.smoothness.regularizer import Regularizer
 
 
@@ -19,12 +20,8 @@ from sobolev.smoothness.regularizer import Regularizer
 class NoiseConfig:
     """How much noise."""
 
-    std: float = 0.1
+    std: Annotated[float, Ge(0)] = 0.1
     """standard deviation, in units of the map's inputs; the coefficient multiplies it"""
-
-    def __post_init__(self) -> None:
-        """Refuse what is no standard deviation."""
-        require_range("std", self.std, 0, including=True)
 
 
 def input_noise(shape: tuple[int, ...], key: PRNGKeyArray, std: float = 0.1) -> Float[Array, "*shape"]:

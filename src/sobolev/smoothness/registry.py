@@ -1,11 +1,10 @@
 """The regularizers that `--regularizer` knows: built in, of an installed package, or named by their place."""
 
 from dataclasses import replace
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, TypeVar, get_type_hints
 
-from sobolev.errors import UserError, nearest
+from sobolev.errors import UserError
+from sobolev.plugins import Registry
 from sobolev.smoothness.config import Maps
 from sobolev.smoothness.finite_difference import FINITE_DIFFERENCE
 from sobolev.smoothness.jacobian import JACOBIAN
@@ -25,8 +24,8 @@ REGULARIZERS: dict[str, Regularizer[Any]] = {
 CHOICES = "{" + ",".join(REGULARIZERS) + "}|PACKAGE.MODULE:NAME"
 """What `--regularizer` takes, for help texts."""
 
-GROUP = "sobolev.regularizers"
-"""The entry points by which an installed package adds regularizers of its own."""
+KNOWN: Registry[Regularizer[Any]] = Registry("regularizer", Regularizer, REGULARIZERS, "sobolev.regularizers")
+"""These, those of installed packages, and my_package.my_module:REGULARIZER."""
 
 
 def find(name: str) -> Regularizer[Any]:
@@ -34,14 +33,7 @@ def find(name: str) -> Regularizer[Any]:
 
     Raises UserError for an unknown name, with the nearest one, and for a place that holds no regularizer.
     """
-    if name in REGULARIZERS:
-        return REGULARIZERS[name]
-    if ":" in name:
-        return _at(name, name)
-    installed = {point.name: point.value for point in entry_points(group=GROUP)}
-    if name in installed:
-        return _at(name, installed[name])
-    raise nearest("regularizer", name, [*REGULARIZERS, *installed])
+    return KNOWN.find(name)
 
 
 def penalty_type(agent: type, name: str) -> type[Maps] | None:
@@ -64,20 +56,3 @@ def regularized(agent: A, name: str) -> A:
         raise UserError("there is no map to regularise in this method: leave out --regularizer")
     changed: Any = {"regularizer": name, "penalty": default_settings(find(name), common)}
     return replace(agent, **changed)
-
-
-def _at(name: str, place: str) -> Regularizer[Any]:
-    module, _, attribute = place.partition(":")
-    try:
-        found = import_module(module)
-    except (ImportError, ValueError) as error:
-        raise UserError(f"--regularizer {name}: {module or 'no module'} cannot be imported ({error})") from error
-    if not hasattr(found, attribute):
-        names = [key for key, value in vars(found).items() if isinstance(value, Regularizer)]
-        if not names:
-            raise UserError(f"--regularizer {name}: {module} holds no sobolev.smoothness.Regularizer")
-        raise nearest(f"regularizer of {module}", attribute, names)
-    regularizer = getattr(found, attribute)
-    if not isinstance(regularizer, Regularizer):
-        raise UserError(f"--regularizer {name}: {place} is no sobolev.smoothness.Regularizer")
-    return regularizer

@@ -12,14 +12,13 @@ tables what binds is the kernel of the logits.
 """
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from annotated_types import Ge, Gt
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from sobolev.errors import UserError
-from sobolev.smoothness.config import require_range
 from sobolev.smoothness.regularizer import Constraint, Regularizer
 
 Tree = TypeVar("Tree")
@@ -34,16 +33,10 @@ BURN_IN = 50
 class SpectralConfig:
     """How far kernels may stretch."""
 
-    bound: float = 1.0
+    bound: Annotated[float, Gt(0)] = 1.0
     """largest singular value c of a kernel, above 0"""
-    iterations: int = 1
+    iterations: Annotated[int, Ge(1)] = 1
     """power iterations per update; kernels change little from one to the next"""
-
-    def __post_init__(self) -> None:
-        """Refuse a bound that no kernel has."""
-        require_range("bound", self.bound, 0)
-        if self.iterations < 1:
-            raise UserError(f"penalty.iterations is {self.iterations}: it must be at least 1")
 
 
 def kernels(tree: PyTree) -> list[Float[Array, "inputs outputs"]]:
@@ -63,7 +56,7 @@ def power_iteration(tree: PyTree, vectors: Vectors, iterations: int = 1) -> Vect
     """v <- W^T W v / ||W^T W v||, so many times for each kernel; nothing is differentiated through it."""
 
     def iterate(kernel: Float[Array, "inputs outputs"], vector: Float[Array, " outputs"]) -> Float[Array, " outputs"]:
-        def step(_: int, v: Float[Array, " outputs"]) -> Float[Array, " outputs"]:
+        def step(_: int | Int[Array, ""], v: Float[Array, " outputs"]) -> Float[Array, " outputs"]:
             moved = kernel.T @ (kernel @ v)
             # A kernel of zeros has no singular vector: the old one is kept.
             return jnp.where(jnp.any(moved != 0), _unit(moved), v)

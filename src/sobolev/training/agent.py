@@ -100,16 +100,6 @@ class Agent(Protocol):
 
 
 @runtime_checkable
-class Shown(Protocol):
-    """An agent some of whose metrics are worth a look while it trains."""
-
-    @property
-    def shown(self) -> dict[str, str]:
-        """The metrics that progress shows, by the name it shows them under."""
-        ...
-
-
-@runtime_checkable
 class Inspected(Protocol):
     """An agent that has more to log than its updates tell, because it costs too much to be found in each of them."""
 

@@ -15,7 +15,7 @@ from sobolev.envs import Workers, worker_count
 from sobolev.errors import UserError
 from sobolev.replay import HostReplay
 from sobolev.training import announce, dreams, room, snapshot, warm
-from sobolev.training.agent import Report, Shown
+from sobolev.training.agent import Report
 from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.config import TrainConfig
 from sobolev.training.environments import DURING_TRAINING, TRAINING, environments
@@ -186,7 +186,7 @@ class Training:
         if self.newest:
             means |= self.program.inspect(self.now.state, self.newest, self.now.updates)
         self.log.write(env_steps, means | {"updates": self.now.updates})
-        shown = self.program.agent.shown if isinstance(self.program.agent, Shown) else {}
+        shown = {"penalty": "penalty/posterior", "coefficient": "penalty/posterior_lambda"}
         self.progress.values |= {key: float(means[name].mean()) for key, name in shown.items() if name in means}
 
     def evaluate(self) -> None:

@@ -111,7 +111,7 @@ class Progress:
     def update(self, steps: int, updates: int, **values: float | None) -> None:
         """The run is at `steps` env steps and `updates` updates; cheap, and meant for every iteration.
 
-        `values` are shown by name: train_return, score, and what the agent has shown; None keeps the one before.
+        `values` are shown by name: train_return, score, penalty, coefficient (λ); None keeps the one before.
         """
         self.steps = steps
         self.values |= {name: value for name, value in values.items() if value is not None}
@@ -157,9 +157,8 @@ class Progress:
             parts.append(f"{rates[1]:.1f} updates/s")
         if left is not None:
             parts.append(f"{duration(left)} left")
-        names = {"train_return": "return", "score": "evaluation"}
-        keys = [*names, *(key for key in self.values if key not in names)]
-        parts += [f"{names.get(k, k)} {self.values[k]:.4g}" for k in keys if self.values.get(k) is not None]
+        names = {"train_return": "return", "score": "evaluation", "penalty": "penalty", "coefficient": "λ"}
+        parts += [f"{name} {self.values[key]:.4g}" for key, name in names.items() if self.values.get(key) is not None]
         text = Text(" · ".join(parts), no_wrap=True, overflow="ellipsis")
         line = Table.grid(padding=(0, 1))
         cells: list[RenderableType] = [Text(self.label, style="bold", no_wrap=True), text]

@@ -132,13 +132,17 @@ def divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def train_flags(method: str, arguments: Sequence[str]) -> dict[str, Flag]:
     """The flags of `sobolev train` that a sweep accepts for runs of a method."""
-    known = flags(defaults("", method, None, value_of(arguments, "--preset") or "paper"), "task")
+    preset, regularizer = value_of(arguments, "--preset") or "paper", value_of(arguments, "--regularizer")
+    known = flags(defaults("", method, None, preset), "task")
+    if regularizer is not None and "--regularizer" in known and not _is_own("--regularizer", method):
+        known = flags(defaults("", method, None, preset, regularizer), "task")
     return {name: flag for name, flag in known.items() if not _is_own(name, method)}
 
 
 def _is_own(name: str, method: str) -> bool:
     """Whether the sweep decides this flag, or the method has it in name only (dreamer is gpld without a penalty)."""
-    return name.lstrip("-").removeprefix("no-") in OWN or (method == "dreamer" and name.startswith("--penalty."))
+    absent = method == "dreamer" and (name == "--regularizer" or name.startswith("--penalty."))
+    return name.lstrip("-").removeprefix("no-") in OWN or absent
 
 
 def settings_from(rest: Sequence[str], method: str) -> dict[str, Any]:

@@ -10,18 +10,20 @@ from sobolev.system.output import Guard, say
 DESCRIPTION = """Train an agent on TASK: walker-walk and the like (DeepMind Control), or gym:Ant-v5 (Gymnasium).
 
 The same command is the same run: given again it goes on where it stopped, a larger --steps goes further, and --fresh
-begins anew. --preset, --size and --method choose the defaults shown here; every other flag changes one setting."""
+begins anew. --preset, --size, --method and --regularizer choose the defaults shown here; every
+other flag changes one setting."""
 
 
 def config_from(arguments: Sequence[str]) -> TrainConfig:
     """The config of a command line: the defaults of its preset, size and method, changed by its other flags."""
-    chosen = {name: value_of(arguments, f"--{name}") for name in ("method", "size", "preset")}
+    chosen = {name: value_of(arguments, f"--{name}") for name in ("method", "size", "preset", "regularizer")}
     asks_help = "-h" in arguments or "--help" in arguments
     default = defaults(
         "walker-walk" if asks_help else "",
         method=chosen["method"] or "gpld",
         size=chosen["size"],
         preset=chosen["preset"] or "paper",
+        regularizer=chosen["regularizer"],
     )
     return parse(default, arguments, prog="sobolev train", description=DESCRIPTION, positional="task")
 

@@ -72,7 +72,7 @@ _FROM_ONE = (
 )
 _FROM_ZERO = (
     "[0, inf)",
-    "critic.spread critic.smoothing critic.smoothing_clip dynamics.beta dynamics.warmup dynamics.penalty "
+    "critic.spread critic.smoothing critic.smoothing_clip dynamics.beta dynamics.warmup penalty.transition "
     "discrepancy.gradient_scale discrepancy.restarts exploration.noise exploration.random_steps ensemble.weight_decay "
     "gradient.weight",
 )
@@ -84,7 +84,7 @@ _POSITIVE = (
     "gradient.reset_actor",
 )
 _OTHERS = (
-    ("(0, 1]", "critic.rate dynamics.penalty_rho"),
+    ("(0, 1]", "critic.rate"),
     ("[0, 1)", "critic.drop critic.discount"),
     ("[2, inf)", "critic.samples"),
     ("[-20, 20]", "ensemble.low ensemble.high"),

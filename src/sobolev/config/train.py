@@ -22,6 +22,7 @@ from sobolev.envs import View, default_repeat
 from sobolev.envs.config import EnvConfig
 from sobolev.errors import nearest
 from sobolev.replay.config import ReplayConfig
+from sobolev.smoothness.registry import penalty_type, regularized
 
 __all__ = ["METHODS", "PRESETS", "TrainConfig", "configure", "defaults", "from_json", "resolved", "to_json"]
 
@@ -130,8 +131,14 @@ class TrainConfig:
         return View(self.observations, self.env.image_size)
 
 
-def defaults(task: str, method: str = "gpld", size: str | None = None, preset: str = "paper") -> TrainConfig:
-    """The config that a preset, a size and a method stand for; size None is the preset's.
+def defaults(
+    task: str,
+    method: str = "gpld",
+    size: str | None = None,
+    preset: str = "paper",
+    regularizer: str | None = None,
+) -> TrainConfig:
+    """The config that a preset, a size, a method and a regularizer stand for; None is the preset's, or the method's.
 
     Raises UserError for an unknown name, with the nearest one.
     """
@@ -144,7 +151,9 @@ def defaults(task: str, method: str = "gpld", size: str | None = None, preset: s
     chosen = known.presets[preset]
     agent = chosen.agent if size is None else known.sizes[size](chosen.agent)
     size = size or chosen.size
-    config = TrainConfig(task=task, method=method, size=size, preset=preset, agent=known.adapt(agent))
+    agent = known.adapt(agent)
+    agent = agent if regularizer is None else regularized(agent, regularizer)
+    config = TrainConfig(task=task, method=method, size=size, preset=preset, agent=agent)
     for path, value in chosen.settings.items():
         config = assign(config, path, value)
     return config
@@ -163,7 +172,7 @@ def configure(
     The keys of `settings` are the flags of `sobolev train`, with underscores: "steps", "batch_size", "model.deter".
     Raises UserError for an unknown key or a value of the wrong type.
     """
-    config = defaults(task, method, size, preset)
+    config = defaults(task, method, size, preset, (settings or {}).get("regularizer"))
     for path, value in (settings or {}).items():
         config = assign(config, path, value)
     return config
@@ -209,6 +218,7 @@ ADDED: dict[str, Any] = {
     "warm_start": None,
     "warm_start_parts": ["encoder", "decoder"],
     "devices": encode(DevicesConfig()),
+    "agent.regularizer": "jacobian",
 }
 """Settings that the files of earlier versions lack, by path in the JSON tree, with what those versions did.
 
@@ -234,4 +244,13 @@ def _decoded(tree: Any) -> TrainConfig:
     method = tree.get("method", "gpld") if isinstance(tree, dict) else "gpld"
     if method not in METHODS:
         raise nearest("method", str(method), METHODS)
-    return decode(TrainConfig, tree, Schema({"agent": METHODS[method].config}, ADDED))
+    kind, kinds = METHODS[method].config, {}
+    penalty = penalty_type(kind, _regularizer(tree))
+    if penalty is not None:
+        kinds["agent.penalty"] = penalty
+    return decode(TrainConfig, tree, Schema({"agent": kind, **kinds}, ADDED))
+
+
+def _regularizer(tree: Any) -> str:
+    agent = tree.get("agent") if isinstance(tree, dict) else None
+    return str(agent.get("regularizer", "jacobian")) if isinstance(agent, dict) else "jacobian"

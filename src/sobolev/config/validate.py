@@ -9,6 +9,7 @@ from sobolev.config.codec import settings
 from sobolev.config.registry import pace_of
 from sobolev.envs import check_task
 from sobolev.errors import UserError, nearest
+from sobolev.smoothness import JacobianConfig
 
 if TYPE_CHECKING:
     from sobolev.config.train import TrainConfig
@@ -119,6 +120,8 @@ def _check_model(model: ModelConfig) -> None:
 
 def _check_penalty(method: str, agent: DreamerConfig) -> None:
     penalty, rows = agent.penalty, agent.model.rows
+    if method == "dreamer" and agent.regularizer != "jacobian":
+        raise UserError("method dreamer has no regularizer: leave out --regularizer, or choose --method gpld")
     if method == "dreamer":
         plain = without_penalty(DreamerConfig()).penalty
         changed = [name for name, (_, value) in settings(penalty).items() if value != getattr(plain, name)]
@@ -130,7 +133,7 @@ def _check_penalty(method: str, agent: DreamerConfig) -> None:
         raise UserError(
             "method gpld needs a penalty: set --penalty.posterior or --penalty.prior, or choose --method dreamer"
         )
-    if penalty.rows is not None and penalty.rows > rows:
+    if isinstance(penalty, JacobianConfig) and penalty.rows is not None and penalty.rows > rows:
         raise UserError(f"--penalty.rows is {penalty.rows}, but the model has only {rows} rows")
     if penalty.custom and penalty.schedule != "custom":
         raise UserError("--penalty.custom is only for --penalty.schedule custom: give both or none")

@@ -72,10 +72,13 @@ def read_record(run: Path) -> list[dict[str, Any]]:
 def command(config: TrainConfig) -> str:
     """The shortest `sobolev train` line that gives a resolved config: what its preset, size and method do not say."""
     own = defaults(config.task, config.method, None, config.preset)
+    chosen = getattr(config.agent, "regularizer", None)
+    chosen = None if chosen == getattr(own.agent, "regularizer", None) else chosen
     line = ["sobolev", "train", config.task, "--method", config.method]
     line += ["--preset", config.preset] if config.preset != "paper" else []
     line += ["--size", config.size] if config.size != own.size else []
-    usual = settings(resolved(defaults(config.task, config.method, config.size, config.preset)))
+    usual = settings(resolved(defaults(config.task, config.method, config.size, config.preset, chosen)))
+    line += [] if chosen is None else ["--regularizer", chosen]
     for path, (_, value) in settings(config).items():
         if path not in ("task", "method", "size", "preset", "fresh") and value != usual[path][1]:
             line += words(path, value)

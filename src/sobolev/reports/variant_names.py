@@ -89,14 +89,19 @@ def _changes_and_preset(run: Run, varied: Sequence[str]) -> dict[str, Any]:
 def usual_settings(run: Run) -> Mapping[str, Any]:
     """The default settings of a run's method and preset, at its size; empty where this version does not know them."""
     config = run.config
-    return _usual(run.method, config.get("size"), config.get("preset", "paper"))
+    chosen = run.settings.get("regularizer")
+    return _usual(run.method, config.get("size"), config.get("preset", "paper"), chosen)
 
 
 @cache
-def _usual(method: str, size: str | None, preset: str) -> Mapping[str, Any]:
+def _usual(method: str, size: str | None, preset: str, regularizer: str | None) -> Mapping[str, Any]:
+    """With the settings that another regularizer brings along, whose name alone is what is unusual."""
     try:
         own = defaults("walker-walk", method, None, preset)
-        return flat(encode(defaults("walker-walk", method, size, preset))) | {"size": own.size}
+        usual = flat(encode(own))
+        chosen = regularizer if regularizer != usual.get("regularizer") else None
+        found = flat(encode(defaults("walker-walk", method, size, preset, chosen)))
+        return found | {name: usual[name] for name in ("size", "regularizer") if name in usual} | {"size": own.size}
     except UserError:
         return {}
 

@@ -1,30 +1,85 @@
-"""Smoothness of learned maps: Jacobian penalties and their schedules (paper 1). Knows nothing of agents."""
+"""Smoothness of learned maps: regularizers, their schedules, and how smooth a map is (paper 1). Knows no agents."""
 
-from sobolev.smoothness.config import PenaltyConfig
+from sobolev.smoothness.config import LatentPenalty, Latents, Maps, Sampling, Schedule, coefficients
+from sobolev.smoothness.finite_difference import FINITE_DIFFERENCE, FiniteDifferenceConfig, finite_difference_penalty
+from sobolev.smoothness.jacobian import JACOBIAN, JacobianConfig, PenaltyConfig, sampled_penalty
 from sobolev.smoothness.layers import norm_silu
-from sobolev.smoothness.linear_first import LinearFirst, probability_table
+from sobolev.smoothness.linear_first import LinearFirst, as_function, probability_table
+from sobolev.smoothness.noise import NOISE, NoiseConfig, input_noise
 from sobolev.smoothness.penalty import (
     Penalty,
+    Table,
     exact_energies,
     jacobian_penalty,
     joint_energies,
     row_energies,
     sample_states,
-    sampled_penalty,
+    table_shape,
+)
+from sobolev.smoothness.registry import CHOICES, REGULARIZERS, find
+from sobolev.smoothness.regularizer import (
+    Constraint,
+    Regularizer,
+    Smoothing,
+    at_sampled_states,
+    default_settings,
+    settings_type,
 )
 from sobolev.smoothness.schedule import coefficient
+from sobolev.smoothness.spectral import (
+    SPECTRAL,
+    SpectralConfig,
+    init_vectors,
+    kernels,
+    power_iteration,
+    singular_values,
+    spectrally_bounded,
+)
 
 __all__ = [
+    "CHOICES",
+    "FINITE_DIFFERENCE",
+    "JACOBIAN",
+    "NOISE",
+    "REGULARIZERS",
+    "SPECTRAL",
+    "Constraint",
+    "FiniteDifferenceConfig",
+    "JacobianConfig",
+    "LatentPenalty",
+    "Latents",
     "LinearFirst",
+    "Maps",
+    "NoiseConfig",
     "Penalty",
     "PenaltyConfig",
+    "Regularizer",
+    "Sampling",
+    "Schedule",
+    "Smoothing",
+    "SpectralConfig",
+    "Table",
+    "as_function",
+    "at_sampled_states",
     "coefficient",
+    "coefficients",
+    "default_settings",
     "exact_energies",
+    "find",
+    "finite_difference_penalty",
+    "init_vectors",
+    "input_noise",
     "jacobian_penalty",
     "joint_energies",
+    "kernels",
     "norm_silu",
+    "power_iteration",
     "probability_table",
     "row_energies",
     "sample_states",
     "sampled_penalty",
+    "settings_type",
+    "singular_values",
+    "spectrally_bounded",
+    "table_shape",
 ]

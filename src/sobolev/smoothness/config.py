@@ -1,71 +1,64 @@
-"""The settings of the gradient penalty (paper 1, Section 4)."""
+"""Settings that every regularizer has: how strongly each map is regularised, and how that changes with the updates.
+
+A regularizer adds settings of its own. All of them together are one flat dataclass, so that each is a flag
+`--penalty.NAME` (see `settings_type` in `regularizer.py`): what belongs together is a class here, and not a level of
+names. A coefficient of 0 turns the regularizer off for that map.
+"""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
 
 from sobolev.errors import UserError
+from sobolev.ranges import check_ranges
 
-Schedule = Literal["none", "sqrt", "linear", "exponential", "cosine", "step", "custom"]
+ScheduleKind = Literal["none", "sqrt", "linear", "exponential", "cosine", "step", "custom"]
 
 
 @dataclass(frozen=True)
-class PenaltyConfig:
-    """Row-wise Jacobian penalty on the latent probability tables. Zero coefficients turn it off.
+class Maps:
+    """The maps of an agent that can be regularised: a subclass has a field with the initial coefficient of each.
 
-    Raises UserError for a value outside its range.
+    The first of them is regularised by default.
     """
 
-    posterior: float = 0.5
-    """initial coefficient of the posterior's penalty (lambda0), at least 0"""
-    prior: float = 0.0
-    """initial coefficient of the prior's penalty, at least 0"""
-    rho: float = 0.5
-    """fraction of the batch's states on which the penalty is estimated, in (0, 1]"""
-    estimator: Literal["rows", "joint"] = "rows"
-    """rows: one probe per row (the paper's); joint: one probe over all rows"""
-    average: Literal["sampled", "batch"] = "sampled"
-    """sampled: mean over the sampled states (Algorithm 1); batch: over all, zeros elsewhere (the authors' code)"""
-    rows: int | None = None
-    """penalise only this many rows; None for all"""
-    row_choice: Literal["first", "random"] = "first"
-    """which rows, where fewer than all are penalised"""
-    start: int = 0
-    """updates before the penalty begins; the decay counts from there"""
-    schedule: Schedule = "sqrt"
+
+@dataclass(frozen=True)
+class Latents(Maps):
+    """The probability tables of a model with categorical latents."""
+
+    posterior: Annotated[float, Ge(0)] = 0.5
+    """initial coefficient (lambda0) of the posterior, at least 0"""
+    prior: Annotated[float, Ge(0)] = 0.0
+    """initial coefficient of the prior, at least 0"""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the coefficient changes over the updates: see `coefficient` in `schedule.py` (paper 1, Section 4.2)."""
+
+    start: Annotated[int, Ge(0)] = 0
+    """updates before the regularizer begins; the decay counts from there"""
+    schedule: ScheduleKind = "sqrt"
     """decay of the coefficient; custom: values at update numbers, given in `custom`"""
-    decay_scale: float = 1000.0
+    decay_scale: Annotated[float, Gt(0)] = 1000.0
     """c of lambda0 / sqrt(1 + updates/c)"""
-    decay_updates: int = 100_000
+    decay_updates: Annotated[int, Ge(1)] = 100_000
     """updates over which linear, exponential and cosine decay"""
-    step_size: int = 5000
+    step_size: Annotated[int, Ge(1)] = 5000
     """updates between two drops of the step schedule"""
-    step_factor: float = 0.9
+    step_factor: Annotated[float, Gt(0), Le(1)] = 0.9
     """factor of one drop of the step schedule"""
-    floor: float = 0.001
+    floor: Annotated[float, Ge(0)] = 0.001
     """smallest coefficient"""
     custom: tuple[tuple[int, float], ...] = ()
     """(update, factor of lambda0) pairs, joined linearly"""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant, in one sentence each."""
-        for name in ("posterior", "prior", "floor"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"penalty.{name} is {getattr(self, name)}: a coefficient must be at least 0")
-        if not 0 < self.rho <= 1:
-            raise UserError(f"penalty.rho is {self.rho}: the fraction of states must be above 0 and at most 1")
-        if self.rows is not None and self.rows < 1:
-            raise UserError(f"penalty.rows is {self.rows}: penalise at least one row, or leave it out for all")
-        if self.start < 0:
-            raise UserError(f"penalty.start is {self.start}: it counts updates, so it must be at least 0")
-        for name in ("decay_scale", "decay_updates", "step_size"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"penalty.{name.replace('_', '-')} is {getattr(self, name)}: it must be above 0")
-        if not 0 < self.step_factor <= 1:
-            raise UserError(f"penalty.step-factor is {self.step_factor}: it must be above 0 and at most 1")
-        self._check_custom()
-
-    def _check_custom(self) -> None:
+        """Refuse pairs that make no function of the update, in one sentence each."""
         updates = [update for update, _ in self.custom]
         if self.schedule == "custom" and not updates:
             raise UserError("penalty.schedule is custom: give penalty.custom at least one (update, factor) pair")
@@ -73,3 +66,41 @@ class PenaltyConfig:
             raise UserError(f"penalty.custom has updates {updates}: they must rise from pair to pair")
         if not all(0 <= factor < math.inf for _, factor in self.custom):
             raise UserError("penalty.custom has a negative or infinite factor: a coefficient is finite and at least 0")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """On which of a batch's states a penalty is estimated (paper 1, Algorithm 1, lines 4 and 5)."""
+
+    rho: Annotated[float, Gt(0), Le(1)] = 0.5
+    """fraction of the batch's states on which the penalty is estimated, in (0, 1]"""
+    average: Literal["sampled", "batch"] = "sampled"
+    """sampled: mean over the sampled states (Algorithm 1); batch: over all, zeros elsewhere (the authors' code)"""
+
+
+@dataclass(frozen=True)
+class LatentPenalty(Schedule, Latents):
+    """What all regularizers of a latent-variable model have in common."""
+
+
+def coefficients(settings: Maps) -> Mapping[str, float]:
+    """The initial coefficient of every map, in the order in which they are declared."""
+    return {name: getattr(settings, name) for name in map_names(type(settings))}
+
+
+def map_names(kind: type[Maps]) -> tuple[str, ...]:
+    """The maps that settings of that type have a coefficient for."""
+    owner = next(cls for cls in kind.__mro__ if Maps in cls.__bases__)
+    return tuple(item.name for item in fields(owner))
+
+
+def check_all(settings: Any) -> None:
+    """Checks flat settings: the bounds of all fields, and the `__post_init__` of every class that they are made of.
+
+    Raises UserError.
+    """
+    check_ranges(settings, "penalty.")
+    for cls in type(settings).__mro__:
+        check = vars(cls).get("__post_init__")
+        if check is not None and check is not check_all:
+            check(settings)

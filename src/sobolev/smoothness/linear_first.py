@@ -5,6 +5,8 @@ respect to x is W v_i, so that ||J_i^T eps_i||^2 = v_i^T (W^T W) v_i: one Gram m
 gradients of the input's width per state.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -61,6 +63,11 @@ def probability_table(network: LinearFirst, x: Float[Array, " inputs"]) -> Float
     features = network.hidden(x @ network.first_kernel + network.first_bias)
     logits = features @ network.last_kernel + network.last_bias
     return network.probabilities(logits.reshape(-1, network.classes))
+
+
+def as_function(table: Callable[[Array], Array] | LinearFirst) -> Callable[[Array], Array]:
+    """A map from x [d] to its table [K, C] as a function, whatever it was given as."""
+    return partial(probability_table, table) if isinstance(table, LinearFirst) else table
 
 
 @jax.custom_jvp

@@ -9,7 +9,7 @@ R(x) = (1/K) sum_i ||J_i(x)||_F^2, with J_i the Jacobian of row i of the table. 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from sobolev.errors import UserError, nearest
-from sobolev.smoothness.config import PenaltyConfig
 from sobolev.smoothness.linear_first import LinearFirst, fast_energies, fast_means
 
 Table = Callable[[Array], Array] | LinearFirst
@@ -63,7 +62,7 @@ def jacobian_penalty(
     if inputs.ndim != 2 or not inputs.shape[0]:
         raise UserError(f"the penalty needs inputs of shape [states, d] with at least one state, not {inputs.shape}")
     key_rows, key_probes = jax.random.split(key)
-    fn, inputs = _widen(fn), _widen(inputs)
+    fn, inputs = widened(fn), widened(inputs)
     total, classes = table_shape(fn, inputs)
     chosen = choose_rows(key_rows, total, rows, row_choice)
     number = total if chosen is None else chosen.shape[0]
@@ -82,31 +81,6 @@ def jacobian_penalty(
     if estimator == "joint":
         return _summary(joint_energies(fn, inputs, probes, chosen)[:, None])
     return _summary(row_energies(fn, inputs, probes, chosen))
-
-
-def sampled_penalty(
-    fn: Table,
-    inputs: Float[Array, "states _"] | Sequence[Float[Array, "states _"]],
-    key: PRNGKeyArray,
-    config: PenaltyConfig,
-) -> Penalty:
-    """The penalty at a fraction of a batch's states, as `config` says (paper 1, Algorithm 1), without its coefficient.
-
-    `inputs` is [states, d], or several arrays [states, d_i] that stand side by side in x (gathered first and joined
-    after, which spares joining the states that are not sampled). With `config.average` "batch" the mean is over all
-    states, zero at those that were not sampled, as in the authors' code: it multiplies the coefficient by rho.
-    """
-    parts = (inputs,) if isinstance(inputs, Array) else tuple(inputs)
-    key_states, key_penalty = jax.random.split(key)
-    total = parts[0].shape[0]
-    states = sample_states(key_states, total, config.rho)
-    sampled = jnp.concatenate([part[states] for part in parts], -1)
-    penalty = jacobian_penalty(
-        fn, sampled, key_penalty, estimator=config.estimator, rows=config.rows, row_choice=config.row_choice
-    )
-    if config.average == "sampled":
-        return penalty
-    return jax.tree.map(lambda mean: mean * (states.shape[0] / total), penalty)
 
 
 def sample_states(key: PRNGKeyArray, total: int, rho: float) -> Int[Array, " sampled"]:
@@ -144,7 +118,7 @@ def row_energies(
     rows: Int[Array, " rows"] | None = None,
 ) -> Float[Array, "states rows"]:
     """||grad_x <eps_i, q_i(x)>||^2 for given probes, one per state and penalised row (Algorithm 1, lines 13 to 15)."""
-    fn, inputs, probes = _widen(fn), _widen(inputs), probes.astype(_wide(inputs.dtype))
+    fn, inputs, probes = widened(fn), widened(inputs), probes.astype(_wide(inputs.dtype))
     with jax.default_matmul_precision("float32"):
         if isinstance(fn, LinearFirst):
             return fast_energies(fn, inputs, probes, rows, joint=False)
@@ -159,7 +133,7 @@ def joint_energies(
     rows: Int[Array, " rows"] | None = None,
 ) -> Float[Array, " states"]:
     """(1/K) ||grad_x sum_i <eps_i, q_i(x)>||^2 for given probes: an estimate of R(x) at every state."""
-    fn, inputs, probes = _widen(fn), _widen(inputs), probes.astype(_wide(inputs.dtype))
+    fn, inputs, probes = widened(fn), widened(inputs), probes.astype(_wide(inputs.dtype))
     with jax.default_matmul_precision("float32"):
         if isinstance(fn, LinearFirst):
             return fast_energies(fn, inputs, probes, rows, joint=True)[:, 0] / probes.shape[1]
@@ -171,7 +145,7 @@ def exact_energies(
     fn: Table, inputs: Float[Array, "states inputs"], rows: Int[Array, " rows"] | None = None
 ) -> Float[Array, "states rows"]:
     """||J_i(x)||_F^2 itself, for every state and penalised row, one class of all rows at a time."""
-    fn, inputs = _widen(fn), _widen(inputs)
+    fn, inputs = widened(fn), widened(inputs)
     total, classes = table_shape(fn, inputs)
     number = total if rows is None else rows.shape[0]
     eye = jnp.eye(classes, dtype=_wide(inputs.dtype))
@@ -208,7 +182,7 @@ def _wide(dtype: jnp.dtype) -> jnp.dtype:
     return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
 
 
-def _widen(tree: Tree) -> Tree:
+def widened(tree: Tree) -> Tree:
     """The same pytree with its half-precision arrays in float32; leaves that are no such arrays stay as they are."""
     half = (jnp.bfloat16, jnp.float16)
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if getattr(leaf, "dtype", None) in half else leaf, tree)

@@ -1,13 +1,13 @@
-"""How the penalty's coefficient decays over the updates of a run (paper 1, Section 4.2 and Algorithm 2)."""
+"""How a coefficient decays over the updates of a run (paper 1, Section 4.2 and Algorithm 2)."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sobolev.errors import nearest
-from sobolev.smoothness.config import PenaltyConfig
+from sobolev.smoothness.config import Schedule
 
 
-def coefficient(config: PenaltyConfig, initial: float, update: Int[Array, ""]) -> Float[Array, ""]:
+def coefficient(config: Schedule, initial: float, update: Int[Array, ""]) -> Float[Array, ""]:
     """lambda at optimizer update `update` (0 for the first one), float32, at least 0.
 
     Zero for `initial` = 0 and before update `config.start`, from which the decay is counted; else the value of the
@@ -30,7 +30,7 @@ def coefficient(config: PenaltyConfig, initial: float, update: Int[Array, ""]) -
     return jnp.where(update < config.start, 0.0, value).astype(jnp.float32)
 
 
-def _decayed(config: PenaltyConfig, initial: float, after: Int[Array, ""]) -> Float[Array, ""]:
+def _decayed(config: Schedule, initial: float, after: Int[Array, ""]) -> Float[Array, ""]:
     floor = config.floor
     time = after.astype(jnp.float32)
     progress = jnp.minimum(time / config.decay_updates, 1)

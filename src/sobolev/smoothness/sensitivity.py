@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sobolev.errors import UserError
-from sobolev.smoothness.linear_first import LinearFirst, probability_table
+from sobolev.smoothness.linear_first import as_function
 from sobolev.smoothness.penalty import Table, exact_energies
 
 MAGNITUDES = tuple(float(magnitude) for magnitude in np.geomspace(0.001, 0.1, 5))
@@ -60,7 +60,7 @@ def sensitivity(
     part = inputs[:, perturbed]
     if not part.size or directions < 1 or any(not magnitude > 0 for magnitude in magnitudes):
         raise UserError("sensitivity needs states, entries to perturb, a direction at least, and magnitudes above 0")
-    call = (lambda x: probability_table(fn, x)) if isinstance(fn, LinearFirst) else fn
+    call = as_function(fn)
     inputs = inputs.astype(jnp.float64 if inputs.dtype == jnp.float64 else jnp.float32)
     sizes = jnp.asarray(magnitudes, inputs.dtype) * jnp.linalg.norm(inputs[:, perturbed], axis=-1).mean()
 

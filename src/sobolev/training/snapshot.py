@@ -1,10 +1,9 @@
 """Everything that changes in a run, and how it becomes a checkpoint and comes back from one."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -129,7 +128,7 @@ def keep_weights(run: Path, state: State, env_steps: int) -> None:
     Raises NotSaved where the disk has no room, or the folder may not be written.
     """
     path = run / "snapshots" / f"{env_steps:09d}.safetensors"
-    _write(path, flatten(state.model), "a copy of the networks")
+    _write(path, flatten(state.model) | flatten(_constraint(state)), "a copy of the networks")
 
 
 def keep_failure(run: Path, seed: int, update: int, arrays: dict[str, np.ndarray]) -> str:
@@ -159,7 +158,17 @@ def read_weights(path: Path, state: State) -> State:
         arrays = load_arrays(path)
     except Damaged as error:
         raise UserError(f"{path.parent}: {error}; delete the file to go on without it") from error
-    return eqx.tree_at(lambda state: state.model, state, unflatten(state.model, arrays))
+    beside = _constraint(state)
+    named = {name: x for name, x in arrays.items() if name in flatten(beside)}
+    networks = unflatten(state.model, {name: x for name, x in arrays.items() if name not in named})
+    return replace(state, model=networks, **unflatten(beside, named))
+
+
+def _constraint(state: State) -> dict[str, Any]:
+    """What a regularizer's constraint needs beside the trained networks; {} where there is none."""
+    if not jax.tree.leaves(getattr(state, "smoothing", {})):
+        return {}
+    return {item.name: getattr(state, item.name) for item in fields(state) if item.name in ("smoothing", "updates")}
 
 
 def restore(

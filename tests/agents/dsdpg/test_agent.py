@@ -16,6 +16,7 @@ from sobolev.agents.dsdpg.config import (
     DSDPGConfig,
     DynamicsConfig,
     NetworkConfig,
+    TransitionJacobian,
     without_gradients,
 )
 from sobolev.agents.dsdpg.critic import critic_loss
@@ -31,7 +32,8 @@ NETWORK = NetworkConfig(units=8, layers=1)
 CONFIG = DSDPGConfig(
     batch_size=6,
     critic=CriticConfig(network=NETWORK, noise=2, samples=3, rate=0.1),
-    dynamics=DynamicsConfig(network=NETWORK, latent=2, warmup=3, penalty=0.1, penalty_rho=1.0),
+    dynamics=DynamicsConfig(network=NETWORK, latent=2, warmup=3),
+    penalty=TransitionJacobian(transition=0.1, rho=1.0),
     actor=ActorConfig(network=NETWORK, delay=2),
 )
 AGENT = DSDPG(CONFIG, Spaces((("pose", ArraySpec((2,), "float32")), ("speed", ArraySpec((), "float32"))), 2))
@@ -227,11 +229,14 @@ def test_the_penalty_is_the_mean_squared_jacobian_of_the_models_map():
         return sum(jnp.square(j).sum((1, 2)).mean() for j in jacobians)
 
     def both(key):
-        return AGENT.penalty(state.model.dynamics, state.statistics, states, actions, key), exact(key)
+        args = state.model.dynamics, state.statistics, states, actions, key, jnp.int32(0)
+        loss, metrics = AGENT.penalty(*args)
+        return metrics["penalty/transition"], exact(key), loss
 
-    estimates, norms = jax.jit(jax.vmap(both))(jax.random.split(jax.random.key(0), 500))
+    estimates, norms, losses = jax.jit(jax.vmap(both))(jax.random.split(jax.random.key(0), 500))
     assert float(estimates.mean()) == pytest.approx(float(norms.mean()), rel=0.03)
     assert float(estimates.std()) > 1e-3
+    np.testing.assert_allclose(losses, 0.1 * estimates, rtol=1e-6)
 
 
 def transition(last=(False, False)):

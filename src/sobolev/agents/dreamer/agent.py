@@ -1,7 +1,7 @@
 """The Dreamer agent: pure functions over one pytree of state, and the whole loss on one page."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import equinox as eqx
@@ -22,14 +22,15 @@ from sobolev.agents.dreamer.behavior import (
 )
 from sobolev.agents.dreamer.config import DreamerConfig
 from sobolev.agents.dreamer.dream import open_loop
+from sobolev.agents.dreamer.encoder import token_count
 from sobolev.agents.dreamer.optimizer import build_optimizer, descend, follow
-from sobolev.agents.dreamer.rssm import Latents
+from sobolev.agents.dreamer.rssm import RSSM, Latents, LatentTable
 from sobolev.agents.dreamer.tables import latent_tables
 from sobolev.agents.dreamer.world_model import RECONSTRUCTION, WorldModel, world_model_losses
 from sobolev.envs.specs import Spaces
 from sobolev.nn import Head, TwoHot, averaged, cast_floating, entropy, in_parts, over, own
 from sobolev.replay import AnyReplay, Windows
-from sobolev.smoothness import coefficient, sampled_penalty
+from sobolev.smoothness import Smoothing, find
 from sobolev.smoothness.sensitivity import PerturbedTable
 
 Metrics = dict[str, Float[Array, ""]]
@@ -52,6 +53,8 @@ class State(eqx.Module):
     optimizer: optax.OptState
     scale: ReturnScale
     updates: Int[Array, ""]
+    smoothing: dict[str, Any] = eqx.field(default_factory=dict)
+    """what the regularizer remembers of posterior and prior; {} for nothing"""
 
 
 class Carry(eqx.Module):
@@ -72,7 +75,12 @@ class Report(eqx.Module):
 
 @dataclass(frozen=True)
 class Dreamer:
-    """DreamerV3, or GPLD-DreamerV3 where the penalty's coefficients are not zero."""
+    """DreamerV3, or GPLD-DreamerV3 where the penalty's coefficients are not zero.
+
+    What is regularised are the two latent tables: the posterior with inputs [deter, tokens], the prior with deter. A
+    penalty is estimated at the batch's states; a constraint replaces their parameters wherever they are used; noise is
+    added to the inputs where they learn: the posterior's along the window, the prior's in the KL terms.
+    """
 
     config: DreamerConfig
     spaces: Spaces
@@ -89,7 +97,18 @@ class Dreamer:
         )
         slow = jax.tree.map(jnp.copy, critic)
         optimizer = build_optimizer(config.optimizer).init(cast(Any, model))
-        return State(model, slow, optimizer, ReturnScale.init(), jnp.zeros((), jnp.int32))
+        smoothing = self.smoothing.init(tables(model.world.rssm), keys[0])
+        return State(model, slow, optimizer, ReturnScale.init(), jnp.zeros((), jnp.int32), smoothing)
+
+    @property
+    def smoothing(self) -> Smoothing:
+        """The regularizer of the latent tables."""
+        return Smoothing(find(self.config.regularizer), self.config.penalty)
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """Metrics that progress shows, by the name it shows them under."""
+        return self.smoothing.shown
 
     @property
     def features(self) -> int:
@@ -124,7 +143,7 @@ class Dreamer:
         """
         latent_key, action_key = jax.random.split(key)
         deter, stoch, past = (jnp.asarray(part) for part in (carry.deter, carry.stoch, carry.action))
-        model = cast_floating(state.model, self.dtype)
+        model = cast_floating(self.networks(state), self.dtype)
         tokens = jax.vmap(model.world.encoder)(transition["observation"])
         carried = cast_floating((deter, stoch), self.dtype)
         first = transition["first"][None]
@@ -134,6 +153,17 @@ class Dreamer:
         action = jnp.where(transition["last"][:, None], 0.0, action)
         deter, stoch = cast_floating((latents.deter, latents.stoch), jnp.float32)
         return action, Carry(deter, stoch, action), compact(latents)
+
+    def networks(self, state: State) -> Model:
+        """The networks as they act and are measured: the trained ones, under the regularizer's constraint."""
+        return replace(state.model, world=self.constrained(state.model.world, state))
+
+    def constrained(self, world: WorldModel, state: State) -> WorldModel:
+        """A world model with its latent tables under the regularizer's constraint, if there is one."""
+        if not self.smoothing.constrained_maps:
+            return world
+        found = self.smoothing.constrained(tables(world.rssm), state.smoothing, state.updates)
+        return replace(world, rssm=replace(world.rssm, **found))
 
     def observe(self, state: State, transitions: dict[str, Any]) -> State:
         """Dreamer keeps no statistics of observations."""
@@ -158,7 +188,8 @@ class Dreamer:
         finite = jnp.all(jnp.isfinite(jnp.stack([norm, metrics["loss"]])))
         model, optimizer, change = descend(self.config.optimizer, state.model, gradients, state.optimizer)
         slow = follow(state.slow, model.critic, self.config.behavior.slow_rate)
-        updated = State(model, slow, optimizer, scale, state.updates + 1)
+        smoothing = self.smoothing.refreshed(tables(model.world.rssm), state.smoothing)
+        updated = State(model, slow, optimizer, scale, state.updates + 1, smoothing)
         state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
         replay = memory.write_back(replay, windows, compact(latents), finite)
         metrics = metrics | {"gradient_norm": norm, "update_norm": change}
@@ -181,11 +212,11 @@ class Dreamer:
 
     def dream(self, state: State, steps: dict[str, Any], context: int, key: Key[Array, ""]) -> dict[str, Array]:
         """Predictions of a recorded stream, of which the first `context` steps are observed: see `open_loop`."""
-        return open_loop(state.model.world, self.dtype, steps, context, key)
+        return open_loop(self.networks(state).world, self.dtype, steps, context, key)
 
     def latent_tables(self, state: State, steps: dict[str, Any], key: Key[Array, ""]) -> dict[str, PerturbedTable]:
         """Posterior and prior along a recorded stream: see `latent_tables`."""
-        return latent_tables(state.model.world, self.dtype, steps, key)
+        return latent_tables(self.networks(state).world, self.dtype, steps, key)
 
     def loss(
         self, model: Model, state: State, windows: Windows, key: Key[Array, ""]
@@ -196,12 +227,15 @@ class Dreamer:
         """
         config, behavior = self.config, self.config.behavior
         keys = jax.random.split(key, 4)
+        trained, model = model, replace(model, world=self.constrained(model.world, state))
         exact, model = model, cast_floating(model, self.dtype)
         world, stop = model.world, jax.lax.stop_gradient
 
         # World model: posterior latents along the window, and what they should predict.
-        steps, tokens, latents = self.infer(world, windows, keys[0])
-        losses = world_model_losses(world, latents, steps, config.loss, 1 - 1 / behavior.discount_horizon)
+        noise, noise_metrics = self.noise(windows, state.updates, key)
+        steps, tokens, latents = self.infer(world, windows, keys[0], noise.get("posterior"))
+        discount = 1 - 1 / behavior.discount_horizon
+        losses = world_model_losses(world, latents, steps, config.loss, discount, noise.get("prior"))
 
         # Penalty: row-wise Jacobians of the latent tables at a fraction of the states (equation 5, Algorithms 1 and 2).
         penalty, penalty_metrics = self.penalty(exact.world, latents.deter, tokens, state.updates, keys[1])
@@ -228,6 +262,8 @@ class Dreamer:
         metrics = {
             **{f"loss/{name}": mean for name, mean in means.items()},
             **penalty_metrics,
+            **noise_metrics,
+            **self.smoothing.constraint_metrics(tables(trained.world.rssm), state.smoothing, state.updates),
             "loss": total,
             "return/imagined": imagination.returns.mean(),
             "return/replayed": returns.mean(),
@@ -239,38 +275,59 @@ class Dreamer:
         return total, stop((latents, imagination.scale, metrics))
 
     def infer(
-        self, world: WorldModel, windows: Windows, key: Key[Array, ""]
+        self,
+        world: WorldModel,
+        windows: Windows,
+        key: Key[Array, ""],
+        noise: Float[Array, "time batch inputs"] | None = None,
     ) -> tuple[dict[str, Any], Float[Array, "time batch tokens"], Latents]:
         """Steps, encoder outputs and posterior latents [time, batch, …] of windows.
 
-        The recurrence starts from the stored latents of the context step.
+        The recurrence starts from the stored latents of the context step. `noise` is added to what the posterior reads,
+        [deter, tokens], and to nothing else.
         """
         context, steps = time_major(windows.steps)
         deter, stoch = self.expand(windows.latents)
         tokens = over(world.encoder, 2)(steps["observation"])
         actions = jnp.concatenate([context["action"][None], steps["action"][:-1]])
-        return steps, tokens, world.rssm.observe(deter, stoch, actions, tokens, steps["first"], key)
+        return steps, tokens, world.rssm.observe(deter, stoch, actions, tokens, steps["first"], key, noise)
+
+    def noise(
+        self, windows: Windows, updates: Int[Array, ""], key: Key[Array, ""]
+    ) -> tuple[dict[str, Float[Array, "time batch _"]], Metrics]:
+        """What is added to the inputs of the tables that read noise, by name, and its metrics; `key` is the loss's."""
+        found, metrics = {}, {}
+        batch, length = windows.steps["first"].shape
+        widths = {"posterior": self.config.model.deter + token_count(self.spaces, self.config.model)}
+        for name in self.smoothing.perturbed:
+            shape = (length - 1, batch, widths.get(name, self.config.model.deter))
+            number = 3 + ("posterior", "prior").index(name)  # the loss splits its key for what has smaller numbers
+            found[name], told = self.smoothing.noise(name, shape, jax.random.fold_in(key, number), updates)
+            metrics |= told
+        return found, metrics
 
     def inspect(self, state: State, report: Report, key: Key[Array, ""]) -> Metrics:
         """What one term contributes to the gradient, at the batch of the newest update: {} without a penalty.
 
-        penalty/gradient_norm is the norm of the gradient of lambda times the penalty (posterior's and prior's
+        gradient_norm is the norm of the gradient of lambda times the penalty (posterior's and prior's
         together) with respect to all parameters, through encoder and recurrence, at the present parameters and with
-        random draws of its own; penalty/gradient_share is that over the norm of the whole loss's gradient, as that
+        random draws of its own; gradient_share is that over the norm of the whole loss's gradient, as that
         update found it. Norms of parts that point different ways do not add up to that of the whole.
         """
-        if not (self.config.penalty.posterior or self.config.penalty.prior):
+        if not self.smoothing.penalised:
             return {}
         gradient = in_parts(self.penalty_gradient, (None, 0, None), None)
         norm = optax.tree.norm(gradient(state, report.batch, key))
         whole = report.metrics["gradient_norm"]
-        return {"penalty/gradient_norm": norm, "penalty/gradient_share": norm / jnp.maximum(whole, 1e-20)}
+        share = norm / jnp.maximum(whole, 1e-20)
+        return {f"{self.smoothing.metric}/gradient_{what}": x for what, x in (("norm", norm), ("share", share))}
 
     def penalty_gradient(self, state: State, windows: Windows, key: Key[Array, ""]) -> WorldModel:
         """Gradient of lambda times the penalty, of a batch; of this device's part of it, the mean over all parts."""
         keys = jax.random.split(own(key), 4)  # as the loss does, so that one key gives the same draws
 
         def penalty(world: WorldModel) -> Float[Array, ""]:
+            world = self.constrained(world, state)
             _, tokens, latents = self.infer(cast_floating(world, self.dtype), windows, keys[0])
             return self.penalty(world, latents.deter, tokens, state.updates, keys[1])[0]
 
@@ -310,23 +367,10 @@ class Dreamer:
         key: Key[Array, ""],
     ) -> tuple[Float[Array, ""], Metrics]:
         """λ · R for the tables that are penalised (equation 5), with λ from the schedule; zero where none is."""
-        config, total, metrics = self.config.penalty, jnp.zeros(()), {}
         deter, tokens = (x.reshape(-1, x.shape[-1]) for x in (deter, tokens))
-        tables = {
-            "posterior": (config.posterior, world.rssm.posterior, (deter, tokens)),
-            "prior": (config.prior, world.rssm.prior, (deter,)),
-        }
-        for (name, (initial, table, inputs)), k in zip(tables.items(), jax.random.split(key), strict=True):
-            if initial > 0:
-                estimate = sampled_penalty(table, inputs, k, config)
-                weight = coefficient(config, initial, updates)
-                total = total + weight * estimate.value
-                metrics |= {
-                    f"penalty/{name}": estimate.value,
-                    f"penalty/{name}_lambda": weight,
-                    f"penalty/{name}_row_std": jnp.std(estimate.rows),
-                }
-        return total, metrics
+        inputs = ((deter, tokens), (deter,))
+        maps = zip(tables(world.rssm).items(), inputs, jax.random.split(key), strict=True)
+        return self.smoothing.penalties({name: (table, x, k) for (name, table), x, k in maps}, updates)
 
     def loss_scale(self, name: str) -> float:
         """Scale of a loss term; every observation's reconstruction has the same."""
@@ -337,6 +381,11 @@ class Dreamer:
         deter = jax.lax.bitcast_convert_type(latents["deter"], jnp.float16)
         stoch = jax.nn.one_hot(latents["stoch"], self.config.model.classes, dtype=self.dtype)
         return deter.astype(self.dtype), stoch.reshape(stoch.shape[0], -1)
+
+
+def tables(rssm: RSSM) -> dict[str, LatentTable]:
+    """The maps that can be regularised, by the names of their coefficients."""
+    return {"posterior": rssm.posterior, "prior": rssm.prior}
 
 
 def compact(latents: Latents) -> Extras:

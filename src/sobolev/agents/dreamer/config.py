@@ -1,8 +1,11 @@
 """What defines a Dreamer agent, with the protocol of paper 1 (Table 2) as defaults."""
 
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
-from sobolev.smoothness.config import PenaltyConfig
+from tyro.conf import arg
+
+from sobolev.smoothness import CHOICES, LatentPenalty, PenaltyConfig, coefficients
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,9 @@ class DreamerConfig:
     precision: str = "auto"
     """float32 or bfloat16 of the networks' products; auto: float32 on CPU, bfloat16 elsewhere"""
     model: ModelConfig = field(default_factory=ModelConfig)
-    penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
+    regularizer: Annotated[str, arg(metavar=CHOICES)] = "jacobian"
+    """how posterior and prior are made smooth; chooses the defaults of --penalty, and what is set there"""
+    penalty: LatentPenalty = field(default_factory=PenaltyConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     behavior: BehaviorConfig = field(default_factory=BehaviorConfig)
@@ -126,4 +131,4 @@ class DreamerConfig:
 
 def without_penalty(config: DreamerConfig) -> DreamerConfig:
     """The same agent as plain DreamerV3."""
-    return replace(config, penalty=replace(config.penalty, posterior=0.0, prior=0.0))
+    return replace(config, penalty=replace(config.penalty, **dict.fromkeys(coefficients(config.penalty), 0.0)))

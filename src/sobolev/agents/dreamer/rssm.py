@@ -227,16 +227,21 @@ class RSSM(eqx.Module):
         tokens: Float[Array, "time batch tokens"],
         first: Bool[Array, "time batch"],
         key: Key[Array, ""],
+        noise: Float[Array, "time batch inputs"] | None = None,
     ) -> Latents:
         """Posterior latents [time, batch, …] along a stream, from the latents of the step before it.
 
         `actions[t]` is the action taken before observation t. A first step forgets state and action.
-        The products that do not depend on the recurrence, those of actions and tokens, run outside the scan.
+        The products that do not depend on the recurrence, those of actions and tokens, run outside the scan. `noise` is
+        added to the posterior's inputs [deter, tokens], and to nothing else: its first layer is linear, so that the
+        product with the noise is added to that with the tokens.
         """
         kernel, size = self.posterior.first_kernel, deter.shape[-1]
         deter_kernel, token_kernel = kernel[:size], kernel[size:]
         embedded = over(self.embed_action, 2)(jnp.where(first[..., None], 0.0, actions))
         token_part = over(lambda token: product(token, token_kernel), 2)(tokens.astype(token_kernel.dtype))
+        if noise is not None:
+            token_part = token_part + over(lambda added: product(added, kernel), 2)(noise.astype(kernel.dtype))
         keep = 1.0 - first.astype(deter.dtype)
         uniform = drawn(jax.random.uniform, key, (*first.shape, self.posterior.rows))
         model, carry = (self.cell(), Posterior(deter_kernel, self.posterior)), (self.to_blocks(deter), stoch)

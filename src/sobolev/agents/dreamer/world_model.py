@@ -55,12 +55,18 @@ class WorldModel(eqx.Module):
 
 
 def world_model_losses(
-    model: WorldModel, latents: Latents, steps: dict, config: LossConfig, discount: float
+    model: WorldModel,
+    latents: Latents,
+    steps: dict,
+    config: LossConfig,
+    discount: float,
+    prior_noise: Float[Array, "time batch deter"] | None = None,
 ) -> dict[str, Float[Array, "time batch"]]:
     """Prediction and KL losses of posterior latents [time, batch, …] for the steps that they belong to.
 
     Reconstruction (of vectors in symlog space), two-hot reward, continue target (1 − terminal) · discount, and both
-    directions of the balanced KL, each not below `free_nats` (paper 1, Section 4, with DreamerV3's balance).
+    directions of the balanced KL, each not below `free_nats` (paper 1, Section 4, with DreamerV3's balance). The noise
+    is added to the deter that the prior reads, and to nothing else.
     """
     deter, stoch = latents.deter, latents.stoch
     reconstruction = over(reconstruction_loss, 2)(over(model.decoder, 2)(deter, stoch), steps["observation"])
@@ -68,7 +74,8 @@ def world_model_losses(
     reward = over(bins.loss_to, 2)(over(model.reward, 2)(deter, stoch), steps["reward"])
     target = (1.0 - steps["terminal"].astype(jnp.float32)) * discount
     cont = over(bernoulli_loss, 2)(over(model.cont, 2)(deter, stoch)[..., 0], target)
-    dyn, rep = balanced_kl(latents.probs, over(model.rssm.prior, 2)(deter), config.free_nats)
+    read = deter if prior_noise is None else deter + prior_noise.astype(deter.dtype)
+    dyn, rep = balanced_kl(latents.probs, over(model.rssm.prior, 2)(read), config.free_nats)
     reconstruction = {f"{RECONSTRUCTION}{name}": loss for name, loss in reconstruction.items()}
     return {**reconstruction, "reward": reward, "cont": cont, "dyn": dyn, "rep": rep}
 

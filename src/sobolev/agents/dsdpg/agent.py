@@ -15,12 +15,18 @@ from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, St
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, vector_size
 from sobolev.agents.dsdpg.optimizer import adam, chosen, descend, follow
 from sobolev.agents.dsdpg.units import Pairs, Statistics, imagination
-from sobolev.smoothness import jacobian_penalty, sample_states
+from sobolev.nn import Perceptron
+from sobolev.smoothness import Smoothing, find
 
 
 @dataclass(frozen=True)
 class DSDPG(Learner):
-    """Distributional Sobolev deterministic policy gradient (paper 2)."""
+    """Distributional Sobolev deterministic policy gradient (paper 2).
+
+    What can be regularised is the world model's map (s, a) → s'. A penalty is estimated at the batch's states and
+    actions; a constraint replaces the kernels of prior and decoder wherever the model is used; noise is added to s and
+    a where prior, encoder and decoder learn.
+    """
 
     config: DSDPGConfig
 
@@ -31,7 +37,25 @@ class DSDPG(Learner):
         actor = Actor.init(keys[0], state, action, config.actor.network)
         critics = TwinCritic.init(keys[1], state, action, config.critic.noise, config.critic.network)
         dynamics = Dynamics.init(keys[2], state, action, config.dynamics)
-        return self.begin(Model(actor, critics, dynamics), self.rules)
+        state = self.begin(Model(actor, critics, dynamics), self.rules)
+        return replace(state, smoothing=self.smoothing.init(transition(dynamics), keys[2]))
+
+    @property
+    def smoothing(self) -> Smoothing:
+        """The regularizer of the world model."""
+        return Smoothing(find(self.config.regularizer), self.config.penalty)
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """Metrics that progress shows, by the name it shows them under."""
+        return self.smoothing.shown
+
+    def constrained(self, dynamics: Dynamics, state: State, number: Int[Array, ""]) -> Dynamics:
+        """A world model under the regularizer's constraint, if there is one, at update `number`."""
+        if not self.smoothing.constrained_maps:
+            return dynamics
+        prior, decoder = self.smoothing.constrained(transition(dynamics), state.smoothing, number)["transition"]
+        return replace(dynamics, prior=prior, decoder=decoder)
 
     @property
     def rules(self) -> tuple[Any, Any, Any]:
@@ -58,7 +82,7 @@ class DSDPG(Learner):
         ready = number >= config.dynamics.warmup
 
         gradient = jax.grad(self.loss, (0, 1), has_aux=True)
-        (slopes, critic_slopes), metrics = gradient(model.dynamics, model.critics, state, pairs, keys[0])
+        (slopes, critic_slopes), metrics = gradient(model.dynamics, model.critics, state, pairs, keys[0], number)
         dynamics, dynamics_memory = descend(rules[2], model.dynamics, slopes, remembered.dynamics)
         stepped = descend(rules[1], model.critics, critic_slopes, remembered.critics)
         critics, critics_memory = chosen(ready, stepped, (model.critics, remembered.critics))
@@ -86,29 +110,36 @@ class DSDPG(Learner):
             model=Model(actor, critics, dynamics),
             targets=follow(state.targets, Targets(actor, critics), config.critic.rate),
             optimizers=Optimizers(actor_memory, critics_memory, dynamics_memory),
+            smoothing=self.smoothing.refreshed(transition(dynamics), state.smoothing),
         )
         return updated, finite, metrics
 
     def loss(
-        self, dynamics: Dynamics, critics: TwinCritic, state: State, pairs: Pairs, key: Key[Array, ""]
+        self,
+        dynamics: Dynamics,
+        critics: TwinCritic,
+        state: State,
+        pairs: Pairs,
+        key: Key[Array, ""],
+        number: Int[Array, ""],
     ) -> tuple[Float[Array, ""], Metrics]:
         """Loss of world model and critics (paper 2); no term of the one has a gradient in the other."""
         config, units, keys = self.config, state.statistics, jax.random.split(key, 4)
-        dynamics, critics = self.cast(dynamics), self.cast(critics)
+        metrics = self.smoothing.constraint_metrics(transition(dynamics), state.smoothing, number)
+        dynamics, critics = self.cast(self.constrained(dynamics, state, number)), self.cast(critics)
         actor, targets = self.cast((state.model.actor, state.targets))
         states, following = jax.vmap(units.normalised)(pairs.state), jax.vmap(units.normalised)(pairs.following)
 
         # World model: evidence bound of (Δs, r) given (s, a), and the end of the episode.
         outcome = jax.vmap(units.outcome)(pairs.state, pairs.following, pairs.reward)
         latent = jax.random.normal(keys[0], (states.shape[0], config.dynamics.latent))
-        terms = jax.vmap(dynamics.losses)(states, pairs.action, outcome, following, pairs.terminal, latent)
+        perturbed, told = self.perturbed(states, pairs.action, key, number)
+        terms = jax.vmap(dynamics.losses)(states, pairs.action, outcome, following, pairs.terminal, latent, perturbed)
         likelihood, divergence, ending = [jnp.sum(pairs.weight * term) for term in terms]
         model_loss = likelihood + config.dynamics.beta * divergence + ending
 
-        # Ours: Jacobian penalty on the map (s, a) → s', since κ of the contraction condition γκ < 1 grows with it.
-        penalty = jnp.zeros(())
-        if config.dynamics.penalty > 0:
-            penalty = self.penalty(dynamics, units, states, pairs.action, keys[1])
+        # Ours: a penalty on the map (s, a) → s', since κ of the contraction condition γκ < 1 grows with its Jacobian.
+        penalty, penalty_metrics = self.penalty(dynamics, units, states, pairs.action, keys[1], number)
 
         # Critics: samples [Z; ∂Z/∂a] against [y; ∂y/∂a] through model, target policy and target critics.
         actions = self.judged(actor, states, pairs.action, keys[3])
@@ -117,17 +148,18 @@ class DSDPG(Learner):
             critics, targets.critics, targets.actor, model, dynamics.noise, *where, keys[2], config
         )
 
-        metrics = {
+        metrics |= {
             "loss/model_likelihood": likelihood,
             "loss/model_divergence": divergence,
             "loss/model_ending": ending,
             "loss/critic": far,
-            "penalty/transition": penalty,
+            **penalty_metrics,
+            **told,
             "direction/return": jnp.square(compared.direction[..., 0]).mean(),
             **summary("predicted", compared.found.reshape(-1, *compared.found.shape[2:])),
             **summary("target", compared.wanted),
         }
-        return model_loss + config.dynamics.penalty * penalty + far, jax.lax.stop_gradient(metrics)
+        return model_loss + penalty + far, jax.lax.stop_gradient(metrics)
 
     def judged(
         self,
@@ -147,6 +179,20 @@ class DSDPG(Learner):
         around = critic.spread * jax.random.normal(key, replayed.shape)
         return jax.lax.stop_gradient(jnp.clip(jax.vmap(actor)(states) + around, -1.0, 1.0))
 
+    def perturbed(
+        self,
+        states: Float[Array, "batch state"],
+        actions: Float[Array, "batch action"],
+        key: Key[Array, ""],
+        number: Int[Array, ""],
+    ) -> tuple[tuple[Float[Array, "batch state"], Float[Array, "batch action"]] | None, Metrics]:
+        """States and actions with the regularizer's noise, None where it adds none; `key` is the loss's."""
+        if not self.smoothing.perturbed:
+            return None, {}
+        inputs = jnp.concatenate([states, actions], -1)
+        noise, metrics = self.smoothing.noise("transition", inputs.shape, jax.random.fold_in(key, 4), number)
+        return (states + noise[:, : states.shape[1]], actions + noise[:, states.shape[1] :]), metrics
+
     def penalty(
         self,
         dynamics: Dynamics,
@@ -154,16 +200,24 @@ class DSDPG(Learner):
         states: Float[Array, "batch state"],
         actions: Float[Array, "batch action"],
         key: Key[Array, ""],
-    ) -> Float[Array, ""]:
-        """Mean ‖∂ŝ'/∂(s, a)‖_F² of the model's map at a fraction of the batch, one draw ε for all, normalised units.
+        number: Int[Array, ""],
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """λ times the penalty of the model's map (s, a) → s', one draw ε for all, normalised units; 0 for none.
 
-        Its root bounds the spectral norm in κ from above (docs/dsdpg.md).
+        The root of the Jacobian penalty bounds the spectral norm in κ from above (docs/dsdpg.md).
         """
+        if not self.smoothing.penalised:
+            return jnp.zeros(()), {}
         keys, size = jax.random.split(key, 3), states.shape[1]
-        sampled = sample_states(keys[0], len(states), self.config.dynamics.penalty_rho)
         noise, model = jax.random.normal(keys[1], (dynamics.noise,)), imagination(dynamics, units)
-        inputs = jnp.concatenate([states, actions], -1)[sampled]
-        return jacobian_penalty(lambda x: model(x[:size], x[size:], noise)[0][None], inputs, keys[2]).value
+        inputs = jnp.concatenate([states, actions], -1)
+        table = lambda x: model(x[:size], x[size:], noise)[0][None]  # noqa: E731
+        return self.smoothing.penalties({"transition": (table, inputs, (keys[0], keys[2]))}, number)
+
+
+def transition(dynamics: Dynamics) -> dict[str, tuple[Perceptron, Perceptron]]:
+    """The networks that the transition map is made of, by the name of its coefficient."""
+    return {"transition": (dynamics.prior, dynamics.decoder)}
 
 
 def summary(name: str, samples: Float[Array, "batch samples vector"]) -> Metrics:

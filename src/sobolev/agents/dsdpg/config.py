@@ -5,9 +5,14 @@ Paper 2 was not at hand: what is known of it are its equations, the ten samples 
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge
+from tyro.conf import arg
 
 from sobolev.errors import UserError
+from sobolev.smoothness import CHOICES, JacobianConfig, Maps, Sampling, Schedule
+from sobolev.smoothness.config import ScheduleKind, check_all
 
 DiscrepancyKind = Literal["msmmd", "mmd", "sliced", "quantile"]
 KernelKind = Literal["multiquadric", "energy", "mixture"]
@@ -70,10 +75,6 @@ class DynamicsConfig:
     """number of replayed steps over which the statistics of state changes are averaged (ours)"""
     warmup: int = 500
     """updates of the model before critics and actor are trained on what it imagines (ours)"""
-    penalty: float = 0.0
-    """coefficient of the Jacobian penalty on the transition map, a part of neither paper; 0 turns it off"""
-    penalty_rho: float = 0.5
-    """fraction of the batch's states on which that penalty is estimated, in (0, 1]"""
 
     def __post_init__(self) -> None:
         """Refuse bounds that leave no room, in one sentence."""
@@ -171,6 +172,29 @@ class NormalizerConfig:
 
 
 @dataclass(frozen=True)
+class Transition(Maps):
+    """The map that a one-step world model is."""
+
+    transition: Annotated[float, Ge(0)] = 0.0
+    """initial coefficient of the transition map (s, a) -> s', at least 0; 0 turns the regularizer off"""
+
+
+@dataclass(frozen=True)
+class TransitionPenalty(Schedule, Transition):
+    """What all regularizers of the world model have in common; a part of neither paper."""
+
+    schedule: ScheduleKind = "none"
+    """decay of the coefficient; custom: values at update numbers, given in `custom`"""
+
+
+@dataclass(frozen=True)
+class TransitionJacobian(JacobianConfig, Sampling, TransitionPenalty):
+    """Jacobian penalty on the transition map. A coefficient of zero turns it off."""
+
+    __post_init__ = check_all
+
+
+@dataclass(frozen=True)
 class DSDPGConfig:
     """A DSDPG agent (paper 2)."""
 
@@ -182,6 +206,9 @@ class DSDPGConfig:
     """float32 or bfloat16 of the networks' products; auto: bfloat16 off the CPU, whose digits are few for gradients"""
     critic: CriticConfig = field(default_factory=CriticConfig)
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
+    regularizer: Annotated[str, arg(metavar=CHOICES)] = "jacobian"
+    """how the world model is made smooth; chooses the defaults of --penalty, and what is set there"""
+    penalty: TransitionPenalty = field(default_factory=TransitionJacobian)
     discrepancy: DiscrepancyConfig = field(default_factory=DiscrepancyConfig)
     actor: ActorConfig = field(default_factory=ActorConfig)
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)

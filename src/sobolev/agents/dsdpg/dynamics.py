@@ -117,13 +117,16 @@ class Dynamics(eqx.Module):
         following: Float[Array, " state"],
         terminal: Float[Array, ""],
         noise: Float[Array, " latent"],
+        perturbed: tuple[Float[Array, " state"], Float[Array, " action"]] | None = None,
     ) -> ModelLosses:
         """Minus the evidence bound in two terms, with one draw of z, and the loss of the termination head.
 
         outcome: Δs and r, normalised; following: the next state, normalised as states are; terminal: 0 or 1.
+        perturbed: state and action as prior, encoder and decoder read them, where these are not the true ones.
         """
-        prior, posterior = self.prior_at(state, action), self.posterior_at(state, action, outcome)
-        decoded = self.decode(state, action, posterior.mean + posterior.std * noise)
+        seen = (state, action) if perturbed is None else perturbed
+        prior, posterior = self.prior_at(*seen), self.posterior_at(*seen, outcome)
+        decoded = self.decode(*seen, posterior.mean + posterior.std * noise)
         ended = bernoulli_loss(self.ending_logit(state, action, following), terminal)
         return ModelLosses(-log_density(decoded, outcome), normal_divergence(posterior, prior), ended)
 

@@ -54,6 +54,8 @@ class State(eqx.Module):
     statistics: Statistics
     steps: Int[Array, ""]
     """agent steps seen"""
+    smoothing: dict[str, Any] = eqx.field(default_factory=dict)
+    """what the regularizer remembers of the world model; {} for nothing"""
 
 
 class Report(eqx.Module):

@@ -1,0 +1,85 @@
+"""The finite-difference penalty: equation (1) of paper 1 where states are continuous.
+
+With h the step and u a random unit vector, ||(f(x + h u) - f(x)) / h||^2 stands in for a summand of equation (1), the
+squared change of the transition law between two states over their squared distance. Its mean over u tends to
+||J(x)||_F^2 / d as h goes to 0 (equations 3 and 4), d the size of x. Here it is multiplied by d, and divided by the K
+rows of the table, so that it tends to the Jacobian penalty (equation 5): one lambda means the same for both.
+
+What a Jacobian cannot see, this does: changes over a distance of h, such as a jump between two states.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge, Gt
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from sobolev.errors import UserError
+from sobolev.smoothness.linear_first import as_function
+from sobolev.smoothness.penalty import Penalty, Table, table_shape, widened
+from sobolev.smoothness.regularizer import Regularizer
+
+
+@dataclass(frozen=True)
+class FiniteDifferenceConfig:
+    """Where the map is compared with itself."""
+
+    step: Annotated[float, Gt(0)] = 0.1
+    """distance h between the two inputs that are compared, in units of the input, above 0"""
+    directions: Annotated[int, Ge(1)] = 1
+    """random directions per state"""
+
+
+def finite_difference_penalty(
+    fn: Table,
+    inputs: Float[Array, "states inputs"],
+    key: PRNGKeyArray,
+    *,
+    step: float = 0.1,
+    directions: int = 1,
+) -> Penalty:
+    """Mean over states, rows and random directions u of d ||(q_i(x + step u) - q_i(x)) / step||^2.
+
+    Args:
+        fn: maps one input [d] to a table [K, C]; a callable or a `LinearFirst`.
+        inputs: a batch of inputs. Everything is computed in float32, as in `jacobian_penalty`; below a step of about
+            a thousandth, the difference of two tables has few digits left.
+        key: draws the directions, uniform on the sphere, anew for every state.
+        step: the distance between the inputs that are compared, in units of the input.
+        directions: directions per state.
+
+    For a linear map the expectation is the Jacobian penalty at every step; for others it tends to it as the step goes
+    to 0. Differentiable with respect to `inputs` and to what `fn` holds, through both tables. Raises UserError as
+    `jacobian_penalty` does.
+    """
+    if inputs.ndim != 2 or not inputs.shape[0]:
+        raise UserError(f"the penalty needs inputs of shape [states, d] with at least one state, not {inputs.shape}")
+    fn, inputs = widened(fn), widened(inputs)
+    table_shape(fn, inputs)  # raises where it is no table
+    call = as_function(fn)
+    states, size = inputs.shape
+    drawn = jax.random.normal(key, (math.prod((states, directions, size)),), inputs.dtype)
+    drawn = drawn.reshape(states, directions, size)
+    offsets = step * drawn / jnp.linalg.norm(drawn, axis=-1, keepdims=True)
+
+    def energies(x: Float[Array, " inputs"], offsets: Float[Array, "directions inputs"]) -> Float[Array, " rows"]:
+        """The mean over directions for every row."""
+        here, there = call(x), jax.vmap(lambda offset: call(x + offset))(offsets)
+        return jnp.square((there - here[None]) / step).sum(-1).mean(0)
+
+    with jax.default_matmul_precision("float32"):
+        found = size * jax.vmap(energies)(inputs, offsets).mean(0)
+    return Penalty(found.mean(), found)
+
+
+def penalty(
+    settings: FiniteDifferenceConfig, table: Table, inputs: Float[Array, "states inputs"], key: PRNGKeyArray
+) -> Penalty:
+    """`finite_difference_penalty` as the settings say."""
+    return finite_difference_penalty(table, inputs, key, step=settings.step, directions=settings.directions)
+
+
+FINITE_DIFFERENCE = Regularizer(FiniteDifferenceConfig, "difference", penalty=penalty)

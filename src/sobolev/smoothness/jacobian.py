@@ -1,0 +1,55 @@
+"""The Jacobian penalty as a regularizer (paper 1, Section 4): what `--method gpld` has by default."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from sobolev.smoothness.config import LatentPenalty, Sampling, check_all
+from sobolev.smoothness.penalty import Penalty, Table, jacobian_penalty
+from sobolev.smoothness.regularizer import Inputs, Regularizer, at_sampled_states
+
+
+@dataclass(frozen=True)
+class JacobianConfig:
+    """How the row-wise Jacobian penalty is estimated."""
+
+    estimator: Literal["rows", "joint"] = "rows"
+    """rows: one probe per row (the paper's); joint: one probe over all rows"""
+    rows: Annotated[int, Ge(1)] | None = None
+    """penalise only this many rows; None for all"""
+    row_choice: Literal["first", "random"] = "first"
+    """which rows, where fewer than all are penalised"""
+
+
+@dataclass(frozen=True)
+class PenaltyConfig(JacobianConfig, Sampling, LatentPenalty):
+    """Row-wise Jacobian penalty on the latent probability tables. Zero coefficients turn it off.
+
+    Raises UserError for a value outside its range.
+    """
+
+    __post_init__ = check_all
+
+
+def penalty(
+    settings: JacobianConfig, table: Table, inputs: Float[Array, "states inputs"], key: PRNGKeyArray
+) -> Penalty:
+    """`jacobian_penalty` as the settings say."""
+    return jacobian_penalty(
+        table, inputs, key, estimator=settings.estimator, rows=settings.rows, row_choice=settings.row_choice
+    )
+
+
+JACOBIAN = Regularizer(JacobianConfig, "penalty", penalty=penalty)
+
+
+def sampled_penalty(
+    fn: Table,
+    inputs: Inputs,
+    key: PRNGKeyArray,
+    config: PenaltyConfig,
+) -> Penalty:
+    """The Jacobian penalty at a fraction of a batch's states, without its coefficient: see `at_sampled_states`."""
+    return at_sampled_states(lambda x, key: penalty(config, fn, x, key), inputs, key, config)

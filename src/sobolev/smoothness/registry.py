@@ -1,0 +1,58 @@
+"""The regularizers that `--regularizer` knows: built in, of an installed package, or named by their place."""
+
+from dataclasses import replace
+from typing import Any, TypeVar, get_type_hints
+
+from sobolev.errors import UserError
+from sobolev.plugins import Registry
+from sobolev.smoothness.config import Maps
+from sobolev.smoothness.finite_difference import FINITE_DIFFERENCE
+from sobolev.smoothness.jacobian import JACOBIAN
+from sobolev.smoothness.noise import NOISE
+from sobolev.smoothness.regularizer import Regularizer, default_settings, settings_type
+from sobolev.smoothness.spectral import SPECTRAL
+
+A = TypeVar("A")
+
+REGULARIZERS: dict[str, Regularizer[Any]] = {
+    "jacobian": JACOBIAN,
+    "finite-difference": FINITE_DIFFERENCE,
+    "spectral": SPECTRAL,
+    "noise": NOISE,
+}
+
+CHOICES = "{" + ",".join(REGULARIZERS) + "}|PACKAGE.MODULE:NAME"
+"""What `--regularizer` takes, for help texts."""
+
+KNOWN: Registry[Regularizer[Any]] = Registry("regularizer", Regularizer, REGULARIZERS, "sobolev.regularizers")
+"""These, those of installed packages, and my_package.my_module:REGULARIZER."""
+
+
+def find(name: str) -> Regularizer[Any]:
+    """The regularizer of that name: of `REGULARIZERS`, of an entry point, or at `package.module:NAME`.
+
+    Raises UserError for an unknown name, with the nearest one, and for a place that holds no regularizer.
+    """
+    return KNOWN.find(name)
+
+
+def penalty_type(agent: type, name: str) -> type[Maps] | None:
+    """The type of an agent's `penalty` settings with that regularizer; None where it has no map to regularise.
+
+    An agent's settings have a field `regularizer`, a name, and a field `penalty` whose type is what all its
+    regularizers have in common.
+    """
+    common = get_type_hints(agent).get("penalty")
+    return None if common is None else settings_type(find(name), common)
+
+
+def regularized(agent: A, name: str) -> A:
+    """An agent's settings with another regularizer, at that one's defaults.
+
+    Raises UserError as `find` does, and where the agent has nothing to regularise.
+    """
+    common = get_type_hints(type(agent)).get("penalty")
+    if common is None:
+        raise UserError("there is no map to regularise in this method: leave out --regularizer")
+    changed: Any = {"regularizer": name, "penalty": default_settings(find(name), common)}
+    return replace(agent, **changed)

@@ -1,0 +1,228 @@
+"""What every regularizer is made of, and how agents call one.
+
+A regularizer makes a learned map smooth in one of three ways, or in several of them at once:
+  penalty     given the map and a batch of its inputs, a number that is added to the loss;
+  constraint  given the map's parameters, other ones that take their place, with state that is kept in the agent's;
+  noise       what is added to the map's inputs where it learns.
+The coefficient lambda(updates) of a map, from its settings' schedule, multiplies a penalty and the noise, and tells a
+constraint how much of it applies. The built-in ones are listed in `registry.py`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from sobolev.errors import UserError
+from sobolev.smoothness.config import LatentPenalty, Maps, Sampling, Schedule, check_all, coefficients, map_names
+from sobolev.smoothness.penalty import Penalty, Table, sample_states
+from sobolev.smoothness.schedule import coefficient
+
+S = TypeVar("S")
+Common = TypeVar("Common", bound=Maps)
+
+Metrics = dict[str, Float[Array, ""]]
+State = dict[str, PyTree]
+"""What a constraint remembers of each map; {} where there is none."""
+
+
+Keys = PRNGKeyArray | tuple[PRNGKeyArray, PRNGKeyArray]
+"""A key to be split in two, or two keys: the first draws the states, the second goes to the penalty."""
+
+Inputs = Float[Array, "states _"] | Sequence[Float[Array, "states _"]]
+"""[states, d], or several arrays [states, d_i] that stand side by side in x."""
+
+Penalisable = tuple[Table, Inputs, Keys]
+
+
+class Constraint(NamedTuple):
+    """Parameters in the place of a map's own. The first argument of every function is the regularizer's settings."""
+
+    init: Callable[[Any, PyTree, PRNGKeyArray], PyTree]
+    """(settings, parameters, key) -> state, () where nothing is remembered; parameters: the pytree of the map"""
+    refresh: Callable[[Any, PyTree, PyTree], PyTree]
+    """(settings, parameters, state) -> the state for parameters that an update has changed"""
+    apply: Callable[[Any, PyTree, PyTree, Float[Array, ""]], PyTree]
+    """(settings, parameters, state, coefficient) -> the parameters that are used; differentiable in the parameters"""
+    value: Callable[[Any, PyTree, PyTree], Float[Array, ""]]
+    """(settings, parameters, state) -> the number to log"""
+
+
+@dataclass(frozen=True)
+class Regularizer(Generic[S]):
+    """One way of making a map smooth. Raises UserError where it is not complete."""
+
+    settings: type[S]
+    """a frozen dataclass of its own settings, all with defaults; each is a flag --penalty.NAME, with the field's
+    docstring as help. Its functions get the agent's settings, which are an instance of a subclass"""
+    name: str = "regularizer"
+    """what its metrics begin with: NAME/posterior, NAME/posterior_lambda"""
+    penalty: Callable[[S, Table, Float[Array, "states inputs"], PRNGKeyArray], Penalty] | None = None
+    """(settings, map, inputs, key) -> value and rows; the states are sampled already"""
+    constraint: Constraint | None = None
+    noise: Callable[[S, tuple[int, ...], PRNGKeyArray], Array] | None = None
+    """(settings, shape, key) -> float32 numbers of that shape, which are added to the inputs"""
+    coefficient: float = 0.5
+    """initial coefficient of the agent's first map, where the user gives none"""
+    defaults: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """settings of the schedule that differ from the common ones, as in {"schedule": "none"}"""
+
+    def __post_init__(self) -> None:
+        """Refuse one that does nothing, or whose settings cannot become flags."""
+        if not (self.penalty or self.constraint or self.noise):
+            raise UserError(f"regularizer {self.name} does nothing: give it a penalty, a constraint or noise")
+        if not is_dataclass(self.settings):
+            raise UserError(f"the settings of regularizer {self.name} are no dataclass: decorate them with @dataclass")
+        taken = {item.name for kind in (LatentPenalty, Sampling) for item in fields(kind)}
+        for item in fields(self.settings):
+            if item.default is MISSING and item.default_factory is MISSING:
+                raise UserError(f"the setting {item.name} of regularizer {self.name} needs a default value")
+            if item.name in taken:
+                raise UserError(f"regularizer {self.name} cannot have a setting {item.name}, which all have: rename it")
+
+
+def settings_type(regularizer: Regularizer[Any], common: type[Common]) -> type[Common]:
+    """The flat dataclass of all settings: the regularizer's own, and those that all regularizers of an agent have.
+
+    `common` is a `Schedule` with the `Maps` of the agent. Where a penalty is estimated, `Sampling` is a part too.
+    Equal arguments give the same class; one that was written down, such as `PenaltyConfig`, is found.
+    """
+    bases = (regularizer.settings, *((Sampling,) if regularizer.penalty else ()), common)
+    for known in common.__subclasses__():
+        if known.__bases__ == bases:
+            return known
+    name = f"{common.__name__}{regularizer.settings.__name__}"
+    namespace = {"__post_init__": check_all, "__doc__": regularizer.settings.__doc__}
+    return cast("type[Common]", make_dataclass(name, (), bases=bases, namespace=namespace, frozen=True))
+
+
+def default_settings(regularizer: Regularizer[Any], common: type[Common]) -> Common:
+    """The settings of a regularizer that was chosen and not changed: on for the agent's first map alone."""
+    first, *others = map_names(common)
+    initial = {first: regularizer.coefficient, **dict.fromkeys(others, 0.0)}
+    return settings_type(regularizer, common)(**initial, **regularizer.defaults)
+
+
+def at_sampled_states(
+    penalty: Callable[[Float[Array, "states inputs"], PRNGKeyArray], Penalty],
+    inputs: Inputs,
+    keys: Keys,
+    sampling: Sampling,
+) -> Penalty:
+    """A penalty at a fraction of a batch's states (paper 1, Algorithm 1), without its coefficient.
+
+    Several arrays are gathered first and joined after, which spares joining the states that are not sampled. With
+    `average` "batch" the mean is over all states, zero at those that were not sampled, as in the authors' code: it
+    multiplies the coefficient by rho.
+    """
+    parts = (inputs,) if isinstance(inputs, Array) else tuple(inputs)
+    key_states, key_penalty = keys if isinstance(keys, tuple) else jax.random.split(keys)
+    total = parts[0].shape[0]
+    states = sample_states(key_states, total, sampling.rho)
+    found = penalty(jnp.concatenate([part[states] for part in parts], -1), key_penalty)
+    if sampling.average == "sampled":
+        return found
+    return jax.tree.map(lambda mean: mean * (states.shape[0] / total), found)
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """A regularizer with its settings, as an agent calls it. Maps whose coefficient is 0 cost nothing."""
+
+    regularizer: Regularizer[Any]
+    settings: Any
+    """an instance of `settings_type` of that regularizer"""
+
+    @property
+    def penalised(self) -> tuple[str, ...]:
+        """The maps that add a penalty to the loss."""
+        return self._active if self.regularizer.penalty else ()
+
+    @property
+    def constrained_maps(self) -> tuple[str, ...]:
+        """The maps whose parameters are replaced."""
+        return self._active if self.regularizer.constraint else ()
+
+    @property
+    def perturbed(self) -> tuple[str, ...]:
+        """The maps to whose inputs noise is added."""
+        return self._active if self.regularizer.noise else ()
+
+    @property
+    def metric(self) -> str:
+        """What the names of all metrics begin with."""
+        return self.regularizer.name
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """The metrics of the first map, by the name under which progress shows them; {} where nothing is active."""
+        first = next(iter(self._active), None)
+        return {} if first is None else {self.metric: f"{self.metric}/{first}", "λ": f"{self.metric}/{first}_lambda"}
+
+    def strength(self, name: str, updates: Int[Array, ""]) -> Float[Array, ""]:
+        """lambda of a map after so many updates."""
+        return coefficient(cast(Schedule, self.settings), coefficients(self.settings)[name], updates)
+
+    def penalties(self, maps: Mapping[str, Penalisable], updates: Int[Array, ""]) -> tuple[Float[Array, ""], Metrics]:
+        """The sum over maps of lambda times the penalty, and its metrics; zero where nothing is penalised."""
+        total, metrics, penalty = jnp.zeros(()), {}, self.regularizer.penalty
+        for name in self.penalised:
+            assert penalty is not None
+            table, inputs, keys = maps[name]
+            found = at_sampled_states(partial(penalty, self.settings, table), inputs, keys, self.settings)
+            weight, label = self.strength(name, updates), f"{self.metric}/{name}"
+            total = total + weight * found.value
+            metrics |= {label: found.value, f"{label}_lambda": weight, f"{label}_row_std": jnp.std(found.rows)}
+        return total, metrics
+
+    def noise(
+        self, name: str, shape: tuple[int, ...], key: PRNGKeyArray, updates: Int[Array, ""]
+    ) -> tuple[Float[Array, "*shape"], Metrics]:
+        """What is added to the inputs of a map that is `perturbed`: lambda times the noise; and its metrics."""
+        draw = self.regularizer.noise
+        assert draw is not None
+        weight, label = self.strength(name, updates), f"{self.metric}/{name}"
+        added = weight * draw(self.settings, shape, key)
+        return added, {label: jnp.sqrt(jnp.mean(jnp.square(added))), f"{label}_lambda": weight}
+
+    def init(self, maps: Mapping[str, PyTree], key: PRNGKeyArray) -> State:
+        """The state of the constraint of every map that has one."""
+        constraint = self.regularizer.constraint
+        if constraint is None:
+            return {}
+        keys = dict(zip(maps, jax.random.split(key, len(maps)), strict=True))
+        return {name: constraint.init(self.settings, maps[name], keys[name]) for name in self._active}
+
+    def refreshed(self, maps: Mapping[str, PyTree], state: State) -> State:
+        """The state after an update has changed the maps' parameters."""
+        constraint = self.regularizer.constraint
+        if constraint is None:
+            return state
+        return {name: constraint.refresh(self.settings, maps[name], state[name]) for name in self._active}
+
+    def constrained(self, maps: Mapping[str, PyTree], state: State, updates: Int[Array, ""]) -> dict[str, PyTree]:
+        """The maps with the parameters that are used, in learning and acting alike; those without constraint as is."""
+        constraint, found = self.regularizer.constraint, dict(maps)
+        for name in self._active if constraint else ():
+            assert constraint is not None
+            weight = self.strength(name, updates)
+            found[name] = constraint.apply(self.settings, maps[name], state[name], weight)
+        return found
+
+    def constraint_metrics(self, maps: Mapping[str, PyTree], state: State, updates: Int[Array, ""]) -> Metrics:
+        """The number that a constraint logs of each map, and its coefficient."""
+        constraint, metrics = self.regularizer.constraint, {}
+        for name in self._active if constraint else ():
+            assert constraint is not None
+            label = f"{self.metric}/{name}"
+            metrics[label] = constraint.value(self.settings, maps[name], state[name])
+            metrics[f"{label}_lambda"] = self.strength(name, updates)
+        return metrics
+
+    @property
+    def _active(self) -> tuple[str, ...]:
+        return tuple(name for name, initial in coefficients(self.settings).items() if initial > 0)

@@ -127,7 +127,9 @@ def test_what_environments_print_is_shown_on_stderr(name: str, moment: str, coun
 @pytest.mark.parametrize("count", [0, 1])
 def test_prints_with_closed_streams_do_no_harm(closed: str, count: int):
     code = SCRIPT.format(path=sys.path, what="print:print", moment="step", count=count)
-    done = subprocess.run(["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code], capture_output=True, timeout=60)
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code], capture_output=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
 
 

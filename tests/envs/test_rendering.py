@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sobolev.envs import VectorEnv, Workers
-from sobolev.envs.rendering import drawing, egl_works, osmesa_works
+from sobolev.envs.rendering import ADVICE, drawing, egl_works, osmesa_works
 from sobolev.errors import UserError
 
 _NO_EGL = {"__EGL_VENDOR_LIBRARY_DIRS": "/nonexistent"}
@@ -40,18 +40,97 @@ def test_without_egl_it_is_osmesa_or_nothing():
     assert _fresh(code, _NO_EGL) == ("osmesa" if osmesa_works() else "off")
 
 
-def test_where_nothing_works_a_sentence_names_the_packages():
-    code = (
-        "from sobolev.envs import make\nfrom sobolev.errors import UserError\n"
-        "e = make('pendulum-swingup'); e.reset(0)\ntry: e.render(8, 8)\nexcept UserError as error: print(error)"
+_DRAW = """
+import sys
+import numpy as np
+from sobolev.envs import View, make
+from sobolev.errors import UserError
+for task in ("pendulum-swingup", "gym:InvertedPendulum-v5"):
+    environment = make(task, 1, view=View({view!r}, 16))
+    try:
+        environment.reset(0)
+        environment.step(np.zeros(1, np.float32))
+        print("fine", *(name for name in ("OpenGL", "glfw") if name in sys.modules and task == "pendulum-swingup"))
+    except UserError as error:
+        print(error)
+"""
+
+_ODD_CHOICES = [
+    {"MUJOCO_GL": gl, "PYOPENGL_PLATFORM": platform}
+    for gl in ("egl", "osmesa", "glfw", "glx", "nonsense", "", "off", None)
+    for platform in ("osmesa", None)
+]
+
+
+@pytest.mark.parametrize("chosen", _ODD_CHOICES, ids=str)
+def test_physics_does_not_care_how_it_would_be_drawn(chosen: dict[str, str | None]):
+    """Nothing of a renderer is imported with DeepMind Control's tasks, and Gymnasium's run as well."""
+    variables = {name: value for name, value in chosen.items() if value is not None}
+    assert _fresh(_DRAW.format(view="proprio"), variables) == "fine\nfine"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"MUJOCO_GL": "nonsense"}, "MUJOCO_GL=nonsense"),
+        ({"MUJOCO_GL": "off"}, "MUJOCO_GL=off"),
+        ({"PYOPENGL_PLATFORM": "nonsense"}, "PYOPENGL_PLATFORM=nonsense"),
+        ({"MUJOCO_GL": "glx", "DISPLAY": "", "WAYLAND_DISPLAY": ""}, "MUJOCO_GL=glfw"),
+        ({"MUJOCO_GL": "off", "PYOPENGL_PLATFORM": "glx"}, "MUJOCO_GL=off and PYOPENGL_PLATFORM=glx"),
+        ({"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "1000"}, "MUJOCO_EGL_DEVICE_ID=1000"),
+        ({"MUJOCO_EGL_DEVICE_ID": "first"}, "MUJOCO_EGL_DEVICE_ID=first"),
+    ],
+    ids=str,
+)
+def test_advice_names_what_is_in_the_way_and_is_true(wrong: dict[str, str], named: str):
+    """Each sentence says which variables to leave unset; without them the same program draws."""
+    if not egl_works():
+        pytest.skip("EGL does not work here")
+    said = _fresh(_DRAW.format(view="pixels"), wrong).split("\n")
+    assert (
+        said == [f"cannot render with {named}, but egl works on this machine: leave {said[0].split('leave ')[1]}"] * 2
     )
-    said = _fresh(code, {"MUJOCO_GL": "off"})
-    assert "libegl1" in said and "libosmesa6" in said and "\n" not in said
+    assert _fresh(_DRAW.format(view="pixels"), {}).split("\n") == ["fine OpenGL", "fine"]
+
+
+def test_an_empty_choice_is_none():
+    if not egl_works():
+        pytest.skip("EGL does not work here")
+    said = _fresh(_DRAW.format(view="pixels"), {"MUJOCO_GL": "", "PYOPENGL_PLATFORM": ""})
+    assert said.split("\n") == ["fine OpenGL", "fine"]
+
+
+def test_where_nothing_works_a_sentence_names_the_packages():
+    if osmesa_works():
+        pytest.skip("OSMesa works here")
+    for said in _fresh(_DRAW.format(view="pixels"), _NO_EGL).split("\n"):
+        assert said == ADVICE and "libegl1" in said and "libosmesa6" in said
 
 
 def test_a_failing_back_end_becomes_advice():
     with pytest.raises(UserError, match="libegl1.*AttributeError: no glGetError"), drawing():
         raise AttributeError("no glGetError")
+
+
+_LATE = """
+import numpy as np
+from sobolev.envs import make
+make("pendulum-swingup").reset(0)  # imports mujoco without a renderer
+import mujoco
+from sobolev.envs.rendering import drawing
+model = mujoco.MjModel.from_xml_string('<mujoco><worldbody><geom type="sphere" size="1"/></worldbody></mujoco>')
+with drawing(), mujoco.Renderer(model, 8, 8) as renderer:
+    print(renderer.render().shape)
+import dm_control.suite
+environment = dm_control.suite.load("pendulum", "swingup")
+environment.reset()
+print(environment.physics.render(8, 8).shape)
+"""
+
+
+@pytest.mark.skipif(not (egl_works() or osmesa_works()), reason="nothing draws here")
+def test_a_renderer_can_be_had_later():
+    assert _fresh(_LATE, {}) == "(8, 8, 3)\n(8, 8, 3)"
 
 
 @pytest.mark.parametrize("task", ["cartpole-swingup", "gym:InvertedPendulum-v5"])

@@ -144,36 +144,48 @@ def check_physics() -> Line:
         environment.reset(0)
     finally:
         environment.close()
-    import mujoco  # only now: the environment chooses the back end before it imports mujoco
+    import mujoco  # only now: the environment imports it without a back end
 
     return Line("physics", f"mujoco {mujoco.__version__}, cartpole-swingup resets")
 
 
 _RENDER = """
-import mujoco
-model = mujoco.MjModel.from_xml_string(
-    '<mujoco><worldbody><light pos="0 0 3"/><geom type="sphere" size="1" rgba="1 0 0 1"/></worldbody></mujoco>')
-data = mujoco.MjData(model)
-mujoco.mj_forward(model, data)
-with mujoco.Renderer(model, 64, 64) as renderer:
-    renderer.update_scene(data)
-    assert renderer.render().max() > 0, 'the picture is black'
+import sys
+from sobolev.envs.rendering import advice, choose_backend, drawing
+from sobolev.errors import UserError
+chosen = choose_backend()
+try:
+    with drawing():
+        import mujoco
+        model = mujoco.MjModel.from_xml_string(
+            '<mujoco><worldbody><light pos="0 0 3"/><geom type="sphere" size="1" rgba="1 0 0 1"/></worldbody></mujoco>')
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        with mujoco.Renderer(model, 64, 64) as renderer:
+            renderer.update_scene(data)
+            assert renderer.render().max() > 0, 'the picture is black'
+except UserError as error:
+    print(error)
+    sys.exit(1)
+print(chosen)
 """
 
 
 def check_rendering() -> Line:
-    """Headless rendering, in a process of its own, as a broken OpenGL library can take one down."""
-    from sobolev.envs.rendering import ADVICE
-
-    wanted = os.environ.get("MUJOCO_GL")
-    for backend in [wanted] if wanted else ["egl", "osmesa"]:
-        environment = {**os.environ, "MUJOCO_GL": backend}
-        command = [sys.executable, "-c", _RENDER]
-        drawn = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
-        if drawn.returncode == 0:
-            return Line("rendering", f"{backend} draws without a screen")
-    tried = f"MUJOCO_GL={wanted} does not draw" if wanted else "no back end draws"
-    return Line("rendering", tried, "note", f"training works, but not from images, and --video does not; {ADVICE}")
+    """Headless rendering as runs do it, in a process of its own, as a broken OpenGL library can take one down."""
+    command = [sys.executable, "-c", _RENDER]
+    drawn = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    said = drawn.stdout.strip().splitlines()
+    if drawn.returncode == 0 and said:
+        return Line(
+            "rendering", f"{said[-1]} draws without a screen" if said[-1] != "glfw" else "glfw draws on a screen"
+        )
+    silent = (
+        f"the process that tried it ended with status {drawn.returncode}: try another back end, MUJOCO_GL=egl or "
+        "MUJOCO_GL=osmesa (Debian's packages libegl1 and libosmesa6)"
+    )
+    why = said[-1] if said else silent
+    return Line("rendering", "no", "note", f"training works, but not from images, and --video does not; {why}")
 
 
 def check_video() -> Line:
@@ -206,5 +218,4 @@ def check_disk() -> Line:
     return Line("disk", found)
 
 
-# Rendering before physics, which settles the back end for this process.
 CHECKS = (check_python, check_jax, check_numbers, check_rendering, check_physics, check_video, check_memory, check_disk)

@@ -38,7 +38,7 @@ def stay_on_stderr() -> None:
 
 
 def occupy() -> None:
-    """Open /dev/null in place of standard streams that are closed: pipes that took their numbers would be printed to."""
+    """Open /dev/null for standard streams that are closed: pipes that took their numbers would be printed to."""
     for number in (0, _STDOUT, _STDERR):
         try:
             os.fstat(number)

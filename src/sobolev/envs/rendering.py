@@ -5,12 +5,14 @@ PYOPENGL_PLATFORM say; what they ask for matters once something is drawn.
 """
 
 import ctypes
+import functools
 import importlib
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from sobolev.envs.failures import described
 from sobolev.errors import UserError
 
 BACKEND, PLATFORM, DEVICE = "MUJOCO_GL", "PYOPENGL_PLATFORM", "MUJOCO_EGL_DEVICE_ID"
@@ -42,19 +44,20 @@ def import_physics() -> None:
 
 
 def choose_backend() -> str:
-    """What this process draws with: "egl", "osmesa", "glfw" (on a screen) or "off", which MUJOCO_GL says then.
+    """What this process draws with: "egl", "osmesa", "glfw" (on a screen) or "off". MUJOCO_GL says so, too, unless that
+    is not set and nothing works.
 
     What the user has set stays; else it is the first that works and that PYOPENGL_PLATFORM admits. A MUJOCO_GL with
     which mujoco cannot even be imported counts when something is drawn, not before.
     """
     wanted = _wanted()
     if not wanted:
-        allowed = os.environ.get(PLATFORM) or None
-        works = {"egl": egl_works, "osmesa": osmesa_works}
-        chosen = next((name for name, check in works.items() if allowed in (None, name) and check()), "off")
+        chosen = next((name for name in ("egl", "osmesa") if _usable(name)), "off")
+        if chosen == "off":
+            return chosen
     elif wanted in _SCREEN or wanted in _NOTHING:
         chosen = "glfw" if wanted in _SCREEN else "off"
-    elif wanted in ("egl", "osmesa") and _admitted(wanted):
+    elif _usable(wanted):
         chosen = wanted
     else:
         import_physics()
@@ -68,12 +71,15 @@ def drawing() -> Iterator[None]:
     """Have physics draw with what `choose_backend` says; a failure in that becomes a UserError that says what to do."""
     try:
         if not _adopted(_wanted()):
-            _adopt(choose_backend())
+            chosen = choose_backend()
+            if not _usable(chosen):
+                raise UserError(advice())
+            _adopt(chosen)
         yield
     except UserError:
         raise
     except Exception as error:  # every back end fails in a way of its own: ImportError, AttributeError, RuntimeError, …
-        raise UserError(f"{advice()} ({type(error).__name__}: {error})") from error
+        raise UserError(f"{advice()} ({described(error)})") from error
 
 
 def advice() -> str:
@@ -103,10 +109,13 @@ def _wanted() -> str:
     return os.environ.get(BACKEND, "").strip().lower()
 
 
-def _admitted(backend: str) -> bool:
-    """Whether mujoco can be imported with that back end: it is installed, and PYOPENGL_PLATFORM does not forbid it."""
-    works = egl_works() if backend == "egl" else osmesa_works()
-    return works and os.environ.get(PLATFORM, "") in ("", backend)
+def _usable(backend: str) -> bool:
+    """Whether that back end can draw: there is a screen, or it works and PYOPENGL_PLATFORM does not forbid it."""
+    if backend == "glfw":
+        return not sys.platform.startswith("linux") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    if backend not in ("egl", "osmesa") or os.environ.get(PLATFORM, "") not in ("", backend):
+        return False
+    return egl_works() if backend == "egl" else osmesa_works()
 
 
 @contextmanager
@@ -142,11 +151,17 @@ def _adopt(chosen: str) -> None:
 
 
 def egl_works(device: str | None = "") -> bool:
-    """Whether an OpenGL context can be made on an EGL device, tried as MuJoCo does it. Takes some milliseconds.
+    """Whether an OpenGL context can be made on an EGL device, tried once as MuJoCo does it, in some milliseconds.
 
     `device` is its number, or None for any; by default it is what MUJOCO_EGL_DEVICE_ID says.
     """
-    wanted = os.environ.get(DEVICE) if device == "" else device
+    if any(name in sys.modules for name in ("mujoco.egl", "dm_control._render.pyopengl.egl_renderer")):
+        return True  # a trial would end the display that is in use
+    return _egl_works(os.environ.get(DEVICE) if device == "" else device)
+
+
+@functools.cache
+def _egl_works(wanted: str | None) -> bool:
     try:
         egl = ctypes.CDLL("libEGL.so.1")
         find = _function(egl, "eglGetProcAddress", ctypes.c_void_p, ctypes.c_char_p)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from sobolev import output
 from sobolev.commands import COMMANDS
 from sobolev.errors import UserError, nearest
-from sobolev.training.jaxconfig import use_large_buffers
 
 
 def usage() -> str:
@@ -47,6 +46,8 @@ def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and exit status 2."""
     output.prepare()
     find_modules_here()
+    from sobolev.training.jaxconfig import use_large_buffers  # only now: it imports what a user's file might hide
+
     use_large_buffers()
     try:
         try:

@@ -51,11 +51,12 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and exit status 2."""
     signals.hold_back()  # this program may begin anew
-    from sobolev.system.jax_setup import use_large_buffers
-
     output.prepare()
     find_modules_here()
-    use_large_buffers()
+    from sobolev.system.jax_setup import use_large_buffers  # only now: it imports what a user's file might hide
+
+    if sys.argv[1:2] in (["train"], ["evaluate"]):
+        use_large_buffers()
     signals.listen()
     try:
         try:

@@ -293,7 +293,7 @@ def test_what_the_disk_refuses_is_a_sentence(
 
     monkeypatch.setattr(command_line, "run", refuse)
     monkeypatch.setattr(command_line.output, "prepare", lambda: None)
-    monkeypatch.setattr(command_line, "use_large_buffers", lambda: None)
+    monkeypatch.setattr("sobolev.system.jax_setup.use_large_buffers", lambda: None)
     monkeypatch.setattr(sys, "path", list(sys.path))
     with pytest.raises(SystemExit) as left:
         command_line.main()

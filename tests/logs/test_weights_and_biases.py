@@ -116,7 +116,8 @@ def test_a_run_that_was_killed_repeats_no_point(before: int, knows: bool, servic
     log = opened(run)
     advance(log, range(1, before + 1))
     state = json.loads(json.dumps(log.state())) if before else None
-    advance(log, range(before + 1, before + 4))  # and the process is killed
+    advance(log, range(before + 1, before + 4))
+    log.lines.close()  # the process is killed
     log = opened(run, state)
     advance(log, range(before + 1, before + 6))
     log.close()
@@ -132,8 +133,10 @@ def test_rows_that_did_not_reach_the_server_are_sent_again(service: Service, tmp
     advance(log, range(1, 3))
     (rows,) = service.rows.values()
     del rows[4:]  # lost on the way
+    log.lines.close()
     log = opened(run)
     advance(log, range(1, 4))
+    log.close()
     assert [row["_step"] for row in rows] == list(range(9))
 
 

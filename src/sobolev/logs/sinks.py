@@ -206,9 +206,10 @@ class RunLog:
 
     def score(self, step: int, seed: int, returns: Sequence[float]) -> None:
         """An evaluation at an env step: the returns of its episodes; their mean is the score."""
-        mean = float(np.mean(returns))
+        with np.errstate(invalid="ignore", over="ignore"):  # a return may be infinite
+            mean, std = float(np.mean(returns)), float(np.std(returns))
         self.scores.add(step, seed, mean)
-        self._row(step, seed, {"evaluation/return": mean, "evaluation/std": float(np.std(returns))})
+        self._row(step, seed, {"evaluation/return": mean, "evaluation/std": std})
         self.flush()
 
     def dream(self, step: int, errors: Mapping[str, float], keep: Callable[[], Mapping[str, Picture]]) -> None:

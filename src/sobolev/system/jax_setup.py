@@ -162,13 +162,13 @@ threads ask for comes in huge pages, of which they use little."""
 
 
 def use_large_buffers() -> None:
-    """Start this program anew with glibc keeping what is freed, and asking for huge pages where the kernel wants that.
+    """Start this process anew with glibc keeping what is freed, and asking for huge pages where the kernel wants that.
 
     On a CPU, XLA takes fresh memory for every call and gives it back; touching it first, by pages of 4 KB, takes up to
     a third of a small update's time. glibc reads the settings only when a program starts. A user's own GLIBC_TUNABLES
-    are left alone.
+    are left alone, and SOBOLEV_RESTART=0 leaves the process as it is.
     """
-    if platform.libc_ver()[0] != "glibc" or "GLIBC_TUNABLES" in os.environ:
+    if platform.libc_ver()[0] != "glibc" or "GLIBC_TUNABLES" in os.environ or os.environ.get("SOBOLEV_RESTART") == "0":
         return
     tunables = TUNABLES
     with contextlib.suppress(OSError):

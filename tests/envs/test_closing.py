@@ -152,3 +152,15 @@ def test_a_parent_that_is_told_to_leave_or_killed(marks, name, number):
     assert time.monotonic() - began < (5.5 if hangs else 2)
     assert gone(programs, 8 if number == signal.SIGKILL and hangs else 1)
     assert marked(marks, "closed") == ([] if hangs else programs)
+
+
+def test_a_command_that_steps_by_itself_and_does_not_hear(marks):
+    """As while it compiles: another thread closes its environments."""
+    code = PARENT.format(path=sys.path, name="Closing").replace("Workers(2)", "Workers(0)")
+    code = code.replace("            environments.send(", "            time.sleep(60)\n            environments.send(")
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout and parent.stdout.readline() == "step\n"
+    parent.send_signal(signal.SIGTERM)
+    parent.communicate(timeout=20)
+    assert parent.returncode == 143 and gone(marked(marks, "made"))
+    assert len(marked(marks, "made")) == 2 == len(marked(marks, "closed"))

@@ -136,8 +136,10 @@ def test_a_command_with_nothing_to_put_in_order_leaves_at_once(number):
     assert (process.returncode, told) == (128 + number, "")
 
 
-def test_a_command_that_hangs_leaves_at_the_limit():
-    body = f"signals.LIMIT = 0.5\nsignals.listen()\nwith signals.held():{STUCK.replace(chr(10), chr(10) + ' ')}"
+@pytest.mark.parametrize(("limit", "noticed"), [("NOTICE", ""), ("LIMIT", "signals._listener.noticed = True")])
+def test_a_command_that_hangs_leaves_at_the_limit(limit, noticed):
+    stuck = f"\n{noticed}{STUCK}".replace("\n", "\n ")
+    body = f"signals.NOTICE = signals.LIMIT = 60\nsignals.{limit} = 0.5\nsignals.listen()\nwith signals.held():{stuck}"
     process, began = program(body), time.monotonic()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)

@@ -47,7 +47,8 @@ class Workers:
         self._held = contextlib.ExitStack()
 
     def __enter__(self) -> "Workers":
-        self._held.enter_context(signals.held())
+        here = self._lanes[0]
+        self._held.enter_context(signals.held(last=here.disconnect if isinstance(here, _Here) else None))
         return self
 
     def __exit__(

@@ -5,7 +5,8 @@ is thrown into code that may swallow it. What the first signal does depends on w
 
 nothing               a command leaves at once (see `listen`)
 `held()`              it is noted: the next `check` or `wait_for` raises `Interrupted`, so that what is held is put in
-                      order; a command that has not left after `LIMIT` seconds leaves as it is
+                      order; a command that has not noticed it after `NOTICE` seconds, or not left after `LIMIT`, leaves
+                      as it is (workers then close their environments by themselves)
 `held(saving=True)`   the same, and no limit: an update may take long, and what it made is saved
 
 A second Ctrl-C leaves at once in any case. Outside a command nothing is heard but within `heard()`, and there only a
@@ -20,7 +21,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -28,6 +29,8 @@ PATIENCE = 4.0
 """Seconds after a signal that environments get in all, to return from what they do and to be closed."""
 LIMIT = 5.0
 """Seconds after a signal in which a command leaves that has nothing to save."""
+NOTICE = 1.5
+"""Seconds in which it notices the signal; else it is compiling, say, and leaves as it is."""
 
 
 class Interrupted(BaseException):
@@ -47,8 +50,12 @@ class _Listener:
         self.number: int | None = None
         self.since = 0.0
         """when the first signal came, or saving ended after it"""
+        self.noticed = False
+        """whether the main thread knows of it"""
         self.held: list[bool] = []
         """what is under way, the innermost last: whether it saves"""
+        self.last: list[Callable[[], None]] = []
+        """what is done in the end where the main thread does not come to it"""
         self.foreign = self.poked = False
         """whether code of an environment runs in this process; whether `Interrupted` is to be raised in it"""
         self.foreign_limit = 0.0
@@ -113,7 +120,7 @@ class _Listener:
         if self.foreign:
             limit = self.foreign_limit
         elif self.command and not any(self.held):
-            limit = self.since + LIMIT
+            limit = self.since + (LIMIT if self.noticed else NOTICE)
         else:
             return None
         return max(0.0, limit - time.monotonic())
@@ -130,10 +137,14 @@ class _Listener:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """Python's handler, in the main thread. The thread hears by itself."""
         if self.poked and self.foreign and self.number is not None:
-            self.foreign = False
+            self.foreign, self.noticed = False, True
             raise Interrupted(self.number)
 
     def _leave(self, line: str = "") -> None:
+        for last in [] if self.foreign else self.last:
+            thread = threading.Thread(target=last, daemon=True)
+            thread.start()
+            thread.join(1.0)
         if os.isatty(2):
             os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
         if line:
@@ -184,20 +195,27 @@ def _started(command: bool) -> _Listener:
 
 
 @contextlib.contextmanager
-def held(saving: bool = False) -> Iterator[None]:
+def held(saving: bool = False, last: Callable[[], None] | None = None) -> Iterator[None]:
     """Something is under way that is put in order before leaving. Raises Interrupted at the end of the outermost block
-    where a signal came too late to be raised in it."""
+    where a signal came too late to be raised in it.
+
+    `last` is called, in another thread and for a second at most, where this process leaves out of the block as it is.
+    """
     listener = _listener
     if listener is None:
         yield
         return
     listener.held.append(saving)
+    listener.last += [last] if last else []
     try:
         yield
     finally:
         listener.held.pop()
+        if last:
+            listener.last.remove(last)
         if listener.number is not None:
-            listener.since = time.monotonic() if saving else listener.since
+            if saving:
+                listener.since, listener.noticed = time.monotonic(), True
             listener.changed()
     if not listener.held:
         check()
@@ -228,9 +246,9 @@ def received() -> int | None:
 
 def check() -> None:
     """Raises Interrupted where a signal has come."""
-    number = received()
-    if number is not None:
-        raise Interrupted(number)
+    if _listener is not None and _listener.number is not None:
+        _listener.noticed = True
+        raise Interrupted(_listener.number)
 
 
 def wait_for(descriptor: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sobolev.config.codec import as_path
 from sobolev.errors import UserError, nearest
-from sobolev.training.variant_label import variant_label
+from sobolev.config.variant_label import variant_label
 
 PAPER_SEEDS = (0, 1, 2, 3, 4)
 METHODS = ("dreamer", "gpld")

@@ -13,7 +13,7 @@ from sobolev.reports.figures.task_curves import LEGIBLE
 from sobolev.reports.runs import Run
 from sobolev.reports.table import counts
 from sobolev.reports.variant_names import BY_TASK
-from sobolev.training.variant_label import short
+from sobolev.config.variant_label import short
 
 
 def figure_5(material: Material) -> list[Illustration]:

@@ -512,9 +512,7 @@ def test_other_errors_of_the_system_are_told_as_they_are(folder, monkeypatch, nu
 
 def segments_of(sizes, start=0):
     edges = np.cumsum([start, *sizes]).tolist()
-    return [
-        {"from": a, "to": b, "file": {"size": size}} for a, b, size in zip(edges, edges[1:], sizes, strict=False)
-    ]
+    return [{"from": a, "to": b, "file": {"size": size}} for a, b, size in zip(edges, edges[1:], sizes, strict=False)]
 
 
 @pytest.mark.parametrize("shape", ["equal", "growing", "random"])
@@ -558,9 +556,7 @@ def test_merged_segments_hold_the_same_steps(tmp_path, monkeypatch):
 
 
 def newest_manifest(folder):
-    return max(
-        folder.glob("checkpoint-?.json"), key=lambda path: json.loads(path.read_text())["record"]["serial"]
-    )
+    return max(folder.glob("checkpoint-?.json"), key=lambda path: json.loads(path.read_text())["record"]["serial"])
 
 
 def test_a_kill_while_segments_are_merged_leaves_a_loadable_checkpoint(tmp_path, monkeypatch):

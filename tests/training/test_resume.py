@@ -213,7 +213,8 @@ def test_a_run_goes_on_without_damaged_steps(tmp_path, capfd, lost, where):
         at(patch, 59, lambda training: seen.append(copied(training.now.replay)))
         run(folder, config)
     said = capfd.readouterr().out
-    assert f"replay has damage in steps {lost[0]} to {lost[1] - 1} (steps-" in said and "no longer the same to the bit" in said
+    assert f"replay has damage in steps {lost[0]} to {lost[1] - 1} (steps-" in said
+    assert "no longer the same to the bit" in said
     assert before is not None
     ((steps, count),), kept = seen, 58 - (lost[1] - lost[0])
     assert count == kept + 1
@@ -318,7 +319,10 @@ def test_another_environment_is_named_by_its_entries(straight, tmp_path, monkeyp
     """To resume, to evaluate, and for a policy."""
     folder = shutil.copytree(straight, tmp_path / "run")
     box = gymnasium.spaces.Box
-    entries = {"position": box(-1, 1, (4,), np.float32), "speed": box(-1, 1, (2,), np.float32)}
+    entries: dict[str, gymnasium.Space] = {
+        "position": box(-1, 1, (4,), np.float32),
+        "speed": box(-1, 1, (2,), np.float32),
+    }
     observe = tiny.Spring._observe
     changed = lambda self: {"position": np.zeros(4, np.float32), "speed": observe(self)["velocity"]}  # noqa: E731
     monkeypatch.setattr(tiny.Spring, "observation_space", gymnasium.spaces.Dict(entries))

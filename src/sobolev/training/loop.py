@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -61,8 +60,8 @@ def train(config: TrainConfig, run: Path) -> int:
             now.state = program.layout.placed(warm.started(now.state, parts))
         for line in announce.plan(config, plan, run, plan.env_steps(now.iteration), needs):
             print(line, flush=True)
-        if now.missing and now.added < plan.warmup and learns:
-            print(f"updates wait until replay holds {plan.warmup} steps of each environment, as at the start", flush=True)
+        if learns and now.missing and now.added < plan.warmup:
+            print(f"updates wait until replay holds {plan.warmup} steps of each environment", flush=True)
         log = RunLog(
             own,
             config.task,
@@ -228,9 +227,14 @@ class Training:
             if finite.all():
                 continue
             index, update = int(np.argmin(finite)), self.now.updates - len(reports) + number
-            seed, kept = self.config.seeds[index], (report.batch, report.metrics)
-            arrays = {name: array[index] for name, array in flatten(kept).items()} if leads() else {}
-            where = snapshot.keep_failure(self.folder, seed, update, arrays) if leads() else "another process has its batch"
+            seed, kept, where = (
+                self.config.seeds[index],
+                (report.batch, report.metrics),
+                "the first process has its batch",
+            )
+            if leads():
+                arrays = {name: array[index] for name, array in flatten(kept).items()}
+                where = snapshot.keep_failure(self.folder, seed, update, arrays)
             raise UserError(
                 f"seed {seed} met a non-finite loss or gradient by update {update}: {where}, the last checkpoint is "
                 "kept; a smaller learning rate is the usual cure"

@@ -275,6 +275,13 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         pass
 
 
+def test_a_text_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "scores.json.tmp").mkdir()
+    with pytest.raises(NotSaved, match="scores.json cannot be written in .*Is a directory") as caught:
+        write_text(tmp_path / "scores.json", "[]")
+    assert isinstance(caught.value, UserError) and isinstance(caught.value, OSError)
+
+
 def test_write_text_replaces_whole_files(tmp_path: Path) -> None:
     write_text(tmp_path / "a", "old and long")
     write_text(tmp_path / "a", "new")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sobolev.errors import UserError
+from sobolev.training.storage import room_errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +31,8 @@ def save(figure: "Figure", path: Path) -> list[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file beside its target and renames it into place."""
+    """Writes a file beside its target and renames it into place. Raises NotSaved where it cannot be written."""
     beside = path.with_name(path.name + ".tmp")
-    beside.write_bytes(content)
-    beside.replace(path)
+    with room_errors(path.parent, len(content), path.name):
+        beside.write_bytes(content)
+        beside.replace(path)

@@ -141,9 +141,7 @@ class Checkpoints:
             notes = [*lost, *found]
             if strict and notes:
                 told = "; ".join(notes)
-                raise UserError(
-                    f"{self.folder}: {told}: --strict-resume stops here, leave it out to go on all the same"
-                )
+                raise UserError(f"{self.folder}: {told}: --strict-resume stops here, leave it out to go on")
             self._current = whole
             steps, stop = self.held(), manifest["growing_to"]
             return Loaded(
@@ -217,7 +215,8 @@ class Checkpoints:
         state = read_arrays(self.folder, manifest["state"])
         for name, array in state.items():
             if name.startswith(tuple(finite)) and not is_finite(array):
-                raise Damaged(f"'{name}' in {manifest['state']['name']} holds NaN or infinity")
+                file = manifest["state"]["name"]
+                raise Damaged(f"'{name}' in {file} holds NaN or infinity, which a reward that is not finite may leave")
         return state
 
     def _without_damage(self, manifest: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -227,12 +228,9 @@ class Training:
             if finite.all():
                 continue
             index, update = int(np.argmin(finite)), self.now.updates - len(reports) + number
-            seed, kept, where = (
-                self.config.seeds[index],
-                (report.batch, report.metrics),
-                "the first process has its batch",
-            )
+            seed, where = self.config.seeds[index], "another process has the batch"
             if leads():
+                kept: Any = (report.batch, report.metrics)
                 arrays = {name: array[index] for name, array in flatten(kept).items()}
                 where = snapshot.keep_failure(self.folder, seed, update, arrays)
             raise UserError(

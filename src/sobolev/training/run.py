@@ -95,13 +95,16 @@ def read_config(run: Path) -> TrainConfig:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file beside its target and rename it into place, so that a reader never meets half of it."""
+    """Write a file beside its target and rename it into place, so that a reader never meets half of it.
+
+    Raises NotSaved where it cannot be written."""
     beside = path.with_name(path.name + ".tmp")
-    with beside.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    with room_errors(path.parent, len(text), path.name):
+        with beside.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
 
 
 @contextmanager

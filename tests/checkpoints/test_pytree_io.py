@@ -109,12 +109,18 @@ def state_of(action: int = 2, **entries: np.ndarray) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ("state", "sentence"),
     [
-        (state_of(position=np.zeros((1, 2, 4), np.float32)), "the environment gives 'position' of shape (3,), the "
-         "checkpoint was made with (4,): mend it"),
-        (state_of(image=np.zeros((1, 2, 8, 8, 3), np.float32)), "gives 'image' as uint8, the checkpoint was made with "
-         "float32: mend it"),
-        (state_of(speed=np.zeros((1, 2, 1), np.float32)), "the environment gives no 'speed', the checkpoint was made "
-         "with it, of shape (1,): mend it"),
+        (
+            state_of(position=np.zeros((1, 2, 4), np.float32)),
+            "the environment gives 'position' of shape (3,), the checkpoint was made with (4,): mend it",
+        ),
+        (
+            state_of(image=np.zeros((1, 2, 8, 8, 3), np.float32)),
+            "gives 'image' as uint8, the checkpoint was made with float32: mend it",
+        ),
+        (
+            state_of(speed=np.zeros((1, 2, 1), np.float32)),
+            "the environment gives no 'speed', the checkpoint was made with it, of shape (1,): mend it",
+        ),
         (state_of(action=1), "the environment takes actions of size 2, the checkpoint was made with 1: mend it"),
     ],
 )

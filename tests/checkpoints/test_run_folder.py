@@ -141,7 +141,8 @@ def test_fresh_touches_nothing_where_there_is_a_file_of_others(tmp_path: Path, p
         fill(tmp_path, (*MADE, path) if "png/" not in path else (path,))
     before = content(tmp_path)
     found = re.escape(foreign(tmp_path)[0])
-    with pytest.raises(UserError, match=rf"not of a run \({found}\), and --fresh"), opened(config(run=tmp_path, fresh=True)):
+    again = opened(config(run=tmp_path, fresh=True))
+    with pytest.raises(UserError, match=rf"not of a run \({found}\), and --fresh"), again:
         pass
     assert content(tmp_path) == before
     with opened(config(run=tmp_path)):  # the run itself goes on there
@@ -167,7 +168,8 @@ def test_a_folder_that_never_was_a_run_is_left_alone(tmp_path: Path, kind: str, 
 def test_symbolic_links_are_never_followed(tmp_path: Path) -> None:
     run, other = tmp_path / "run", tmp_path / "other"
     fill(other, ("checkpoint-0.json", "metrics.jsonl"))
-    for name, target in (("checkpoint", other), ("metrics.jsonl", other / "metrics.jsonl"), ("curve.png", other / "no")):
+    links = {"checkpoint": other, "metrics.jsonl": other / "metrics.jsonl", "curve.png": other / "not there"}
+    for name, target in links.items():
         with opened(config(run=run)):
             (run / name).symlink_to(target)
         with pytest.raises(UserError, match=rf"not of a run \({name}\)"), opened(config(run=run, fresh=True)):

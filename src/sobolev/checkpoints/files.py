@@ -167,7 +167,7 @@ def room_errors(folder: Path, size: int, what: str = "a checkpoint") -> Iterator
             raise _no_room(folder, size, what) from error
         raise NotSaved(
             f"{what} cannot be written in {folder} ({os.strerror(number)})",
-            "make the folder writable, or choose another with --run",
+            "make the folder writable, or choose another",
         ) from error
 
 
@@ -191,7 +191,7 @@ def _no_room(folder: Path, size: int, what: str) -> NotSaved:
         free = ""
     return NotSaved(
         f"no room for {what} of {size / 1e6:.1f} MB in {folder}{free}",
-        "free some space and give the same command again to resume",
+        "free some space and give the same command again",
     )
 
 

@@ -4,6 +4,7 @@ A segment is {"from": step, "to": step, "file": record}, as a manifest has it.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,14 @@ def merged(folder: Path, segments: Sequence[Segment], needed: int) -> list[Segme
     for group in plan(segments, MANY, LARGE):
         size = sum(_size(segment) for segment in group)
         if len(group) > 1 and size <= left and free_room(folder) >= size + needed:
-            try:
+            with suppress(Damaged):  # the next load tells, and leaves out what is damaged alone
                 group, left = [_one(folder, group)], left - size
-            except Damaged:
-                pass  # the next load tells, and leaves out what is damaged alone
         result += group
     return result
 
 
 def plan(segments: Sequence[Segment], many: int, large: int) -> list[list[Segment]]:
-    """Neighbouring segments in groups, at most `many` of them but for those of more than `large` bytes together, each of
-    which is to become one.
+    """Neighbouring segments in groups, each of which is to become one: at most `many`, but none of over `large` bytes.
 
     Of two neighbours those go together that are nearest in size, then the smallest: so that a step is written again
     about as often as the number of saves can be halved until `many` are left."""

@@ -114,7 +114,7 @@ class Checkpoints:
         return max(self._current["growing_to"] if self._current else 0, keep_from)
 
     def held(self) -> list[Range]:
-        """The steps of the checkpoint that was loaded or saved last which can be read, those still needed among them."""
+        """The steps that can be read of the checkpoint that was loaded or saved last."""
         return _held(self._current) if self._current else []
 
     def load(
@@ -125,8 +125,8 @@ class Checkpoints:
     ) -> Loaded | None:
         """The newest checkpoint whose state is whole, or None where there is none. Changes nothing on the disk.
 
-        growing: whether to read the growing data too, or only to check it (for `pieces`), or neither. finite: beginnings
-        of the names of arrays that must be finite, else the state counts as damaged. Where the newest state is damaged
+        growing: whether to read the growing data too, or only to check it (for `pieces`), or neither. finite: how the
+        names of arrays begin that must be finite, else the state counts as damaged. Where the newest state is damaged
         the one before is loaded; where steps are, or hold NaN or an infinity, they are left out; `notes` says so.
 
         Raises UserError where no state is whole, and with `strict` where anything that is needed is damaged."""
@@ -143,9 +143,8 @@ class Checkpoints:
             whole, found = self._without_damage(manifest) if growing != "leave" else (manifest, [])
             notes = [*lost, *found]
             if strict and notes:
-                raise UserError(
-                    f"{self.folder}: {'; '.join(notes)}: --strict-resume stops here, leave it out to go on with the rest"
-                )
+                told = "; ".join(notes)
+                raise UserError(f"{self.folder}: {told}: --strict-resume stops here, leave it out to go on")
             self._current = whole
             steps, stop = self.held(), manifest["growing_to"]
             return Loaded(
@@ -170,7 +169,7 @@ class Checkpoints:
             try:
                 arrays = load_arrays(self.folder / segment["file"]["name"])
             except Damaged as error:
-                raise UserError(f"{self.folder}: {error}, which was whole a moment ago: give the command again") from error
+                raise UserError(f"{self.folder}: {error}, after it was whole: give the command again") from error
             yield segment["from"], arrays
 
     def exists(self) -> bool:
@@ -219,7 +218,8 @@ class Checkpoints:
         state = read_arrays(self.folder, manifest["state"])
         for name, array in state.items():
             if name.startswith(tuple(finite)) and not is_finite(array):
-                raise Damaged(f"'{name}' in {manifest['state']['name']} holds NaN or infinity")
+                file = manifest["state"]["name"]
+                raise Damaged(f"'{name}' in {file} holds NaN or infinity, which a reward that is not finite may leave")
         return state
 
     def _without_damage(self, manifest: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from sobolev.config.codec import encode
 from sobolev.config.train import defaults
+from sobolev.config.variant_label import short, variant_label
 from sobolev.errors import UserError
 from sobolev.reports.runs import Run, flat
-from sobolev.config.variant_label import short, variant_label
 
 BY_TASK = ("env.repeat",)
 """Settings whose default depends on the task, which are no property of a method."""

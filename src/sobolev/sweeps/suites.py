@@ -9,8 +9,8 @@ from importlib import resources
 from typing import Any
 
 from sobolev.config.codec import as_path
-from sobolev.errors import UserError, nearest
 from sobolev.config.variant_label import variant_label
+from sobolev.errors import UserError, nearest
 
 PAPER_SEEDS = (0, 1, 2, 3, 4)
 METHODS = ("dreamer", "gpld")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -285,9 +286,11 @@ class Training:
             if finite.all():
                 continue
             index, update = int(np.argmin(finite)), self.now.updates - len(reports) + number
-            seed, kept = self.config.seeds[index], (report.batch, report.metrics)
-            arrays = {name: array[index] for name, array in flatten(kept).items()} if leads() else {}
-            where = snapshot.keep_failure(self.folder, seed, update, arrays) if leads() else "another process has its batch"
+            seed, where = self.config.seeds[index], "another process has the batch"
+            if leads():
+                kept: Any = (report.batch, report.metrics)
+                arrays = {name: array[index] for name, array in flatten(kept).items()}
+                where = snapshot.keep_failure(self.folder, seed, update, arrays)
             raise UserError(
                 f"seed {seed} met a non-finite loss or gradient by update {update}: {where}, the last checkpoint is "
                 "kept; a smaller learning rate is the usual cure"

@@ -181,7 +181,8 @@ def restore(
     checkpoint does not fit the environment or the program, or an environment is not deterministic.
     """
     count, arrays, number = loaded.iteration, loaded.state, envs.shape[1]
-    check_spaces(arrays, program.agent.spaces, "the environment", "take the environment it was made with, or begin with --fresh")
+    cure = "take the environment it was made with, or begin anew with --fresh"
+    check_spaces(arrays, program.agent.spaces, "the environment", cure)
     forms = jax.eval_shape(lambda: program.initial_replay(number, capacity))
     rows = min((len(x) for name, x in arrays.items() if name.startswith("latents/")), default=count)
     like = {

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from sobolev.config.variant_label import short
 from sobolev.plotting.colors import colors
 from sobolev.plotting.panels import Line, draw
 from sobolev.reports import published
@@ -13,7 +14,6 @@ from sobolev.reports.figures.task_curves import LEGIBLE
 from sobolev.reports.runs import Run
 from sobolev.reports.table import counts
 from sobolev.reports.variant_names import BY_TASK
-from sobolev.config.variant_label import short
 
 
 def figure_5(material: Material) -> list[Illustration]:

@@ -117,8 +117,7 @@ def opened(config: TrainConfig) -> Iterator[Path]:
                 delete(run)
             with room_errors(run, 10_000, "the settings of a run"):
                 (run / MARK).write_text("This folder is a run of sobolev. --fresh deletes what the run has made.\n")
-                with room_errors(run, len(to_json(config)), "config.json"):
-                    write_text(run / "config.json", to_json(config))
+                write_text(run / "config.json", to_json(config))
             yield run
         except UserError:
             if not existed and not _kept(run):

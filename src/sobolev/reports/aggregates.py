@@ -58,13 +58,13 @@ def scales(comparison: Comparison, tasks: Sequence[Task]) -> dict[Task, float]:
 
     Tasks outside DeepMind Control on which the baseline has no score above 0 are left out.
     """
-    found = {}
+    by_task = {}
     for task in tasks:
         own = comparison.reached.get((task, comparison.baseline))
         scale = FULL_SCORE if ":" not in task.name else own.mean if own is not None else 0.0
         if scale > 0:
-            found[task] = scale
-    return found
+            by_task[task] = scale
+    return by_task
 
 
 def normalised(

@@ -15,7 +15,7 @@ RESAMPLES = 5000
 COVERAGE = 0.95
 
 Values = Float[np.ndarray, "*resamples tasks seeds"]
-Found = Float[np.ndarray, "*resamples"] | np.floating
+Value = Float[np.ndarray, "*resamples"] | np.floating
 """A statistic of each resample, or of the scores themselves."""
 
 
@@ -50,12 +50,12 @@ def weighted(scores: Sequence[Sequence[float]]) -> Scores:
     return Scores(values, weights)
 
 
-def mean(scores: Scores) -> Found:
+def mean(scores: Scores) -> Value:
     """Mean over tasks of the mean over seeds."""
     return (scores.values * scores.weights).sum((-2, -1))
 
 
-def interquartile_mean(scores: Scores) -> Found:
+def interquartile_mean(scores: Scores) -> Value:
     """Mean of the scores between the quartiles, over all tasks and seeds at once.
 
     Of N scores, N // 4 are cut off at either end; with unequal weights, that share of the weight.
@@ -70,12 +70,12 @@ def interquartile_mean(scores: Scores) -> Found:
     return (values * kept).sum(-1) / kept.sum(-1)
 
 
-def optimality_gap(scores: Scores, target: float = 1.0) -> Found:
+def optimality_gap(scores: Scores, target: float = 1.0) -> Value:
     """How far scores fall short of the target on average, those above it counting as the target."""
     return target - mean(Scores(np.minimum(scores.values, target), scores.weights))
 
 
-def probability_of_improvement(ours: Scores, theirs: Scores) -> Found:
+def probability_of_improvement(ours: Scores, theirs: Scores) -> Value:
     """Mean over tasks of the probability that a seed of ours beats one of theirs; ties count half.
 
     The tasks must be the same, in the same order; the numbers of seeds may differ.
@@ -86,7 +86,7 @@ def probability_of_improvement(ours: Scores, theirs: Scores) -> Found:
     return tasks * (wins * ours.weights[..., :, None] * theirs.weights[..., None, :]).sum((-3, -2, -1))
 
 
-def normalised_gain(ours: Scores, theirs: Scores) -> Found:
+def normalised_gain(ours: Scores, theirs: Scores) -> Value:
     """Paper 1's aggregate: the mean over tasks of the ratio of our mean over seeds to theirs, minus 1.
 
     The tasks must be the same, in the same order. Infinite where theirs has no mean above 0 on a task.
@@ -140,8 +140,8 @@ def interval(
     statistic: Statistic, *scores: Scores, resamples: int = RESAMPLES, over_tasks: bool = False, seed: int = 0
 ) -> Interval:
     """A statistic with its 95% percentile interval, from the bootstrap `distribution`."""
-    found = distribution(statistic, *scores, resamples=resamples, over_tasks=over_tasks, seed=seed)
-    return Interval(float(statistic(*scores)), *map(float, bounds(found)))
+    drawn = distribution(statistic, *scores, resamples=resamples, over_tasks=over_tasks, seed=seed)
+    return Interval(float(statistic(*scores)), *map(float, bounds(drawn)))
 
 
 def bounds(resamples: Float[np.ndarray, "resamples *rest"]) -> Float[np.ndarray, "2 *rest"]:

@@ -127,8 +127,8 @@ class Sweep:
     def claim(self, run: str) -> bool:
         """Whether this process may start a run: nobody else on this machine has claimed it or is training it.
 
-        Of several launchers that ask, one is told yes; the run then counts as running until `ended`, or until this
-        process and its training are gone.
+        Of several launchers, one gets the run, which then counts as running until `ended`, or until this process and
+        its training are gone.
         """
         free = False
 
@@ -151,7 +151,7 @@ class Sweep:
         return self.change(run, how)
 
     def handed_over(self, run: str, process: int) -> Entry:
-        """The attempt goes on as another process of this machine: the evaluation after the training."""
+        """The attempt continues as another process of this machine: the evaluation after the training."""
         return self.update(run, state="running", **_of_process(process))
 
     def ended(self, run: str, state: State, error: str | None = None) -> Entry:

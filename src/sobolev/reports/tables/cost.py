@@ -35,15 +35,15 @@ def costs(comparison: Comparison, kind: Callable[[Run], Hashable | None]) -> dic
     for run in comparison.runs:
         if run.method == comparison.baseline and (seconds := _seconds_per_step(run)):
             baseline.setdefault(_alike(run), []).append(seconds)
-    found: dict[Any, Cost] = {}
+    by_kind: dict[Any, Cost] = {}
     for run in comparison.runs:
         seconds, beside, key = _seconds_per_step(run), baseline.get(_alike(run)), kind(run)
         if run.method == comparison.baseline or key is None or not seconds or not beside:
             continue
-        cost = found.setdefault(key, Cost([], []))
+        cost = by_kind.setdefault(key, Cost([], []))
         cost.ratios.append(seconds / float(np.mean(beside)))
         cost.seconds.append((seconds - float(np.mean(beside))) * PER)
-    return found
+    return by_kind
 
 
 def _seconds_per_step(run: Run) -> float | None:

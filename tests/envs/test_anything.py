@@ -44,9 +44,10 @@ class Anything(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        """New environments, in new workers if one has died."""
+        """New environments, which may fail in being made."""
         self.environments, self.started = VectorEnv(self.workers, self.task, 1, [0], 2, 0), False
         self.pids += self.workers.pids
+        self.attempt(lambda: self.environments.spaces)
 
     def attempt(self, call, *arguments) -> bool:
         """Whether it went well; else it was a sentence that tells of what was armed, and there are new environments."""

@@ -3,6 +3,7 @@
 `FAULTS` and `FINE` name what an `Odd` can do, at any moment of its life: "make", "reset", "step", "render" or "close".
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -204,6 +205,28 @@ class Odd(gymnasium.Env):
         if kind == "observation":
             return OBSERVATIONS[name][0](observation)
         return ACCEPTED[name](observation) if kind == "accepted" else observation
+
+
+class Armed(Odd):
+    """An `Odd` that does what the file of that name says, "moment what", the next time it comes to that moment."""
+
+    def __init__(self, file: str, render_mode: str | None = None):
+        self.file = file
+        super().__init__("", render_mode=render_mode)
+
+    def _act(self, moment: str) -> None:
+        self.what, self.moment, self.at = "", moment, self.time
+        with contextlib.suppress(FileNotFoundError), open(self.file) as file:
+            when, what = file.read().split()
+            if when == moment:
+                os.remove(self.file)
+                self.what = what
+        super()._act(moment)
+
+    def step(self, action: np.ndarray) -> Any:
+        self.at = self.time + 1  # every step is one at which it may act
+        action *= 0.5
+        return super().step(action)
 
 
 def register(what: str, moment: str = "step", time: int = 3) -> str:

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from sobolev.smoothness.regularizer import Constraint, Regularizer
 
 Tree = TypeVar("Tree")
-Vectors = tuple[Float[Array, " outputs"], ...]
+Vectors = tuple[Float[Array, " _"], ...]
 """An estimate of the first right singular vector of each kernel, in the order of the tree's leaves."""
 
 BURN_IN = 50
@@ -39,7 +39,7 @@ class SpectralConfig:
     """power iterations per update; kernels change little from one to the next"""
 
 
-def kernels(tree: PyTree) -> list[Float[Array, "inputs outputs"]]:
+def kernels(tree: PyTree) -> list[Float[Array, "_ _"]]:
     """The kernels of a network: its leaves that are matrices. Biases and the scales of norms are none."""
     return [leaf for leaf in jax.tree.leaves(tree) if _is_kernel(leaf)]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sobolev.errors import UserError
-from sobolev.experiments.sensitivity.experiment import grouped
+from sobolev.experiments.sensitivity.runs import grouped
 from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.evaluation import evaluate, load_policy
 from sobolev.training.loop import Training

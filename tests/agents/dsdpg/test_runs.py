@@ -11,7 +11,7 @@ import pytest
 
 from sobolev.checkpoints.slots import Checkpoints
 from sobolev.errors import UserError
-from sobolev.experiments.sensitivity.experiment import grouped
+from sobolev.experiments.sensitivity.runs import grouped
 from sobolev.training.evaluation import evaluate, load_policy
 from sobolev.training.loop import Training
 from sobolev.training.start import start

@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from sobolev.agents.api import State
@@ -30,7 +31,7 @@ class HasLatentTables(Protocol):
 
 def measure(
     find_tables: Callable[[Key[Array, ""]], Mapping[str, PerturbedTable]],
-    chosen: Int[Any, " states"],
+    chosen: Int[np.ndarray | Array, " states"],
     key: Key[Array, ""],
 ) -> dict[str, Measured]:
     """Sensitivity and Jacobians of both tables, at the inputs numbered `chosen` of those that `find_tables` gives.

@@ -106,7 +106,11 @@ def _of_state(state: State, program: Program, envs: VectorEnv, config: TrainConf
 
 @partial(jax.jit, static_argnums=0)
 def measure_agent(
-    agent: HasLatentTables, state: State, steps: dict[str, Any], chosen: Int[Any, " states"], key: Key[Array, ""]
+    agent: HasLatentTables,
+    state: State,
+    steps: dict[str, Any],
+    chosen: Int[np.ndarray | Array, " states"],
+    key: Key[Array, ""],
 ) -> dict[str, Measured]:
     """`measure` of one seed's agent, at the steps numbered `chosen` of a recorded stream [time, batch, …]."""
     return measure(partial(agent.latent_tables, state, steps), chosen, key)

@@ -12,8 +12,9 @@ import pytest
 
 from sobolev import __main__ as command_line
 from sobolev.commands import COMMANDS, arguments, evaluate, train
+from sobolev.config import TrainConfig, configure, defaults, resolved
 from sobolev.config.codec import settings
-from sobolev.config.train import METHODS, TrainConfig, configure, defaults, resolved
+from sobolev.config.registry import OURS
 from sobolev.errors import UserError
 from sobolev.training.run import opened
 
@@ -64,7 +65,7 @@ def test_worker_processes_load_no_jax() -> None:
     assert run.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OURS)
 def test_help_of_train_names_every_setting(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sobolev.commands import sensitivity
-from sobolev.config.train import configure, resolved
+from sobolev.config import configure, resolved
 from sobolev.errors import UserError
 from sobolev.study import sensitivity as study
 from sobolev.training.run import opened

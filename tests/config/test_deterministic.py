@@ -4,9 +4,9 @@ import pytest
 
 from sobolev.agents.baselines.config import MAGEConfig, TD3Config
 from sobolev.agents.dsdpg.config import DSDPGConfig
+from sobolev.agents.dsdpg.method import SIZES
 from sobolev.commands import train
-from sobolev.config.deterministic import SIZES
-from sobolev.config.train import configure, defaults, resolved
+from sobolev.config import configure, defaults, resolved
 from sobolev.config.validate import validate
 from sobolev.errors import UserError
 from sobolev.training.run import digest, folder

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sobolev.commands.study import main
+from sobolev.config import resolved
 from sobolev.config.codec import settings
-from sobolev.config.train import resolved
 from sobolev.errors import UserError
 from sobolev.study import point_mass as study
 from tests import tiny

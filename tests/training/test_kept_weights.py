@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sobolev.agents.dreamer.agent import Dreamer
-from sobolev.config.train import from_json, to_json
+from sobolev.config import from_json, to_json
 from sobolev.errors import UserError
 from sobolev.training.run import digest
 from sobolev.training.snapshot import kept_weights, read_weights

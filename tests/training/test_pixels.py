@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from sobolev.config.train import TrainConfig
+from sobolev.config import TrainConfig
 from sobolev.errors import UserError
 from sobolev.training import dreams, evaluation
 from sobolev.training.dreams import Dream

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import sobolev
-from sobolev.config.train import TrainConfig
+from sobolev.config import TrainConfig
 from sobolev.errors import UserError
 from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.loop import Training

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from sobolev.config import TrainConfig, configure, resolved
 from sobolev.config.codec import settings
-from sobolev.config.train import ADDED, TrainConfig, configure, resolved
 from sobolev.errors import UserError
 from sobolev.training.run import NOT_COMPUTED, differences, digest, folder, identity, opened, read_config, write_text
 
@@ -46,8 +46,8 @@ def test_hash_ignores_what_is_not_computed(values: dict[str, Any]) -> None:
 
 
 def test_hash_sees_every_other_setting() -> None:
-    """Every path of the config is either ignored by name, or added and as before, or in the identity."""
-    ignored = {"env.workers", "replay.memory"} | {path.removeprefix("agent.") for path in ADDED}
+    """Every path of the config is either ignored by name, or in the identity."""
+    ignored = {"env.workers", "replay.memory"}
     paths = [path for path in settings(config()) if path.split(".")[0] not in NOT_COMPUTED and path not in ignored]
     tree = identity(config())
     for path in paths:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sobolev.config import TrainConfig, configure, resolved
 from sobolev.config.codec import assign, words
-from sobolev.config.train import TrainConfig, configure, resolved
 from sobolev.errors import UserError
 from sobolev.study.suites import Settings, Suite, Variant
 from sobolev.training.run import folder

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from sobolev.config import defaults
 from sobolev.config.codec import encode
-from sobolev.config.train import defaults
 from sobolev.errors import UserError
 from sobolev.study.runs import Run, flat
 
@@ -88,11 +88,11 @@ def _changes_and_preset(run: Run, varied: Sequence[str]) -> dict[str, Any]:
 def usual_settings(run: Run) -> Mapping[str, Any]:
     """The default settings of a run's method and preset, at its size; none where this version does not know them."""
     config = run.config
-    return _usual(run.method, config.get("size"), config.get("preset", "paper"))
+    return _usual(config.get("method", run.method), config.get("size"), config.get("preset"))
 
 
 @cache
-def _usual(method: str, size: str | None, preset: str) -> Mapping[str, Any]:
+def _usual(method: str, size: str | None, preset: str | None) -> Mapping[str, Any]:
     try:
         own = defaults("walker-walk", method, None, preset)
         return flat(encode(defaults("walker-walk", method, size, preset))) | {"size": own.size}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sobolev.config.train import TrainConfig, configure
+from sobolev.config import TrainConfig, configure
 from sobolev.envs.toy import PointMass
 from sobolev.errors import UserError, nearest
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sobolev.config.train import ADDED
 from sobolev.errors import UserError
 from sobolev.study.scores import Score, Series, read, series, task_name
 from sobolev.training.record import read_record
@@ -26,6 +25,9 @@ NOISE = {"env.observation_noise": "observation noise", "env.dynamics_noise": "dy
 """Settings of the environment that make another task of it, with their names."""
 IGNORED = frozenset({*NOT_COMPUTED, *NOISE, "task", "method", "seeds", "env.workers", "replay.memory", "observations"})
 """Settings that do not tell two variants of a method apart; task, seeds, observations, noise are told on their own."""
+
+OLDER: Mapping[str, Any] = {"env.image_size": 64, "warm_start": None, "warm_start_parts": "[]"}
+"""Settings that some of the scores in scores/ were made without, with what was done then."""
 
 
 class Task(NamedTuple):
@@ -155,13 +157,14 @@ def _finals(folder: Path, entries: Sequence[Mapping[str, Any]], task: str, metho
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a config.json that tell variants apart, by their flag: {"penalty.rho": 0.5, …}.
 
-    Settings that an older version did not have get the value of what it did. Which run a warm start came from does not
-    count, only that there was one.
+    Settings that the scores of an older version do not have get the value of what it did. Which run a warm start came
+    from does not count, only that there was one, and of which parts.
     """
-    leaves = _leaves({path: value for path, value in ADDED.items() if path.partition(".")[0] not in IGNORED})
-    leaves |= _leaves(config)
+    leaves = OLDER | _leaves(config)
     leaves = {path.removeprefix("agent."): value for path, value in leaves.items()}
-    if leaves.get("warm_start") is not None:
+    if leaves["warm_start"] is None:
+        del leaves["warm_start_parts"]
+    else:
         leaves["warm_start"] = "yes"
     return {path: value for path, value in leaves.items() if path not in IGNORED}
 

@@ -14,8 +14,8 @@ from sobolev.agents.api import State
 from sobolev.agents.dreamer.config import DreamerConfig
 from sobolev.agents.dreamer.rssm import Latents
 from sobolev.agents.dreamer.world_model import WorldModel
-from sobolev.config.registry import agent_of
-from sobolev.config.train import TrainConfig
+from sobolev.config import TrainConfig
+from sobolev.config.registry import agent_of, method_of
 from sobolev.envs import VectorEnv, Workers, worker_count
 from sobolev.errors import UserError
 from sobolev.nn import cast_floating, over
@@ -123,7 +123,7 @@ def _of_state(
         stream = (observation, played.action[index], played.first[index])
         found = measure(world, *stream, chosen, jax.random.key(seed), jnp.dtype(config.agent.precision))
         numbers = {table: jax.tree.map(lambda x: np.asarray(x).tolist(), found[table]) for table in TABLES}
-        facts = {"task": config.task, "method": config.method, "size": config.size, "seed": seed}
+        facts = {"task": config.task, "method": method_of(config).name, "size": config.size, "seed": seed}
         records.append({**facts, "states": len(chosen), "return": float(played.returns[index].mean()), **numbers})
     return records
 

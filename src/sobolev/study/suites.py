@@ -9,10 +9,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from sobolev.config.registry import METHODS
 from sobolev.errors import UserError, nearest
 
 PAPER_SEEDS = (0, 1, 2, 3, 4)
-METHODS = ("dreamer", "gpld")
+COMPARED = ("dreamer", "gpld")
+"""The methods of a suite that names none."""
 
 Settings = Mapping[str, Any]
 
@@ -90,7 +92,7 @@ def parse(name: str, table: Mapping[str, Any]) -> Suite:
         raise UserError(f'suite {name} has no tasks: give a list, as in tasks = ["walker-walk"]')
     if "methods" in table and "variants" in table:
         raise UserError(f"suite {name} has methods and variants: a variant names its method, so leave out methods")
-    written = table.get("variants", [{"method": method} for method in table.get("methods", METHODS)])
+    written = table.get("variants", [{"method": method} for method in table.get("methods", COMPARED)])
     variants = tuple(itertools.chain.from_iterable(_variants(name, variant) for variant in written))
     suite = Suite(
         name=name,
@@ -129,7 +131,7 @@ def _variants(suite: str, table: Any) -> Iterator[Variant]:
         raise UserError(f"the grid of a variant of suite {suite} takes a list of values for each setting")
     for values in itertools.product(*grid.values()):
         settings = {**fixed, **dict(zip(grid, values, strict=True))}
-        label = _label(method, settings)
+        label = _label(METHODS.find(method).name, settings)
         if "label" in table:
             label = table["label"] + _label("", dict(zip(grid, values, strict=True)))
         yield Variant(method, label, settings, table.get("warm_start"))
@@ -160,14 +162,15 @@ def _check_suite(suite: Suite) -> None:
 
 def narrowed(suite: Suite, tasks: Sequence[str] = (), methods: Sequence[str] = ()) -> Suite:
     """The suite with these of its tasks and methods alone; none given means all. Raises UserError for another name."""
+    names = {variant.method: METHODS.find(variant.method).name for variant in suite.variants}
     for kind, chosen, there in (
         ("task of the suite", tasks, suite.tasks),
-        ("method of the suite", methods, {variant.method for variant in suite.variants}),
+        ("method of the suite", methods, {*names.values(), *names}),
     ):
         for name in chosen:
             if name not in there:
                 raise nearest(kind, name, there)
-    kept = tuple(variant for variant in suite.variants if not methods or variant.method in methods)
+    kept = tuple(v for v in suite.variants if not methods or {v.method, names[v.method]} & set(methods))
     lacking = [v for v in kept if v.warm_start is not None and v.warm_start not in {other.label for other in kept}]
     if lacking:
         raise UserError(f"'{lacking[0].label}' starts from '{lacking[0].warm_start}': choose the methods of both")

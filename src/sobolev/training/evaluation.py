@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from sobolev.agents.api import State
-from sobolev.config.registry import agent_of
-from sobolev.config.train import TrainConfig
+from sobolev.config import TrainConfig
+from sobolev.config.registry import agent_of, method_of
 from sobolev.envs import Environment, Workers, worker_count
 from sobolev.envs.specs import check_finite
 from sobolev.errors import UserError
@@ -85,7 +85,7 @@ def evaluate(run: Path, episodes: int, video: Path | None = None, dream: Path | 
     return [
         {
             "task": field_name(config.task),
-            "method": config.method,
+            "method": method_of(config).name,
             "seed": seed,
             "episodes": episodes,
             "mean": float(found.mean()),

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from sobolev.agents.api import Report
-from sobolev.config.registry import agent_of
-from sobolev.config.train import TrainConfig
+from sobolev.config import TrainConfig
+from sobolev.config.registry import agent_of, method_of
 from sobolev.envs import Workers, worker_count
 from sobolev.errors import UserError
 from sobolev.replay import HostReplay
@@ -64,14 +64,14 @@ def train(config: TrainConfig, run: Path) -> int:
         log = RunLog(
             own,
             config.task,
-            config.method,
+            method_of(config).name,
             config.seeds,
             tensorboard=config.log.tensorboard and leads(),
             wandb=config.log.wandb if leads() else None,
             state=loaded.meta["log"] if loaded else None,
         )
         del loaded
-        label = f"{config.task} {config.method}"
+        label = f"{config.task} {method_of(config).name}"
         with contextlib.closing(log), Progress(label, config.steps, advice=announce.advice(config)) as progress:
             training = Training(config, plan, run, program, envs, evaluation, checkpoints, log, progress, now)
             return training.run_to_end(interruption)
@@ -186,8 +186,8 @@ class Training:
         if self.newest:
             means |= self.program.inspect(self.now.state, self.newest, self.now.updates)
         self.log.write(env_steps, means | {"updates": self.now.updates})
-        shown = {"penalty": "penalty/posterior", "coefficient": "penalty/posterior_lambda"}
-        self.progress.values |= {key: float(means[name].mean()) for key, name in shown.items() if name in means}
+        shown = self.program.agent.shown.items()
+        self.progress.values |= {name: float(means[metric].mean()) for name, metric in shown if metric in means}
 
     def evaluate(self) -> None:
         """Plays evaluation episodes where they are due; draws nothing from the random streams of training."""

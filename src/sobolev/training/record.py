@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sobolev.config import TrainConfig, defaults, filled
 from sobolev.config.codec import settings, words
-from sobolev.config.train import TrainConfig, defaults, resolved
 from sobolev.errors import UserError
 from sobolev.training.run import write_text
 
@@ -68,9 +68,9 @@ def command(config: TrainConfig) -> str:
     """The shortest `sobolev train` line that gives a resolved config: what its preset, size and method do not say."""
     own = defaults(config.task, config.method, None, config.preset)
     line = ["sobolev", "train", config.task, "--method", config.method]
-    line += ["--preset", config.preset] if config.preset != "paper" else []
+    line += ["--preset", config.preset] if config.preset != defaults(config.task, config.method).preset else []
     line += ["--size", config.size] if config.size != own.size else []
-    usual = settings(resolved(defaults(config.task, config.method, config.size, config.preset)))
+    usual = settings(filled(defaults(config.task, config.method, config.size, config.preset)))
     for path, (_, value) in settings(config).items():
         if path not in ("task", "method", "size", "preset", "fresh") and value != usual[path][1]:
             line += words(path, value)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from sobolev.agents.api import State
-from sobolev.config.train import TrainConfig
+from sobolev.config import TrainConfig
+from sobolev.config.registry import method_of
 from sobolev.errors import UserError
 from sobolev.training.checkpoint import Checkpoints
 from sobolev.training.run import read_config
@@ -18,16 +19,6 @@ from sobolev.training.storage import Damaged, load_arrays, room_errors, write_ar
 from sobolev.training.trees import flatten, forms, unflatten
 
 FILE = "warm_start.safetensors"
-PLACES = {
-    "encoder": ("model/world/encoder/",),
-    "decoder": ("model/world/decoder/",),
-    "rssm": ("model/world/rssm/",),
-    "reward": ("model/world/reward/",),
-    "cont": ("model/world/cont/",),
-    "actor": ("model/actor/",),
-    "critic": ("model/critic/", "slow/"),
-}
-"""Where the parts lie in a state, by name."""
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -77,17 +68,18 @@ def _of_run(source: Path, config: TrainConfig) -> Arrays:
     if loaded is None:
         raise UserError(f"--warm-start {source} has no checkpoint yet: wait for it, or choose another run")
     arrays = {name.removeprefix("agent/"): x for name, x in loaded.state.items() if name.startswith("agent/")}
-    places = tuple(place for part in config.warm_start_parts for place in PLACES[part])
+    known = method_of(config).parts
+    places = tuple(place for part in config.warm_start_parts for place in known[part])
     return {name: x[rows] for name, x in arrays.items() if name.startswith(places)}
 
 
 def _check(config: TrainConfig, ours: Mapping[str, Any], theirs: Arrays) -> None:
-    wrong = []
+    wrong, places = [], method_of(config).parts
     for part in config.warm_start_parts:
-        here, there = ({n: x for n, x in arrays.items() if n.startswith(PLACES[part])} for arrays in (ours, theirs))
+        here, there = ({n: x for n, x in arrays.items() if n.startswith(places[part])} for arrays in (ours, theirs))
         for name in sorted(here | there):
             if _form(here.get(name)) != _form(there.get(name)):
-                short = name.removeprefix(PLACES[part][0])
+                short = name.removeprefix(places[part][0])
                 wrong.append(f"{part} ('{short}' is {_form(there.get(name))} there and {_form(here.get(name))} here)")
                 break
     if wrong:

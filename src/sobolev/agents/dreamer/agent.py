@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from sobolev import replay as memory
+from sobolev.agents.api import Report
 from sobolev.agents.dreamer.behavior import (
     Actor,
     ImaginationLosses,
@@ -60,14 +61,6 @@ class Carry(eqx.Module):
     action: Float[Array | np.ndarray, "batch action"]
 
 
-class Report(eqx.Module):
-    """What one update tells: scalars, whether it was finite (if not, it changed nothing), and its batch."""
-
-    metrics: dict[str, Float[Array, "*seeds"]]
-    finite: Bool[Array, "*seeds"]
-    batch: Windows
-
-
 @dataclass(frozen=True)
 class Dreamer:
     """DreamerV3, or GPLD-DreamerV3 where the penalty's coefficients are not zero."""
@@ -88,6 +81,11 @@ class Dreamer:
         slow = jax.tree.map(jnp.copy, critic)
         optimizer = build_optimizer(config.optimizer).init(cast(Any, model))
         return State(model, slow, optimizer, ReturnScale.init(), jnp.zeros((), jnp.int32))
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """Metrics for progress, by the names that it shows them under."""
+        return {"penalty": "penalty/posterior", "λ": "penalty/posterior_lambda"}
 
     @property
     def features(self) -> int:
@@ -171,6 +169,11 @@ class Dreamer:
         """
         gradients, (latents, scale, metrics) = jax.grad(self.loss, has_aux=True)(model, state, windows, own(key))
         return averaged(gradients), (latents, scale, averaged(metrics))
+
+    @property
+    def windows(self) -> tuple[int, int]:
+        """Windows of an update, and their length."""
+        return self.config.batch_size, self.config.batch_length
 
     def choose(self, ring: memory.Ring, key: Key[Array, ""]) -> memory.Choice:
         """The windows that `learn` with this key samples of such a replay."""

@@ -11,14 +11,13 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from sobolev import replay as memory
+from sobolev.agents.api import Metrics, Report
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, joined, vector_size
 from sobolev.agents.dsdpg.optimizer import chosen
 from sobolev.agents.dsdpg.units import Pairs, Statistics, pairs_of
 from sobolev.envs.specs import Spaces
 from sobolev.nn import cast_floating
-from sobolev.replay import Replay, Windows
-
-Metrics = dict[str, Float[Array, ""]]
+from sobolev.replay import Replay
 
 
 class Model(eqx.Module):
@@ -56,14 +55,6 @@ class State(eqx.Module):
     """agent steps seen"""
 
 
-class Report(eqx.Module):
-    """What one update tells: scalars, whether it was finite (if not, it changed nothing), and its batch."""
-
-    metrics: dict[str, Float[Array, "*seeds"]]
-    finite: Bool[Array, "*seeds"]
-    batch: Windows
-
-
 @dataclass(frozen=True)
 class Learner(ABC):
     """An agent with a deterministic policy: all but its networks and how a batch changes them."""
@@ -71,6 +62,11 @@ class Learner(ABC):
     config: Any
     """has precision, normalizer and exploration"""
     spaces: Spaces
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """Progress shows nothing but returns."""
+        return {}
 
     @abstractmethod
     def init(self, key: Key[Array, ""]) -> State:

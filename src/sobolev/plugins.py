@@ -1,0 +1,80 @@
+"""Objects of one kind by name: ours, those that installed packages register, and any other by `module:OBJECT`."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+from sobolev.errors import UserError, nearest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Registry(Generic[T]):
+    """Where objects of one kind come from. Imports no package of others before one of its objects is asked for."""
+
+    kind: str
+    """what they are called in messages: "method" """
+    of: type[T]
+    """their type"""
+    ours: Mapping[str, T]
+    group: str
+    """the entry point group under which packages register theirs"""
+
+    def find(self, reference: str) -> T:
+        """The object of that name, or at `module:OBJECT`. Raises UserError where there is none, with the nearest."""
+        if reference in self.ours:
+            return self.ours[reference]
+        if ":" in reference:
+            return self._load(reference)
+        points = [point for point in self.registered() if point.name == reference]
+        if not points:
+            raise nearest(self.kind, reference, self.names())
+        if len(points) > 1:
+            places = ", ".join(f"{point.value} ({package(point)})" for point in points)
+            raise UserError(f"several packages have a {self.kind} '{reference}': give one of {places} in its place")
+        return self._load(points[0].value)
+
+    def names(self) -> list[str]:
+        """All names: ours, then those of packages."""
+        return [*self.ours, *(point.name for point in self.registered() if point.name not in self.ours)]
+
+    def registered(self) -> list[EntryPoint]:
+        """What installed packages register, in the order of the names."""
+        return sorted(entry_points(group=self.group), key=lambda point: point.name)
+
+    def _load(self, reference: str) -> T:
+        module_name, _, attribute = reference.partition(":")
+        module = _module(module_name, reference)
+        if not hasattr(module, attribute):
+            there = [name for name, value in vars(module).items() if isinstance(value, self.of)]
+            raise nearest(f"{self.kind} of {module_name}", attribute, there or [self.of.__name__.upper()])
+        found: Any = getattr(module, attribute)
+        if not isinstance(found, self.of):
+            raise UserError(f"{reference} is of type {type(found).__name__}: it must be a {_place(self.of)}")
+        return found
+
+
+def package(point: EntryPoint) -> str:
+    """The package that registers an object."""
+    return point.dist.name if point.dist else point.module
+
+
+def _place(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__name__}"
+
+
+def _module(name: str, reference: str) -> Any:
+    """The module of a reference. An error inside of it is raised as it is, for the one who writes it."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise UserError(
+            f"there is no module '{error.name}' for {reference}: install its package, or run from the folder it is in"
+        ) from None
+    except (ValueError, TypeError):  # no name, or one that begins with a dot
+        raise UserError(f"'{reference}' has no module: give module:OBJECT, as in my_package.my_module:NAME") from None

@@ -1,0 +1,80 @@
+"""The numbers that a setting can have, as bounds on its field: `rho: Annotated[float, Gt(0), Le(1)] = 0.5`."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import astuple, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from sobolev.errors import UserError
+
+Bound = Ge | Gt | Le | Lt
+
+UNPREFIXED = frozenset({"agent"})
+"""Fields whose settings are named without them: `--batch-size`, not `--agent.batch-size`."""
+
+
+def check_ranges(config: Any, prefix: str = "--") -> None:
+    """UserError for the first number of a config, or of the groups within it, that is infinite or out of its bounds.
+
+    The setting is called by `prefix` and its name: "--penalty.rho is 0.0, but must be in (0, 1]". A setting without
+    bounds takes all numbers, and one that may be None is not checked where it is.
+    """
+    for path, value, limits in bounded(config):
+        if limits and value is not None and not _inside(value, limits):
+            raise UserError(f"{prefix}{path.replace('_', '-')} is {value}, but must be {_words(value, limits)}")
+
+
+def bounded(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, tuple[Bound, ...]]]:
+    """Path, value and bounds of every setting of a config and of the groups within it."""
+    for name, limits in _bounds(type(config)).items():
+        value = getattr(config, name)
+        if is_dataclass(value):
+            yield from bounded(value, prefix if name in UNPREFIXED else f"{prefix}{name}.")
+        else:
+            yield prefix + name, value, limits
+
+
+@cache
+def _bounds(cls: type) -> dict[str, tuple[Bound, ...]]:
+    """The bounds of each field of a dataclass, by name; () for one that has none."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {item.name: tuple(_of(hints[item.name])) for item in fields(cls)}
+
+
+def _of(hint: Any) -> Iterator[Bound]:
+    """The bounds of a number's type, or of one that may be None."""
+    if get_origin(hint) is Annotated:
+        yield from (item for item in hint.__metadata__ if isinstance(item, Bound))
+    for part in get_args(hint):
+        yield from _of(part)
+
+
+def _inside(value: float, limits: tuple[Bound, ...]) -> bool:
+    return math.isfinite(value) and all(_keeps(value, limit) for limit in limits)
+
+
+def _keeps(value: Any, limit: Bound) -> bool:
+    match limit:
+        case Ge():
+            return value >= limit.ge
+        case Gt():
+            return value > limit.gt
+        case Le():
+            return value <= limit.le
+        case Lt():
+            return value < limit.lt
+
+
+def _words(value: float, limits: tuple[Bound, ...]) -> str:
+    """The bounds in words: "at least 1", "above 0", "in [0, 1)"."""
+    if math.isinf(value):
+        return "finite"
+    if len(limits) == 1:
+        names = {Ge: "at least", Gt: "above", Le: "at most", Lt: "below"}
+        return f"{names[type(limits[0])]} {astuple(limits[0])[0]}"
+    opening = next(f"{'[' if isinstance(x, Ge) else '('}{astuple(x)[0]}" for x in limits if isinstance(x, (Ge, Gt)))
+    closing = next(f"{astuple(x)[0]}{']' if isinstance(x, Le) else ')'}" for x in limits if isinstance(x, (Le, Lt)))
+    return f"in {opening}, {closing}"

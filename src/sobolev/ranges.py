@@ -52,11 +52,11 @@ def _of(hint: Any) -> Iterator[Bound]:
         yield from _of(part)
 
 
-def _inside(value: float, limits: tuple[Bound, ...]) -> bool:
+def _inside(value: int | float, limits: tuple[Bound, ...]) -> bool:
     return math.isfinite(value) and all(_keeps(value, limit) for limit in limits)
 
 
-def _keeps(value: Any, limit: Bound) -> bool:
+def _keeps(value: int | float, limit: Bound) -> bool:
     match limit:
         case Ge():
             return value >= limit.ge
@@ -68,7 +68,7 @@ def _keeps(value: Any, limit: Bound) -> bool:
             return value < limit.lt
 
 
-def _words(value: float, limits: tuple[Bound, ...]) -> str:
+def _words(value: int | float, limits: tuple[Bound, ...]) -> str:
     """The bounds in words: "at least 1", "above 0", "in [0, 1)"."""
     if math.isinf(value):
         return "finite"

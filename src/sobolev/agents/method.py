@@ -72,7 +72,7 @@ class Method(Generic[C]):
     """in the names of run folders, in scores and in reports"""
     about: str
     """one line for help texts"""
-    config: type[C]
+    config: type[Any]
     """the dataclass of its settings"""
     presets: Mapping[str, Preset[C]]
     """by name; the first is the default"""

@@ -48,6 +48,7 @@ LONG = (
     "study/test_linear_critic.py",
     "study/test_point_mass.py",
     "benchmarks/test_penalty.py",
+    "examples/test_examples.py",
 )
 """Files of many seconds, which begin first, so that no worker is left with one of them while the other has nothing."""
 

@@ -13,18 +13,18 @@ from sobolev.agents.dsdpg.critic import actor_loss, critic_loss
 from sobolev.agents.dsdpg.dynamics import Dynamics
 from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, vector_size
-from sobolev.agents.dsdpg.optimizer import adam, chosen, descend, follow
+from sobolev.agents.dsdpg.optimizer import Rules, adam, chosen, descend, follow
 from sobolev.agents.dsdpg.units import Pairs, Statistics, imagination
 from sobolev.smoothness import jacobian_penalty, sample_states
 
 
 @dataclass(frozen=True)
-class DSDPG(Learner):
+class DSDPG(Learner[DSDPGConfig, Dynamics]):
     """Distributional Sobolev deterministic policy gradient (paper 2)."""
 
     config: DSDPGConfig
 
-    def init(self, key: Key[Array, ""]) -> State:
+    def init(self, key: Key[Array, ""]) -> State[Dynamics]:
         """A fresh agent; target networks start as copies."""
         config, keys = self.config, jax.random.split(key, 3)
         state, action = vector_size(self.spaces), self.spaces.action
@@ -34,7 +34,7 @@ class DSDPG(Learner):
         return self.begin(Model(actor, critics, dynamics), self.rules)
 
     @property
-    def rules(self) -> tuple[Any, Any, Any]:
+    def rules(self) -> Rules:
         """Optimizers of actor, critics and model."""
         rates = self.config.optimizer
         return (
@@ -44,8 +44,8 @@ class DSDPG(Learner):
         )
 
     def update(
-        self, state: State, pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
-    ) -> tuple[State, Bool[Array, ""], Metrics]:
+        self, state: State[Dynamics], pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State[Dynamics], Bool[Array, ""], Metrics]:
         """The state after update `number` (from 0) on a batch, whether all of it was finite, and metrics.
 
         The model learns from the first update on; critics and actor once it has had its warm-up, the actor every
@@ -90,7 +90,7 @@ class DSDPG(Learner):
         return updated, finite, metrics
 
     def loss(
-        self, dynamics: Dynamics, critics: TwinCritic, state: State, pairs: Pairs, key: Key[Array, ""]
+        self, dynamics: Dynamics, critics: TwinCritic, state: State[Dynamics], pairs: Pairs, key: Key[Array, ""]
     ) -> tuple[Float[Array, ""], Metrics]:
         """Loss of world model and critics (paper 2); no term of the one has a gradient in the other."""
         config, units, keys = self.config, state.statistics, jax.random.split(key, 4)

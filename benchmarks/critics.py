@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from _timing import record
 
+from sobolev.config import TrainConfig, configure
 from sobolev.config.registry import agent_of
-from sobolev.config.train import TrainConfig, configure
 from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.training.program import Program
 

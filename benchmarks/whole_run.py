@@ -24,7 +24,7 @@ import jax
 from _timing import record
 
 from sobolev.agents.dreamer.config import SIZES
-from sobolev.config.train import configure
+from sobolev.config import configure
 from sobolev.envs import VectorEnv
 from sobolev.system.jax_setup import use_large_buffers
 from sobolev.training import loop, start

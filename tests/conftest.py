@@ -48,6 +48,7 @@ LONG = (
     "experiments/test_point_mass.py",
     "sweeps/test_slurm.py",
     "benchmarks/test_penalty.py",
+    "examples/test_examples.py",
 )
 """Files of many seconds, which begin first, so that no worker is left with one of them while the other has nothing."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from sobolev.cli import COMMANDS
 from sobolev.cli.train import config_from
-from sobolev.config.train import resolved
+from sobolev.config import resolved
 from sobolev.training import loop
 from tests import tiny
 
@@ -67,7 +67,7 @@ def test_python_on_a_run(tmp_path, monkeypatch):
     run = Path("runs/demo")
     run.mkdir(parents=True)
     config = tiny.config(steps=4, evaluation__episodes=0)
-    from sobolev.config.train import to_json
+    from sobolev.config import to_json
 
     (run / "config.json").write_text(to_json(config))
     with tiny.quickly():

@@ -19,7 +19,7 @@ from jax._src import compiler
 
 from sobolev.agents.api import Agent
 from sobolev.agents.dreamer.agent import Dreamer
-from sobolev.config.train import TrainConfig, configure, resolved
+from sobolev.config import TrainConfig, configure, resolved
 from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.training import evaluation, loop
 from sobolev.training.program import Program

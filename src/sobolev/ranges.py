@@ -20,11 +20,26 @@ def check_ranges(config: Any, prefix: str = "--") -> None:
     """UserError for the first number of a config, or of the groups within it, that is infinite or out of its bounds.
 
     The setting is called by `prefix` and its name: "--penalty.rho is 0.0, but must be in (0, 1]". A setting without
-    bounds takes all numbers, and one that may be None is not checked where it is.
+    bounds takes all finite numbers, and one that may be None is not checked where it is. A bound of infinity, as in
+    `Le(math.inf)`, is what lets a number be infinite.
     """
     for path, value, limits in bounded(config):
-        if limits and value is not None and not _inside(value, limits):
+        if isinstance(value, (int, float)) and not _inside(value, limits):
             raise UserError(f"{prefix}{path.replace('_', '-')} is {value}, but must be {_words(value, limits)}")
+
+
+def infinite(config: Any) -> Iterator[tuple[str, float]]:
+    """Path and value of every number in a config that is not finite, and has no bound that lets it be so."""
+    for path, value, limits in bounded(config):
+        yield from ((path, number) for number in _numbers(value) if not _finite(number, limits))
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, (int, float)):
+        yield value
 
 
 def bounded(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, tuple[Bound, ...]]]:
@@ -53,7 +68,11 @@ def _of(hint: Any) -> Iterator[Bound]:
 
 
 def _inside(value: int | float, limits: tuple[Bound, ...]) -> bool:
-    return math.isfinite(value) and all(_keeps(value, limit) for limit in limits)
+    return _finite(value, limits) and all(_keeps(value, limit) for limit in limits)
+
+
+def _finite(value: int | float, limits: tuple[Bound, ...]) -> bool:
+    return isinstance(value, int) or math.isfinite(value) or any(astuple(limit)[0] == value for limit in limits)
 
 
 def _keeps(value: int | float, limit: Bound) -> bool:
@@ -70,8 +89,9 @@ def _keeps(value: int | float, limit: Bound) -> bool:
 
 def _words(value: int | float, limits: tuple[Bound, ...]) -> str:
     """The bounds in words: "at least 1", "above 0", "in [0, 1)"."""
-    if math.isinf(value):
-        return "finite"
+    limits = tuple(limit for limit in limits if math.isfinite(astuple(limit)[0]))
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a finite number" + (" " + _words(0, limits) if limits else "")
     if len(limits) == 1:
         names = {Ge: "at least", Gt: "above", Le: "at most", Lt: "below"}
         return f"{names[type(limits[0])]} {astuple(limits[0])[0]}"

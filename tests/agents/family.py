@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from sobolev.agents.dsdpg.networks import drawn
+from sobolev.config import TrainConfig, configure, resolved
 from sobolev.config.registry import agent_of
-from sobolev.config.train import TrainConfig, configure, resolved
 from sobolev.envs import make
 from sobolev.training.program import Program, Stored
 from tests import tiny

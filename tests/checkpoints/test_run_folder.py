@@ -26,8 +26,8 @@ from sobolev.checkpoints.run_folder import (
     write_text,
 )
 from sobolev.cli.train import config_from
+from sobolev.config import TrainConfig, configure, resolved, to_json
 from sobolev.config.codec import settings
-from sobolev.config.train import ADDED, TrainConfig, configure, resolved, to_json
 from sobolev.errors import UserError
 
 
@@ -65,8 +65,8 @@ def test_hash_ignores_what_is_not_computed(values: dict[str, Any]) -> None:
 
 
 def test_hash_sees_every_other_setting() -> None:
-    """Every path of the config is either ignored by name, or added and as before, or in the identity."""
-    ignored = {"env.workers", "replay.memory"} | {path.removeprefix("agent.") for path in ADDED}
+    """Every path of the config is either ignored by name, or in the identity."""
+    ignored = {"env.workers", "replay.memory"}
     paths = [path for path in settings(config()) if path.split(".")[0] not in NOT_COMPUTED and path not in ignored]
     tree = identity(config())
     for path in paths:

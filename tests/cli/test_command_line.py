@@ -15,8 +15,9 @@ import pytest
 from sobolev import __main__ as command_line
 from sobolev.checkpoints.run_folder import opened
 from sobolev.cli import COMMANDS, evaluate, parser, train
+from sobolev.config import TrainConfig, configure, defaults, resolved
 from sobolev.config.codec import settings
-from sobolev.config.train import METHODS, TrainConfig, configure, defaults, resolved
+from sobolev.config.registry import OURS
 from sobolev.errors import UserError
 
 
@@ -66,7 +67,7 @@ def test_worker_processes_load_no_jax() -> None:
     assert run.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OURS)
 def test_help_of_train_names_every_setting(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:

@@ -2,22 +2,25 @@
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from annotated_types import Ge, Gt, Le, Lt
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sobolev.agents.dreamer.config import SIZES
-from sobolev.config import train as configs
+from sobolev.config import TrainConfig, configure, defaults, from_json, resolved, to_json
 from sobolev.config.codec import assign, settings
-from sobolev.config.train import METHODS, PRESETS, configure, defaults, from_json, resolved, to_json
-from sobolev.config.validate import RANGES, validate
+from sobolev.config.registry import OURS
+from sobolev.config.validate import validate
 from sobolev.errors import UserError
+from sobolev.ranges import bounded, check_ranges
 
 
-def changed(**values: Any) -> configs.TrainConfig:
+def changed(**values: Any) -> TrainConfig:
     """The laptop preset with settings changed; a double underscore is a dot."""
     return configure(
         "walker-walk", preset="laptop", settings={name.replace("__", "."): value for name, value in values.items()}
@@ -35,7 +38,7 @@ def test_paper_preset_is_table_2() -> None:
     assert agent.model == SIZES["12m"]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ["paper", "laptop", "demo"])
 @pytest.mark.parametrize("method", ["gpld", "dreamer"])
 @pytest.mark.parametrize("size", [None, *SIZES])
 def test_every_combination_of_labels_is_a_valid_run(preset: str, method: str, size: str | None) -> None:
@@ -105,27 +108,53 @@ def test_json_of_another_schema_is_refused(old: str, new: str, message: str) -> 
         from_json(text.replace(old, new, 1))
 
 
-def test_every_number_has_a_range() -> None:
-    found = [item for method in METHODS for item in settings(defaults("walker-walk", method)).items()]
-    numbers = {path for path, (kind, _) in found if kind in (int, float, int | None)}
-    assert numbers == set(RANGES)
+RANGES = {path: (method, limits) for method in OURS for path, _, limits in bounded(defaults("walker-walk", method))}
+NUMBERS = sorted(
+    {
+        path
+        for method in OURS
+        for path, (kind, _) in settings(defaults("walker-walk", method)).items()
+        if kind in (int, float, int | None)
+    }
+)
 
 
-@pytest.mark.parametrize("path", sorted(RANGES))
+@pytest.mark.parametrize("path", NUMBERS)
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
-def test_numbers_outside_their_range_are_refused(path: str, value: float) -> None:
-    method = next(method for method in METHODS if path in settings(defaults("walker-walk", method)))
+def test_every_number_has_a_range_and_is_refused_outside_of_it(path: str, value: float) -> None:
+    method, limits = RANGES[path]
+    assert limits, f"{path} has no bounds: give its field some, as in Annotated[float, Ge(0)]"
     kind = settings(defaults("walker-walk", method))[path][0]
     if kind is not float and value != -1:
         with pytest.raises(UserError, match="takes a whole number"):
             configure("walker-walk", method=method, settings={path: value})
         return
-    if RANGES[path].endswith("inf]") and value == float("inf"):
-        configure("walker-walk", method=method, settings={path: value})
-        return
-    value = -100.0 if RANGES[path].startswith("[-") and value == -1 else value
+    value = -100.0 if Ge(-20) in limits and value == -1 else value
     with pytest.raises(UserError, match=path.rpartition(".")[2].replace("_", ".")):
         validate(configure("walker-walk", method=method, settings={path: value}))
+
+
+def test_bounds_in_words() -> None:
+    @dataclass(frozen=True)
+    class Numbers:
+        share: Annotated[float, Ge(0), Lt(1)] = 0.5
+        rate: Annotated[float, Gt(0)] = 1.0
+        rows: Annotated[int, Ge(1)] | None = None
+        most: Annotated[int, Le(3)] = 0
+
+    check_ranges(Numbers())
+    check_ranges(Numbers(share=0.0, rows=1, most=-7))
+    for found, sentence in (
+        (Numbers(share=1.0), "--share is 1.0, but must be in [0, 1)"),
+        (Numbers(rate=0.0), "--rate is 0.0, but must be above 0"),
+        (Numbers(rate=math.inf), "--rate is inf, but must be finite"),
+        (Numbers(rate=math.nan), "--rate is nan, but must be above 0"),
+        (Numbers(rows=0), "--rows is 0, but must be at least 1"),
+        (Numbers(most=4), "--most is 4, but must be at most 3"),
+    ):
+        with pytest.raises(UserError) as caught:
+            check_ranges(found)
+        assert str(caught.value) == sentence
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import pytest
 
 from sobolev.agents.baselines.config import MAGEConfig, TD3Config
 from sobolev.agents.dsdpg.config import DSDPGConfig
+from sobolev.agents.dsdpg.method import SIZES
 from sobolev.checkpoints.run_folder import digest, folder
 from sobolev.cli import train
-from sobolev.config.deterministic import SIZES
-from sobolev.config.train import configure, defaults, resolved
+from sobolev.config import configure, defaults, resolved
 from sobolev.config.validate import validate
 from sobolev.errors import UserError
 from sobolev.training.schedule import Plan
@@ -68,6 +68,9 @@ def test_flags_of_a_method_are_its_own():
         ("mage", {"batch_size": 1000, "ensemble.members": 7}, "cannot be dealt out to --ensemble.members 7: take 994"),
         ("mage", {"ensemble.low": -1.0}, "--ensemble.low must be below"),
         ("mmd", {"critic.gradient": True}, "method mmd knows no gradients: leave out --critic.gradient"),
+        ("dsdpg", {"discrepancy.last_step": 1.0}, "--discrepancy.last-step is 1.0, but must be at most"),
+        ("dsdpg", {"dynamics.min_std": 3.0}, "--dynamics.min-std is 3.0, but must be below --dynamics.max-std"),
+        ("mmd", {"dynamics.decoder_std": 0.001}, "is 0.01, but must be below --dynamics.decoder-std"),
         ("dsdpg", {"discrepancy.kind": "quantile"}, "need each other: choose --method iqn"),
         ("dsdpg", {"critic.draws": "quantile"}, "need each other: choose --method iqn"),
         ("dsdpg", {"critic.draws": "quantile", "discrepancy.kind": "quantile"}, "is for returns alone"),

@@ -1,6 +1,5 @@
 """Methods and agents as the rest sees them: presets, folders that keep their names, statistics that cost nothing."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,46 +10,17 @@ import numpy as np
 import pytest
 
 from sobolev.agents.dreamer.agent import Dreamer
-from sobolev.checkpoints.run_folder import digest, folder, identity
-from sobolev.config import train as configs
+from sobolev.config import configure, from_json, resolved, to_json
 from sobolev.config.codec import encode
-from sobolev.config.registry import agent_of
-from sobolev.config.train import METHODS, PRESETS, configure, defaults, from_json, resolved, to_json
+from sobolev.config.registry import OURS, agent_of
 from sobolev.training.program import Program
 from tests import tiny
 
 
-@pytest.mark.parametrize(
-    ("labels", "name"),
-    [
-        (("gpld", None, "paper"), "gpld-12m-7934799b"),
-        (("gpld", None, "laptop"), "gpld-1m-6b0be3bc"),
-        (("gpld", None, "demo"), "gpld-1m-6b0be3bc"),
-        (("dreamer", None, "paper"), "dreamer-12m-f35de050"),
-        (("dreamer", None, "demo"), "dreamer-1m-bd726c14"),
-        (("gpld", "25m", "laptop"), "gpld-25m-c10c6280"),
-    ],
-)
-def test_folders_of_earlier_versions_keep_their_names(labels: tuple[str, str | None, str], name: str) -> None:
-    """Computed by version 0.1.0: a run made then is found by the same command now."""
-    assert folder(resolved(defaults("walker-walk", *labels), "cpu")).name == name
-
-
-def test_a_setting_that_was_added_counts_only_where_it_changes_something(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tiny.config()
-    monkeypatch.setattr("sobolev.checkpoints.run_folder.ADDED", {"agent.model.bins": config.agent.model.bins})
-    assert "bins" not in identity(config)["agent"]["model"]
-    assert digest(tiny.config(model__bins=43)) != digest(config)
-    tree = json.loads(to_json(config))
-    del tree["agent"]["model"]["bins"]
-    monkeypatch.setattr(configs, "ADDED", {"agent.model.bins": config.agent.model.bins})
-    assert from_json(json.dumps(tree)) == config
-
-
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OURS)
 def test_every_method_has_every_preset_and_its_own_settings(method: str) -> None:
-    known = METHODS[method]
-    assert tuple(known.presets) == PRESETS
+    known = OURS[method]
+    assert known.name == method and tuple(known.presets) == ("paper", "laptop", "demo")
     for preset in known.presets.values():
         assert isinstance(preset.agent, known.config) and preset.size in known.sizes
         assert known.sizes[preset.size](preset.agent) == preset.agent
@@ -76,6 +46,7 @@ class Counting:
 
     config: Any = None
     spaces: Any = tiny.SPACES
+    shown: Any = None
 
     def init(self, key):
         return CountingState(jax.random.normal(key, (3,)), jnp.zeros(()), jnp.zeros(()))

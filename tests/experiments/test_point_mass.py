@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sobolev.cli.study import main
+from sobolev.config import resolved
 from sobolev.config.codec import settings
-from sobolev.config.train import resolved
 from sobolev.errors import UserError
 from sobolev.experiments.point_mass import experiment, figures, runs
 from sobolev.experiments.point_mass.controller import reference

@@ -8,7 +8,7 @@ import pytest
 
 from sobolev.checkpoints.run_folder import opened
 from sobolev.cli import sensitivity
-from sobolev.config.train import configure, resolved
+from sobolev.config import configure, resolved
 from sobolev.errors import UserError
 from sobolev.experiments.api import Say
 from sobolev.experiments.sensitivity import runs as study

@@ -91,7 +91,7 @@ def test_the_bar_tells_everything() -> None:
     with Progress("walker-walk gpld", 1000, clock=clock, output=output, bar=bar) as progress:
         for second in range(11):
             clock.now = float(second)
-            progress.update(10 * second, 5 * second, train_return=12.5, penalty=0.125, coefficient=0.25)
+            progress.update(10 * second, 5 * second, train_return=12.5, penalty=0.125, **{"λ": 0.25})
         progress.evaluated(100, (0,), [[7.0]])
         clock.now = 12.0
         progress.update(110, 55, train_return=None)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sobolev.cli.train import config_from
-from sobolev.config.train import TrainConfig, configure, resolved
+from sobolev.config import TrainConfig, configure, resolved
 from sobolev.errors import UserError
 from sobolev.logs import provenance
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sobolev.config.train import configure, resolved, to_json
+from sobolev.config import configure, resolved, to_json
 from sobolev.logs.sinks import field_name
 
 

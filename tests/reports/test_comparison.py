@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sobolev.config import configure, resolved
 from sobolev.config.codec import encode
-from sobolev.config.train import configure, resolved
 from sobolev.errors import UserError
 from sobolev.reports.aggregates import aggregate_curves, scales, task_curve
 from sobolev.reports.collect import collect

@@ -10,7 +10,7 @@ import pytest
 from sobolev.agents.dreamer.agent import Dreamer
 from sobolev.checkpoints.pytree_io import flatten
 from sobolev.checkpoints.run_folder import digest
-from sobolev.config.train import from_json, to_json
+from sobolev.config import from_json, to_json
 from sobolev.errors import UserError
 from sobolev.training.snapshot import kept_weights, read_weights
 from sobolev.training.start import start

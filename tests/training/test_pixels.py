@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from sobolev.config.train import TrainConfig
+from sobolev.config import TrainConfig
 from sobolev.errors import UserError
 from sobolev.logs import dreams
 from sobolev.logs.dreams import Dream

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from sobolev.config import TrainConfig, configure, resolved
 from sobolev.config.registry import agent_of
-from sobolev.config.train import TrainConfig, configure, resolved
 from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.errors import UserError
 from sobolev.training import requirements

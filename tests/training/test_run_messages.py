@@ -7,7 +7,7 @@ import jax
 
 from sobolev.agents.dreamer.agent import Dreamer
 from sobolev.agents.dreamer.config import SIZES, DreamerConfig
-from sobolev.config.train import configure
+from sobolev.config import configure
 from sobolev.envs import VectorEnv, Workers
 from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.training import run_messages, snapshot

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from sobolev.config.train import configure, resolved
+from sobolev.config import configure, resolved
 from sobolev.training.schedule import Plan
 
 

@@ -1,18 +1,40 @@
-"""What the rest asks of an agent, whatever its method: pure functions over one pytree of state.
+"""What a run asks of an agent, whatever its method: pure functions over one pytree of state.
 
-An agent is a frozen, hashable description. All of its functions are for one seed; seeds are an axis outside.
+An agent is a frozen, hashable description. All of its functions are for one seed; seeds are an axis outside. What not
+every agent can do is a protocol of its own: `Inspected`, `Dreams`, `Chooses`.
 """
 
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+import equinox as eqx
 import jax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from sobolev.agents.method import AgentConfig, Method, Pace, Preset, variant
 from sobolev.envs.specs import Spaces
-from sobolev.replay import Replay, Windows
+from sobolev.replay import AnyReplay, Choice, Ring, Windows
 
-State: TypeAlias = Any
-"""All that changes about an agent but for its replay, an Equinox module whose field `model` holds what learns."""
+__all__ = [
+    "Agent",
+    "AgentConfig",
+    "AnyAgent",
+    "Carry",
+    "Chooses",
+    "Dreams",
+    "Inspected",
+    "Method",
+    "Metrics",
+    "Pace",
+    "Preset",
+    "Report",
+    "State",
+    "Step",
+    "variant",
+]
+
+Metrics: TypeAlias = dict[str, Float[Array, ""]]
+"""Scalars by name."""
 
 Carry: TypeAlias = PyTree
 """What a policy remembers between two steps: leaves [environments, …], or no leaves."""
@@ -23,32 +45,38 @@ first, last, terminal; and action, the one then taken, where it is known."""
 
 
 @runtime_checkable
-class Report(Protocol):
-    """What one update tells; a dataclass. Leaves have a seed axis in front outside `learn`."""
+class State(Protocol):
+    """All that changes about an agent but for its replay: an Equinox module of the agent's."""
 
     @property
-    def metrics(self) -> dict[str, Array]:
-        """Scalars by name; the same names in every update."""
+    def model(self) -> PyTree:
+        """What learns."""
         ...
 
-    @property
-    def finite(self) -> Bool[Array, "*seeds"]:
-        """Whether losses and gradients were finite; if not, the update has changed nothing."""
-        ...
 
-    @property
-    def batch(self) -> Windows:
-        """What the update learned from, to be written down where it was not finite."""
-        ...
+class Report(eqx.Module):
+    """What one update tells. Leaves have a seed axis in front outside `learn`."""
+
+    metrics: dict[str, Float[Array, "*seeds"]]
+    """scalars by name; the same names in every update"""
+    finite: Bool[Array, "*seeds"]
+    """whether losses and gradients were finite; if not, the update has changed nothing"""
+    batch: Windows
+    """what the update learned from, to be written down where it was not finite"""
+
+
+C = TypeVar("C", covariant=True)
+S = TypeVar("S")
+T = TypeVar("T", contravariant=True)
 
 
 @runtime_checkable
-class Agent(Protocol):
-    """A method with its config, for the spaces of one environment."""
+class Agent(Protocol[C, S]):
+    """A method with its config, of type C, for the spaces of one environment; its state is of type S."""
 
     @property
-    def config(self) -> Any:
-        """The dataclass of the method's settings; has `precision` and `batch_size`."""
+    def config(self) -> C:
+        """The method's settings (see `AgentConfig`)."""
         ...
 
     @property
@@ -56,7 +84,12 @@ class Agent(Protocol):
         """Observations and actions."""
         ...
 
-    def init(self, key: Key[Array, ""]) -> State:
+    @property
+    def shown(self) -> Mapping[str, str]:
+        """The metrics that progress shows, by the short names under which it does: {"penalty": "penalty/posterior"}."""
+        ...
+
+    def init(self, key: Key[Array, ""]) -> S:
         """A fresh agent."""
         ...
 
@@ -72,7 +105,7 @@ class Agent(Protocol):
         ...
 
     def act(
-        self, state: State, carry: Carry, transition: Any, key: Key[Array, ""], mode: Literal["train", "evaluate"]
+        self, state: S, carry: Carry, transition: Any, key: Key[Array, ""], mode: Literal["train", "evaluate"]
     ) -> tuple[Float[Array, "environments action"], Carry, dict[str, Array]]:
         """Actions in [−1, 1] for a step without its action, zero after a last one; the carry, and the extras.
 
@@ -80,7 +113,7 @@ class Agent(Protocol):
         """
         ...
 
-    def observe(self, state: State, transitions: Step) -> State:
+    def observe(self, state: S, transitions: Step) -> S:
         """Running statistics, brought up to date with a step and its action; called once for every step of training.
 
         What does not change must be the same object, as `eqx.tree_at` leaves it: the rest of the state is not copied.
@@ -88,21 +121,52 @@ class Agent(Protocol):
         ...
 
     def learn(
-        self, state: State, replay: Replay, key: Key[Array, ""], number: Int[Array, ""]
-    ) -> tuple[State, Replay, Report]:
+        self, state: S, replay: AnyReplay, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[S, AnyReplay, Report]:
         """One update: samples what it needs from replay, and may write latents back.
 
         `number` counts updates from 0, the same for all seeds: a `cond` on it stays one where seeds are vmapped.
-        An agent that also has `choose(ring, key)`, the windows that `learn` with this key samples, may have its replay
-        in host memory: these are then gathered there, and `replay` is a `Streamed` one.
+        """
+        ...
+
+
+AnyAgent: TypeAlias = Agent[Any, Any]
+"""An agent of whatever method: what only the run's config tells."""
+
+
+@runtime_checkable
+class Inspected(Protocol[T]):
+    """An agent that has more to log than its updates tell, because it costs too much to be found in each of them."""
+
+    def inspect(self, state: T, report: Report, key: Key[Array, ""]) -> Metrics:
+        """Scalars by name, always the same ones, given the newest update's report and the state after it."""
+        ...
+
+
+@runtime_checkable
+class Dreams(Protocol[T]):
+    """An agent whose world model predicts observations."""
+
+    def dream(self, state: T, steps: Step, context: int, key: Key[Array, ""]) -> dict[str, Array]:
+        """Predicted observations [time, batch, …] of a recorded stream, by name, in the numbers of the environment.
+
+        `steps`: leaves [time, batch, …], as `Step`. The first `context` steps are observed, and nothing from there on.
         """
         ...
 
 
 @runtime_checkable
-class Inspected(Protocol):
-    """An agent that has more to log than its updates tell, because it costs too much to be found in each of them."""
+class Chooses(Protocol):
+    """An agent whose replay may be in host memory, since it can say beforehand which windows `learn` will sample.
 
-    def inspect(self, state: State, report: Any, key: Key[Array, ""]) -> dict[str, Float[Array, ""]]:
-        """Scalars by name, always the same ones, given the newest update's report and the state after it."""
+    These are gathered there, and `learn` is given a `Streamed` replay.
+    """
+
+    @property
+    def windows(self) -> tuple[int, int]:
+        """How many windows an update samples, and their length beside the context step."""
+        ...
+
+    def choose(self, ring: Ring, key: Key[Array, ""]) -> Choice:
+        """The windows that `learn` with this key samples of such a replay."""
         ...

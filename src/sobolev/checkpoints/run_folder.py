@@ -16,14 +16,14 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from sobolev.checkpoints import slots
 from sobolev.checkpoints.files import OWN_TEMPORARY, room_errors
+from sobolev.config import TrainConfig, from_json, to_json
 from sobolev.config.codec import encode, settings
-from sobolev.config.train import ADDED, TrainConfig, from_json, to_json
+from sobolev.config.registry import method_of
 from sobolev.errors import UserError
 from sobolev.system.atomic_files import TEMPORARY, file_name, write_text
 
@@ -52,18 +52,10 @@ expressions."""
 
 
 def identity(config: TrainConfig) -> dict[str, Any]:
-    """The part of a resolved config that changes what is computed, as a JSON tree.
-
-    Settings that were `ADDED` and do what was done before them are no part of it.
-    """
+    """The part of a resolved config that changes what is computed, as a JSON tree."""
     tree = {name: value for name, value in encode(config).items() if name not in NOT_COMPUTED}
     tree["env"] = {name: value for name, value in tree["env"].items() if name != "workers"}
     tree["replay"] = {name: value for name, value in tree["replay"].items() if name != "memory"}
-    for path, before in ADDED.items():
-        *groups, name = path.split(".")
-        table = reduce(lambda table, group: table.get(group, {}), groups, tree)
-        if name in table and table[name] == encode(before):
-            del table[name]
     return tree
 
 
@@ -77,7 +69,7 @@ def folder(config: TrainConfig) -> Path:
     """Where a resolved config runs: its own `run`, else runs/TASK/METHOD-SIZE-HASH."""
     if config.run is not None:
         return config.run
-    return Path("runs") / file_name(config.task) / f"{config.method}-{config.size}-{digest(config)}"
+    return Path("runs") / file_name(config.task) / f"{method_of(config).name}-{config.size}-{digest(config)}"
 
 
 def read_config(run: Path) -> TrainConfig:

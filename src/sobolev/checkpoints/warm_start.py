@@ -15,21 +15,12 @@ from sobolev.checkpoints.files import Damaged, load_arrays, room_errors, write_a
 from sobolev.checkpoints.pytree_io import check_spaces, flatten, forms, unflatten
 from sobolev.checkpoints.run_folder import read_config
 from sobolev.checkpoints.slots import Checkpoints
-from sobolev.config.train import TrainConfig
+from sobolev.config import TrainConfig
+from sobolev.config.registry import method_of
 from sobolev.envs import Spaces
 from sobolev.errors import UserError
 
 FILE = "warm_start.safetensors"
-PLACES = {
-    "encoder": ("model/world/encoder/",),
-    "decoder": ("model/world/decoder/",),
-    "rssm": ("model/world/rssm/",),
-    "reward": ("model/world/reward/",),
-    "cont": ("model/world/cont/",),
-    "actor": ("model/actor/",),
-    "critic": ("model/critic/", "slow/"),
-}
-"""Where the parts lie in a state, by name."""
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -81,7 +72,8 @@ def _of_run(source: Path, config: TrainConfig, ours: Mapping[str, Any], spaces: 
     for note in loaded.notes:
         print(f"{source}: {note}", file=sys.stderr, flush=True)
     arrays = {name.removeprefix("agent/"): x for name, x in loaded.state.items() if name.startswith("agent/")}
-    places = tuple(place for part in config.warm_start_parts for place in PLACES[part])
+    known = method_of(config).parts
+    places = tuple(place for part in config.warm_start_parts for place in known[part])
     theirs = {name: x[rows] for name, x in arrays.items() if name.startswith(places)}
     if _differences(config, ours, theirs):  # told by the names that a user has given, where these are the reason
         cure = f"--warm-start {source} needs a task with the same observations and actions"
@@ -91,12 +83,12 @@ def _of_run(source: Path, config: TrainConfig, ours: Mapping[str, Any], spaces: 
 
 def _differences(config: TrainConfig, ours: Mapping[str, Any], theirs: Arrays) -> list[str]:
     """The parts of other shapes, with an array of each."""
-    wrong = []
+    wrong, places = [], method_of(config).parts
     for part in config.warm_start_parts:
-        here, there = ({n: x for n, x in arrays.items() if n.startswith(PLACES[part])} for arrays in (ours, theirs))
+        here, there = ({n: x for n, x in arrays.items() if n.startswith(places[part])} for arrays in (ours, theirs))
         for name in sorted(here | there):
             if _form(here.get(name)) != _form(there.get(name)):
-                short = name.removeprefix(PLACES[part][0])
+                short = name.removeprefix(places[part][0])
                 wrong.append(f"{part} ('{short}' is {_form(there.get(name))} there and {_form(here.get(name))} here)")
                 break
     return wrong

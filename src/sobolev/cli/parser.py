@@ -1,32 +1,27 @@
-"""Flags to dataclasses: tyro gives types and help, this file gives every mistake one sentence.
+"""Flags to dataclasses: tyro parses them, and what it finds wrong becomes one sentence.
 
-tyro reports a mistake in a box of several lines. Flags and values are therefore checked here, against the same
-dataclass, before tyro sees them.
+tyro reports a mistake in a box of several lines, but tells a hook beforehand what the mistake is: here that raises a
+`UserError`. The hook is in a private module of tyro's; where it is missing, the words of the box become the sentence.
 """
 
 import contextlib
+import copy
 import io
-import math
+import itertools
 import os
 import shutil
-import types
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from argparse import ArgumentParser
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin
 
 from sobolev.config.codec import as_path, bad_value, settings
-from sobolev.errors import UserError, suggestion
+from sobolev.errors import UserError, nearest, suggestion
+from sobolev.ranges import infinite
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Flag:
-    """One flag: the type of its setting, and whether it takes no value, one, or several."""
-
-    kind: Any
-    values: Literal["none", "one", "many"]
 
 
 def spelled(path: str) -> str:
@@ -34,60 +29,83 @@ def spelled(path: str) -> str:
     return "--" + path.replace("_", "-")
 
 
-def flags(default: Any, positional: str | None = None) -> dict[str, Flag]:
-    """All flags of a config; a boolean has two, --fresh and --no-fresh."""
-    found: dict[str, Flag] = {}
-    for path, (kind, _) in settings(default).items():
-        if path == positional:
-            continue
-        if kind is bool:
-            head, _, tail = path.rpartition(".")
-            negative = f"{head}.no-{tail}" if head else f"no-{tail}"
-            found[spelled(path)] = found[spelled(negative)] = Flag(kind, "none")
-        else:
-            found[spelled(path)] = Flag(kind, "many" if get_origin(kind) is tuple else "one")
+def flags(config: Any) -> dict[str, str]:
+    """The setting of every flag of a config; a boolean has two flags, --fresh and --no-fresh."""
+    found: dict[str, str] = {}
+    for path, (kind, _) in settings(config).items():
+        head, dot, tail = path.rpartition(".")
+        found |= {spelled(path): path} | ({spelled(f"{head}{dot}no-{tail}"): path} if kind is bool else {})
     return found
 
 
-def value_of(arguments: Sequence[str], flag: str) -> str | None:
-    """The value that follows a flag, before anything is parsed; None where the flag is not given."""
-    found = None
-    for index, token in enumerate(arguments):
-        if token == flag and index + 1 < len(arguments) and not _is_flag(arguments[index + 1]):
-            found = arguments[index + 1]
-        elif token.startswith(flag + "="):
-            found = token.partition("=")[2]
-    return found
+def flag_of(word: str) -> str | None:
+    """The flag that a word of a command line is, as `spelled` writes it; None for a value."""
+    with contextlib.suppress(ValueError):
+        float(word)
+        return None
+    return word.partition("=")[0].replace("_", "-") if word.startswith("-") else None
 
 
-def parse(default: T, arguments: Sequence[str], *, prog: str, description: str, positional: str | None = None) -> T:
+def early(arguments: Sequence[str], *names: str) -> dict[str, str | None]:
+    """The values of flags on which the defaults of all others depend, before these are parsed; None where not given."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in names:
+        parser.add_argument(f"--{name}", nargs="?")
+    return vars(parser.parse_known_args(list(arguments))[0])
+
+
+def parse(
+    default: T,
+    arguments: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    positional: str | None = None,
+    kind: Any = None,
+) -> T:
     """The config that flags make of a default. Prints help and exits where --help is asked for; raises UserError.
 
-    `positional` is the field given without a flag, if any; where it is a tuple, it takes one value or more.
+    `positional` is the field given without a flag, if any, before the flags or last; where it is a tuple, it takes one
+    value or more. `kind` is the type of the config, where that is more than its class.
     """
+    return _parsed(default, arguments, prog, description, positional, kind, False)[0]
+
+
+def parse_known(
+    default: T, arguments: Sequence[str], *, prog: str, description: str, positional: str
+) -> tuple[T, list[str]]:
+    """As `parse`, where the positional word comes first; with what is left of the words, flags that are not known."""
+    return _parsed(default, arguments, prog, description, positional, None, True)
+
+
+def _parsed(
+    default: T, arguments: Sequence[str], prog: str, description: str, positional: str | None, kind: Any, rest: bool
+) -> tuple[T, list[str]]:
     import tyro
 
-    if "--help" in arguments or "-h" in arguments:
-        arguments = ["--help"]
-    else:
-        several = positional is not None and isinstance(getattr(default, positional), tuple)
-        arguments = checked(arguments, flags(default, positional), positional, several, prog)
-    with _some_columns():
-        if arguments == ["--help"]:
-            return tyro.cli(type(default), prog=prog, description=description, args=arguments, default=default)
-        return _at_home(_silently(default, arguments, prog))
-
-
-def _silently(default: T, arguments: Sequence[str], prog: str) -> T:
-    """What tyro makes of arguments, and its complaint as a UserError."""
-    import tyro
-
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(complaint):
-            return tyro.cli(type(default), prog=prog, args=arguments, default=default)
-    except SystemExit:
-        raise UserError(_sentence(complaint.getvalue())) from None
+    words = ["--help"] if {"--help", "-h"} & set(arguments) else list(arguments)
+    line = _Line(default, words, positional, prog)
+    line.check_switches()
+    if positional is not None:
+        default = copy.copy(default)
+        vars(default)[positional] = tyro.MISSING  # not by `replace`, which would check its type
+    box = io.StringIO()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_some_columns())
+        if words != ["--help"]:
+            stack.enter_context(contextlib.redirect_stderr(box))
+            stack.enter_context(contextlib.redirect_stdout(box))
+            stack.enter_context(_hooked(line.tell))
+        named: Any = {"prog": prog, "description": description, "args": words, "registry": _registry()}
+        try:
+            found: Any = tyro.cli(kind or type(default), default=default, return_unknown_args=rest, **named)
+        except SystemExit:
+            if words == ["--help"]:
+                raise
+            raise UserError(_sentence(box.getvalue())) from None
+    config, unknown = found if rest else (found, [])
+    line.check_given(config)
+    return config, unknown
 
 
 @contextlib.contextmanager
@@ -107,72 +125,155 @@ NARROWEST = 40
 """Columns in which help can be read."""
 
 
-def _at_home(value: Any) -> Any:
-    """A config with the user's home in the place of ~ in every path."""
-    if isinstance(value, Path):
-        return as_path("the path", value)
-    if isinstance(value, tuple):
-        return tuple(map(_at_home, value))
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{item.name: _at_home(getattr(value, item.name)) for item in fields(value)})
-    return value
+class _Line:
+    """A command line, and what can be wrong with it."""
+
+    def __init__(self, default: Any, words: Sequence[str], positional: str | None, prog: str) -> None:
+        self.words, self.positional, self.prog = words, positional, prog
+        self.flags = {flag: path for flag, path in flags(default).items() if path != positional}
+        self.kinds = {path: kind for path, (kind, _) in settings(default).items()}
+
+    def check_switches(self) -> None:
+        """UserError for a switch that is given a value, which would be taken for the positional word."""
+        for word in self.words:
+            flag, equals, _ = word.partition("=")
+            if equals and self.kinds.get(self.flags.get(flag.replace("_", "-"), "")) is bool:
+                raise UserError(f"{flag} takes no value")
+
+    def check_given(self, config: Any) -> None:
+        """UserError for a flag of several values that has none, a missing positional word, and nan or infinity."""
+        for path, (_, value) in settings(config).items():
+            if value == () and path == self.positional:
+                raise self.missing()
+            if value == () and any(flag_of(word) == spelled(path) for word in self.words):
+                raise UserError(f"{spelled(path)} needs a value")
+        for path, number in infinite(config):
+            raise UserError(f"{spelled(path)} takes a finite number, not '{number}'")
+
+    def missing(self) -> UserError:
+        """The error for a line without its positional word."""
+        assert self.positional is not None
+        example = _EXAMPLES.get(self.positional, f"{{prog}} {self.positional.upper()}").format(prog=self.prog)
+        return UserError(f"a {self.positional.removesuffix('s')} is missing, as in {example}")
+
+    def tell(self, event: Any) -> None:
+        """Raises UserError for a mistake that tyro found; what is not known here is left to tyro."""
+        argument = getattr(event, "argument", None)
+        flag = argument.lowered.name_or_flags[0] if argument is not None else ""
+        match type(event).__name__:
+            case "MissingArgs":
+                raise self.unknown(event.unrecognized_tokens) if event.unrecognized_tokens else self.missing()
+            case "UnrecognizedArgs":
+                raise self.unknown(event.tokens)
+            case "BadValue":
+                raise UserError(f"{flag} needs a value")
+            case "InvalidChoice":
+                raise nearest(flag, event.value, event.choices)
+            case "InstantiationFailure" if flag in self.flags:
+                raise wrong_value(flag, self.kinds[self.flags[flag]], self.values(flag))
+            case "InstantiationFailure" if self.positional is not None:
+                free = [word for word in self.words if flag_of(word) is None]
+                raise wrong_value(self.positional.upper(), self.kinds[self.positional], free)
+
+    def unknown(self, tokens: Sequence[str]) -> UserError:
+        """The error for words that are no part of the line."""
+        flag = next((token for token in tokens if flag_of(token)), None)
+        if flag is not None:
+            return unknown_flag(flag_of(flag) or flag, self.flags)
+        one = "" if self.positional is None else f"One {self.positional} is given, and flags"
+        return UserError(f"what is '{tokens[0]}' for? {one or 'Flags'} begin with --")
+
+    def values(self, flag: str) -> list[str]:
+        """The values that follow a flag where it was given last."""
+        at = max(number for number, word in enumerate(self.words) if flag_of(word) == flag)
+        _, equals, value = self.words[at].partition("=")
+        after = itertools.takewhile(lambda word: flag_of(word) is None, self.words[at + 1 :])
+        return [value] if equals else list(after)
 
 
-def checked(
-    arguments: Sequence[str], known: dict[str, Flag], positional: str | None, several: bool = False, prog: str = ""
-) -> list[str]:
-    """The arguments as tyro takes them, the positional one first. Raises UserError for the first mistake."""
-    free: list[str] = []
-    result: list[str] = []
-    waiting = list(arguments)
-    while waiting:
-        token = waiting.pop(0)
-        if not _is_flag(token):
-            free.append(token)
-            continue
-        name, equals, value = token.partition("=")
-        name = name.replace("_", "-")
-        if name not in known:
-            raise _unknown(name, known)
-        result += [name, *_values(name, known[name], [value] if equals else _take(known[name], waiting))]
-    if positional is None and free:
-        raise UserError(f"what is '{free[0]}' for? Flags begin with --")
-    if positional is not None and not free:
-        example = _EXAMPLES.get(positional, f"{{prog}} {positional.upper()}").format(prog=prog)
-        raise UserError(f"a {positional.removesuffix('s')} is missing, as in {example}")
-    if len(free) > 1 and not several:
-        raise UserError(f"what is '{free[1]}' for? One {positional} is given, '{free[0]}', and flags begin with --")
-    return [*free, *result]
-
-
-def _take(flag: Flag, waiting: list[str]) -> list[str]:
-    """Take the values of a flag off the waiting tokens; numbers end where a word follows, so the task may come last.
-
-    A flag of several words takes all up to the next flag, so that the task cannot come after it, unless the words are
-    known: then it takes those.
-    """
-    wanted = {"none": 0, "one": 1, "many": len(waiting)}[flag.values]
-    choices = get_args(get_args(flag.kind)[0]) if flag.values == "many" else ()
-    taken: list[str] = []
-    while waiting and len(taken) < wanted and not _is_flag(waiting[0]):
-        more = _takes_words(flag) or _is_number(waiting[0]) or waiting[0] in choices
-        if taken and flag.values == "many" and not more:
-            break
-        taken.append(waiting.pop(0))
-    return taken
-
-
-def _takes_words(flag: Flag) -> bool:
-    return get_args(flag.kind)[:1] == (str,)
-
-
-def _unknown(name: str, known: dict[str, Flag]) -> UserError:
+def unknown_flag(name: str, known: Iterable[str]) -> UserError:
     """The error for a flag that does not exist: the same name inside a group is nearest of all."""
+    known = list(known)
     inside = [flag for flag in known if flag.endswith("." + name.lstrip("-"))]
     near = inside[0] if inside else suggestion(name.lstrip("-"), [flag.lstrip("-") for flag in known])
     if near is None:
         return UserError(f"unknown flag '{name}': --help lists all flags")
     return UserError(f"unknown flag '{name}': did you mean --{near.lstrip('-')}?")
+
+
+def wrong_value(flag: str, kind: Any, values: Sequence[str]) -> UserError:
+    """The error for the first value that a flag of this type cannot take."""
+    member = get_args(kind)[0] if get_origin(kind) is tuple else kind
+    members = get_args(member) if get_origin(member) is tuple else (member,)
+    if len(values) % len(members):
+        return UserError(f"{flag} takes values in groups of {len(members)}, not {len(values)} of them")
+    for value, each in zip(values, itertools.cycle(members), strict=False):
+        inner = next((item for item in get_args(each) if item is not NoneType), each)
+        try:
+            {int: whole, float: float, Path: partial(as_path, flag)}.get(inner, str)(value)
+        except ValueError:
+            return bad_value(flag, value, inner)
+    return bad_value(flag, " ".join(values), kind)
+
+
+def whole(word: str) -> int:
+    """A whole number, which may be written as 1000000, 1_000_000 or 1e6. Raises ValueError for another word."""
+    with contextlib.suppress(ValueError):
+        return int(word)
+    number = float(word)
+    if not number.is_integer():
+        raise ValueError(word)
+    return int(number)
+
+
+def _registry() -> Any:
+    """How tyro reads words, where that differs from its own way: whole numbers as `whole` does, paths as `as_path`, and
+    none for None."""
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def integers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+        if info.type is not int:
+            return None
+        return PrimitiveConstructorSpec(
+            1, "INT", lambda words: whole(words[0]), lambda x: type(x) is int, lambda x: [str(x)]
+        )
+
+    @registry.primitive_rule
+    def paths(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+        if info.type is not Path:
+            return None
+        return PrimitiveConstructorSpec(
+            1, "PATH", lambda words: _path(words[0]), lambda x: isinstance(x, Path), lambda x: [str(x)]
+        )
+
+    @registry.primitive_rule
+    def nothing(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[None] | None:
+        if info.type is not NoneType:
+            return None
+        return PrimitiveConstructorSpec(
+            1, "none", lambda words: None, lambda x: x is None, lambda x: ["none"], choices=("none", "None")
+        )
+
+    return registry
+
+
+def _path(word: str) -> Path:
+    """The path; ValueError, which tyro awaits, where `as_path` refuses it."""
+    try:
+        return as_path("the path", word)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
+def _hooked(tell: Any) -> contextlib.AbstractContextManager[None]:
+    try:
+        from tyro._errors import on_parse_error
+    except ImportError:
+        return contextlib.nullcontext()
+    return on_parse_error(tell)
 
 
 _EXAMPLES = {
@@ -182,71 +283,6 @@ _EXAMPLES = {
     "suite": "sobolev sweep dmc-proprio-locomotion",
     "sweep": "sobolev status runs/dmc-proprio-locomotion",
 }
-
-
-def _is_flag(token: str) -> bool:
-    return token.startswith("-") and not _is_number(token)
-
-
-def _is_number(token: str) -> bool:
-    try:
-        float(token)
-    except ValueError:
-        return False
-    return True
-
-
-def _values(name: str, flag: Flag, values: Sequence[str]) -> list[str]:
-    if flag.values == "none" and values:
-        raise UserError(f"{name} takes no value")
-    if flag.values != "none" and not values:
-        raise UserError(f"{name} needs a value")
-    if flag.values != "many":
-        return [_value(name, flag.kind, value) for value in values]
-    member = get_args(flag.kind)[0]
-    kinds = get_args(member) if get_origin(member) is tuple else (member,)
-    if len(values) % len(kinds):
-        raise UserError(f"{name} takes values in groups of {len(kinds)}, not {len(values)} of them")
-    return [_value(name, kinds[index % len(kinds)], value) for index, value in enumerate(values)]
-
-
-def _value(name: str, kind: Any, value: str) -> str:
-    if get_origin(kind) in (Union, types.UnionType):
-        inner = next(item for item in get_args(kind) if item is not type(None))
-        return "None" if value.lower() == "none" else _value(name, inner, value)
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise bad_value(name, value, kind)
-    elif kind is int:
-        return _whole(name, value)
-    elif kind is Path:
-        return str(as_path(name, value))
-    elif kind is float:
-        number = _number(name, value, kind)
-        if math.isnan(number) or (math.isinf(number) and name not in ENDLESS):
-            raise UserError(f"{name} takes a finite number, not '{value}'")
-    return value
-
-
-ENDLESS = ("--checkpoint.minutes",)
-"""Flags that take inf."""
-
-
-def _number(name: str, value: str, kind: Any) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise bad_value(name, value, kind) from None
-
-
-def _whole(name: str, value: str) -> str:
-    """Whole numbers may be written as 1000000, 1_000_000 or 1e6."""
-    with contextlib.suppress(ValueError):
-        return str(int(value))
-    number = _number(name, value, int)
-    if not number.is_integer():
-        raise bad_value(name, value, int)
-    return str(int(number))
 
 
 def _sentence(box: str) -> str:

@@ -3,18 +3,18 @@
 import itertools
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from sobolev.cli.parser import Flag, checked, flags, parse, value_of
+from sobolev.cli.parser import early, flag_of, flags, parse, parse_known, unknown_flag
 from sobolev.cli.train import config_from
-from sobolev.config.codec import settings, words
-from sobolev.config.registry import METHODS
-from sobolev.config.train import defaults
+from sobolev.config import defaults
+from sobolev.config.codec import settings
+from sobolev.config.registry import METHODS, OURS
 from sobolev.errors import UserError
 from sobolev.sweeps import suites
 from sobolev.sweeps.expand import PlannedRun, expand
@@ -87,8 +87,7 @@ def plan(arguments: Sequence[str]) -> tuple[SweepConfig, suites.Suite, list[Plan
     """The sweep's own settings, its suite, and its runs. Raises UserError for the first mistake."""
     if "--help" in arguments or "-h" in arguments:
         parse(SweepConfig("SUITE"), ["--help"], prog="sobolev sweep", description=_description(), positional="suite")
-    own, rest = divided(arguments)
-    config = parse(SweepConfig("SUITE"), own, prog="sobolev sweep", description="", positional="suite")
+    config, rest = divided(arguments)
     for name, value, least in (
         ("jobs", config.jobs, 1),
         ("seeds-per-run", config.seeds_per_run, 1),
@@ -97,14 +96,15 @@ def plan(arguments: Sequence[str]) -> tuple[SweepConfig, suites.Suite, list[Plan
         if value is not None and value < least:
             raise UserError(f"--{name} is {value}, but must be at least {least}")
     suite = suites.narrowed(suites.load(config.suite), config.tasks, config.methods)
+    _check_flags(rest, {*OURS, *(variant.method for variant in suite.variants)})
     given = {method: settings_from(rest, method) for method in {variant.method for variant in suite.variants}}
     seeds = next((chosen["seeds"] for chosen in given.values() if "seeds" in chosen), None)
     given = {method: {p: v for p, v in chosen.items() if p != "seeds"} for method, chosen in given.items()}
     usable = {flag for method in given for flag in train_flags(method, rest)}
-    for flag, *_ in _groups(rest):
-        if flag not in usable:
-            raise UserError(f"no method of suite {suite.name} has {flag}: leave it out")
-    preset = value_of(rest, "--preset")
+    for word, *_ in _groups(rest):
+        if flag_of(word) not in usable:
+            raise UserError(f"no method of suite {suite.name} has {flag_of(word)}: leave it out")
+    preset = early(rest, "preset")["preset"]
     return config, suite, expand(suite, given, preset, seeds, config.seeds_per_run, folder(config, suite))
 
 
@@ -118,51 +118,56 @@ def _description() -> str:
     return DESCRIPTION + "\n".join(f"  {name:<{width}}  {table['about']}" for name, table in suites.named().items())
 
 
-def divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The arguments of the sweep itself, and those of `sobolev train`. Raises UserError for a flag that neither has."""
-    ours, theirs = flags(SweepConfig("SUITE"), "suite"), dict[str, Flag]()
-    for method in METHODS:
-        theirs |= train_flags(method, arguments)
-    suite, *others = checked(arguments, {**theirs, **ours}, "suite")
-    own, rest = [suite], list[str]()
-    for group in _groups(others):
-        (own if group[0] in ours else rest).extend(group)
-    return own, rest
+def divided(arguments: Sequence[str]) -> tuple[SweepConfig, list[str]]:
+    """The settings of the sweep itself, and the words for `sobolev train`. Raises UserError for a wrong word.
+
+    The suite may stand anywhere: a word that names one goes first, lest a value of another flag is taken for it.
+    """
+    default, words = SweepConfig("SUITE"), list(arguments)
+    valued = {flag for flag, path in flags(default).items() if settings(default)[path][0] is not bool}
+    for before, (at, word) in zip(["", *words], enumerate(words), strict=False):
+        if (word in suites.named() or word.endswith(".toml")) and before not in valued:
+            words.insert(0, words.pop(at))
+            break
+    config, rest = parse_known(default, words, prog="sobolev sweep", description="", positional="suite")
+    if rest and flag_of(rest[0]) is None:
+        raise UserError(f"what is '{rest[0]}' for? One suite is given, '{config.suite}', and flags begin with --")
+    return config, rest
 
 
-def train_flags(method: str, arguments: Sequence[str]) -> dict[str, Flag]:
-    """The flags of `sobolev train` that a sweep accepts for runs of a method."""
-    preset, regularizer = value_of(arguments, "--preset") or "paper", value_of(arguments, "--regularizer")
-    known = flags(defaults("", method, None, preset), "task")
-    if regularizer is not None and "--regularizer" in known and not _is_own("--regularizer", method):
-        known = flags(defaults("", method, None, preset, regularizer), "task")
-    return {name: flag for name, flag in known.items() if not _is_own(name, method)}
+def _check_flags(rest: Sequence[str], methods: Iterable[str]) -> None:
+    """UserError for a flag that is neither the sweep's nor one of `sobolev train` for any of these methods."""
+    known = {flag for method in methods for flag in train_flags(method, rest)}
+    for word, *_ in _groups(rest):
+        if flag_of(word) not in known:
+            raise unknown_flag(flag_of(word) or word, [*known, *flags(SweepConfig("SUITE"))])
 
 
-def _is_own(name: str, method: str) -> bool:
-    """Whether the sweep decides this flag, or the method has it in name only (dreamer is gpld without a penalty)."""
-    absent = method == "dreamer" and (name == "--regularizer" or name.startswith("--penalty."))
-    return name.lstrip("-").removeprefix("no-") in OWN or absent
+def train_flags(method: str, arguments: Sequence[str]) -> dict[str, str]:
+    """The flags of `sobolev train` that a sweep accepts for runs of a method, each with its setting."""
+    fixed = (*OWN, *METHODS.find(method).fixed)
+    chosen = early(arguments, "preset", "regularizer")
+    default = defaults("", method, None, chosen["preset"])
+    if chosen["regularizer"] is not None and "regularizer" in settings(default) and "regularizer" not in fixed:
+        default = defaults("", method, None, chosen["preset"], chosen["regularizer"])
+    known = flags(default)
+    return {flag: path for flag, path in known.items() if not f"{path}.".startswith(tuple(f"{own}." for own in fixed))}
 
 
 def settings_from(rest: Sequence[str], method: str) -> dict[str, Any]:
     """The settings that flags of `sobolev train` give runs of a method, by path; those that it lacks are left out."""
     known = train_flags(method, rest)
-    kept = [group for group in _groups(rest) if group[0] in known]
+    kept = [group for group in _groups(rest) if flag_of(group[0]) in known]
     all_settings = settings(config_from(["walker-walk", "--method", method, *itertools.chain.from_iterable(kept)]))
-    paths = {flag: path for path, (kind, _) in all_settings.items() for flag in _spellings(path, kind)}
-    return {paths[group[0]]: all_settings[paths[group[0]]][1] for group in kept if group[0] != "--preset"}
-
-
-def _spellings(path: str, kind: Any) -> list[str]:
-    return [words(path, value)[0] for value in ((True, False) if kind is bool else ("",))]
+    paths = [known[flag_of(group[0]) or ""] for group in kept]
+    return {path: all_settings[path][1] for path in paths if path != "preset"}
 
 
 def _groups(line: Sequence[str]) -> list[list[str]]:
     """Every flag with its values."""
     groups: list[list[str]] = []
     for word in line:
-        if word.startswith("--"):
+        if flag_of(word) is not None:
             groups.append([word])
         else:
             groups[-1].append(word)
@@ -173,7 +178,7 @@ def dry_run(planned: Sequence[PlannedRun], output: Path, config: SweepConfig) ->
     """The lines that say what would run, how long it would take, and how much disk."""
     from rich.filesize import decimal
 
-    from sobolev.config.train import resolved
+    from sobolev.config import resolved
     from sobolev.logs.progress import duration
     from sobolev.sweeps.estimate import estimates
     from sobolev.sweeps.run_status import saved_steps

@@ -3,29 +3,48 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sobolev.cli.parser import parse, value_of
-from sobolev.config.train import TrainConfig, defaults
+from sobolev.agents.method import Method
+from sobolev.cli.parser import early, parse
+from sobolev.config import TrainConfig, defaults
+from sobolev.config.registry import METHODS, OURS
+from sobolev.plugins import package
 from sobolev.system.output import Guard, say
 
 DESCRIPTION = """Train an agent on TASK: walker-walk and the like (DeepMind Control), or gym:Ant-v5 (Gymnasium).
 
-The same command is the same run: given again it goes on where it stopped, a larger --steps goes further, and --fresh
-begins anew. --preset, --size, --method and --regularizer choose the defaults shown here; every
-other flag changes one setting."""
+The same command is the same run: given again it resumes where it stopped, a larger --steps goes further, and --fresh
+begins anew. --preset, --size, --method and --regularizer choose the defaults shown here; every other flag changes one
+setting.
+
+"""
 
 
 def config_from(arguments: Sequence[str]) -> TrainConfig:
-    """The config of a command line: the defaults of its preset, size and method, changed by its other flags."""
-    chosen = {name: value_of(arguments, f"--{name}") for name in ("method", "size", "preset", "regularizer")}
+    """The config of a command line: the defaults of its preset, size, method and regularizer, changed by its other
+    flags."""
+    chosen = early(arguments, "method", "size", "preset", "regularizer")
+    method = chosen["method"] or "gpld"
+    default = defaults("", method, chosen["size"], chosen["preset"], chosen["regularizer"])
     asks_help = "-h" in arguments or "--help" in arguments
-    default = defaults(
-        "walker-walk" if asks_help else "",
-        method=chosen["method"] or "gpld",
-        size=chosen["size"],
-        preset=chosen["preset"] or "paper",
-        regularizer=chosen["regularizer"],
+    return parse(
+        default,
+        arguments,
+        prog="sobolev train",
+        description=DESCRIPTION + listed(METHODS.find(method)) if asks_help else "",
+        positional="task",
+        kind=TrainConfig[type(default.agent)],
     )
-    return parse(default, arguments, prog="sobolev train", description=DESCRIPTION, positional="task")
+
+
+def listed(method: Method) -> str:
+    """The methods that there are, and the presets and sizes of one of them."""
+    about = {name: known.about for name, known in OURS.items()}
+    about |= {point.name: f"from {package(point)}" for point in METHODS.registered() if point.name not in about}
+    width = max(map(len, about))
+    lines = ["Methods:", *(f"  {name:<{width}}  {what}" for name, what in about.items()), ""]
+    return "\n".join(
+        [*lines, f"Presets of {method.name}: {', '.join(method.presets)}. Sizes: {', '.join(method.sizes)}."]
+    )
 
 
 def main(arguments: Sequence[str]) -> int:

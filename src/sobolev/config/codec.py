@@ -8,36 +8,24 @@ import json
 import math
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from sobolev.errors import UserError, nearest
+from sobolev.ranges import UNPREFIXED
 from sobolev.system.atomic_files import json_text
 
 T = TypeVar("T")
 
-UNPREFIXED = frozenset({"agent"})
-"""Fields whose settings are named without them: `--batch-size`, not `--agent.batch-size`."""
-
-
-@dataclass(frozen=True)
-class Schema:
-    """What a tree of settings may hold beyond what the types say, by path ("checkpoint.snapshots")."""
-
-    kinds: Mapping[str, type] = field(default_factory=dict)
-    """the dataclass at a path whose field may hold one of several"""
-    added: Mapping[str, Any] = field(default_factory=dict)
-    """the values of settings that may be missing"""
-
-
-PLAIN = Schema()
+Kinds = Mapping[str, type]
+"""By path ("agent"), the dataclass at a field that may hold one of several."""
 
 
 @cache
 def hints(cls: type) -> dict[str, Any]:
-    """The field types of a dataclass, by field name."""
+    """The field types of a dataclass, by field name, without what is annotated beside them."""
     return get_type_hints(cls)
 
 
@@ -52,23 +40,24 @@ def encode(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def decode(kind: Any, value: Any, schema: Schema = PLAIN, path: str = "") -> Any:
+def decode(kind: Any, value: Any, kinds: Kinds | None = None, path: str = "") -> Any:
     """The value of type `kind` that `encode` turned into `value`; whole numbers are taken for floats as well.
 
     Raises UserError naming `path` where the value is of another type, or a dataclass lacks or has other keys.
     """
-    kind = schema.kinds.get(path, kind)
+    kinds = kinds or {}
+    kind = kinds.get(path, kind)
     if isinstance(kind, type) and is_dataclass(kind):
-        return value if isinstance(value, kind) else _decode_dataclass(kind, value, schema, path)
+        return value if isinstance(value, kind) else _decode_dataclass(kind, value, kinds, path)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         if is_dataclass(value) and isinstance(value, arguments) or value is None and type(None) in arguments:
             return value
-        return decode(next(item for item in arguments if item is not type(None)), value, schema, path)
+        return decode(next(item for item in arguments if item is not type(None)), value, kinds, path)
     if origin is Literal and value in arguments:
         return value
     if origin is tuple and isinstance(value, (list, tuple)):
-        return _decode_tuple(arguments, value, schema, path)
+        return _decode_tuple(arguments, value, kinds, path)
     if kind is float and (value in ("inf", "-inf") or isinstance(value, (int, float)) and not isinstance(value, bool)):
         return _number(path, value)
     if kind is Path and isinstance(value, (str, Path)):
@@ -89,23 +78,22 @@ def _number(path: str, value: Any) -> float:
     return number
 
 
-def _decode_dataclass(kind: Any, value: Any, schema: Schema, path: str) -> Any:
+def _decode_dataclass(kind: Any, value: Any, kinds: Kinds, path: str) -> Any:
     if not isinstance(value, Mapping):
         raise UserError(f"{path or 'the config'} must be a table of settings, not {value!r}")
     prefix = f"{path}." if path else ""
     for name in value.keys() - hints(kind).keys():
         raise nearest("setting", prefix + name, [prefix + known for known in hints(kind)])
-    found = {name: schema.added[prefix + name] for name in hints(kind) if prefix + name in schema.added} | dict(value)
-    for name in hints(kind).keys() - found.keys():
+    for name in hints(kind).keys() - value.keys():
         raise UserError(f"the setting '{prefix}{name}' is missing: another version wrote the file, or it is damaged")
-    return kind(**{name: decode(hint, found[name], schema, prefix + name) for name, hint in hints(kind).items()})
+    return kind(**{name: decode(hint, value[name], kinds, prefix + name) for name, hint in hints(kind).items()})
 
 
-def _decode_tuple(arguments: tuple[Any, ...], value: Any, schema: Schema, path: str) -> tuple[Any, ...]:
-    kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
-    if len(kinds) != len(value):
-        raise UserError(f"{path} takes {len(kinds)} values, not {len(value)}")
-    return tuple(decode(kind, item, schema, path) for kind, item in zip(kinds, value, strict=True))
+def _decode_tuple(arguments: tuple[Any, ...], value: Any, kinds: Kinds, path: str) -> tuple[Any, ...]:
+    members = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+    if len(members) != len(value):
+        raise UserError(f"{path} takes {len(members)} values, not {len(value)}")
+    return tuple(decode(member, item, kinds, path) for member, item in zip(members, value, strict=True))
 
 
 def as_path(name: str, value: str | Path) -> Path:
@@ -195,7 +183,8 @@ def _assign(config: Any, names: list[str], value: Any, path: str) -> Any:
     if names[0] in types_of:
         child = getattr(config, names[0])
         if len(names) == 1:
-            return replace(config, **{names[0]: decode(types_of[names[0]], value, PLAIN, path)})
+            kind = type(child) if is_dataclass(child) else types_of[names[0]]
+            return replace(config, **{names[0]: decode(kind, value, None, path)})
         changed = _assign(child, names[1:], value, path) if is_dataclass(child) else None
         return None if changed is None else replace(config, **{names[0]: changed})
     for hidden in UNPREFIXED & types_of.keys():

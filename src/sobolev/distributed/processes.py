@@ -18,7 +18,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from sobolev.config.train import DevicesConfig, TrainConfig
+from sobolev.config import TrainConfig
+from sobolev.config.train import DevicesConfig
 from sobolev.envs import Transition, VectorEnv
 from sobolev.envs.specs import Spaces
 from sobolev.envs.vector import Records

@@ -6,7 +6,8 @@ Knows nothing of agents, and imports neither jax nor a physics engine by itself.
 from sobolev.envs.catalog import check_task, default_repeat, make, tasks
 from sobolev.envs.config import EnvConfig, check_config, worker_count
 from sobolev.envs.failures import WorkerError
-from sobolev.envs.noise import Noise
+from sobolev.envs.family import Family
+from sobolev.envs.noise import Kicks, Noise
 from sobolev.envs.specs import ArraySpec, Environment, Spaces, Step
 from sobolev.envs.vector import Records, Transition, VectorEnv
 from sobolev.envs.view import View
@@ -16,6 +17,8 @@ __all__ = [
     "ArraySpec",
     "EnvConfig",
     "Environment",
+    "Family",
+    "Kicks",
     "Noise",
     "Records",
     "Spaces",

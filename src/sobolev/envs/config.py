@@ -2,6 +2,9 @@
 
 import os
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Lt
 
 from sobolev.envs.noise import Noise
 from sobolev.errors import UserError
@@ -11,17 +14,17 @@ from sobolev.errors import UserError
 class EnvConfig:
     """Training environments of one seed."""
 
-    number: int = 16
+    number: Annotated[int, Ge(1)] = 16
     """environments per seed, at least 1"""
-    repeat: int | None = None
+    repeat: Annotated[int, Ge(1)] | None = None
     """control steps per action; None: 2 for DeepMind Control, 1 for others"""
-    image_size: int = 64
+    image_size: Annotated[int, Ge(16)] = 64
     """height and width of drawn images (--observations pixels or both), a multiple of 16"""
-    observation_noise: float = 0.0
+    observation_noise: Annotated[float, Ge(0), Lt(1)] = 0.0
     """half-width w of the factor U[1 − w, 1 + w] on every number observed, in training and evaluation"""
-    dynamics_noise: float = 0.0
+    dynamics_noise: Annotated[float, Ge(0)] = 0.0
     """standard deviation of normal kicks to all velocities of the physics before every control step, in both too"""
-    workers: int | None = None
+    workers: Annotated[int, Ge(0)] | None = None
     """processes that step the environments of all seeds; None: min(cores, environments); 0: step in this process. Does
     not change what is computed"""
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sobolev.agents.api import Agent
+from sobolev.agents.api import AnyAgent, Dreams
 from sobolev.envs import Transition
 from sobolev.errors import UserError
 from sobolev.logs.rows import Picture
@@ -84,10 +84,10 @@ def dream(predict: Predict, recording: Recording) -> Dream | None:
     return None if predicted is None else Dream(steps["observation"], predicted, context)
 
 
-def check(agent: Agent, path: Path) -> None:
+def check(agent: AnyAgent, path: Path) -> None:
     """Raise UserError where an agent has no dreams that could be written to a file of this name."""
     images = [spec.is_image for _, spec in agent.spaces.observation]
-    if not hasattr(agent, "dream"):
+    if not isinstance(agent, Dreams):
         raise UserError("the method of this run has no world model to dream with: leave out --dream")
     if path.suffix.lower() in FILMS and not any(images):
         raise UserError(f"--dream {path}: the agent of this run sees no images, so name a plot, as in dream.png")

@@ -172,7 +172,8 @@ class Progress:
             parts.append(f"{rates[1]:.1f} updates/s")
         if left is not None:
             parts.append(f"{duration(left)} left")
-        names = {"train_return": "return", "score": "evaluation", "penalty": "penalty", "coefficient": "λ"}
+        first = {"train_return": "return", "score": "evaluation"}
+        names = first | {name: name for name in self.values if name not in first}
         parts += [f"{name} {self.values[key]:.4g}" for key, name in names.items() if self.values.get(key) is not None]
         parts = [self.note] if self.note else parts
         text = Text(" · ".join(parts), no_wrap=True, overflow="ellipsis")

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sobolev.config import TrainConfig, defaults, filled
 from sobolev.config.codec import settings, words
-from sobolev.config.train import TrainConfig, defaults, resolved
 from sobolev.errors import UserError
 from sobolev.system.atomic_files import write_json
 from sobolev.system.json_lines import last_lines
@@ -75,9 +75,9 @@ def command(config: TrainConfig) -> str:
     chosen = getattr(config.agent, "regularizer", None)
     chosen = None if chosen == getattr(own.agent, "regularizer", None) else chosen
     line = ["sobolev", "train", config.task, "--method", config.method]
-    line += ["--preset", config.preset] if config.preset != "paper" else []
+    line += ["--preset", config.preset] if config.preset != defaults(config.task, config.method).preset else []
     line += ["--size", config.size] if config.size != own.size else []
-    usual = settings(resolved(defaults(config.task, config.method, config.size, config.preset, chosen)))
+    usual = settings(filled(defaults(config.task, config.method, config.size, config.preset, chosen)))
     line += [] if chosen is None else ["--regularizer", chosen]
     for path, (_, value) in settings(config).items():
         if path not in ("task", "method", "size", "preset", "fresh") and value != usual[path][1]:

@@ -12,6 +12,7 @@ from sobolev.nn.distributions import TwoHot as TwoHot
 from sobolev.nn.distributions import bernoulli_loss as bernoulli_loss
 from sobolev.nn.distributions import entropy as entropy
 from sobolev.nn.distributions import kl_divergence as kl_divergence
+from sobolev.nn.distributions import normal_log_prob as normal_log_prob
 from sobolev.nn.distributions import probabilities as probabilities
 from sobolev.nn.distributions import sample_one_hot as sample_one_hot
 from sobolev.nn.distributions import symexp as symexp

@@ -98,20 +98,13 @@ class TwoHot(eqx.Module):
         to_above = jnp.where(below == above, 1.0, jnp.abs(points[above] - value))
         return below, above, jnp.where(jnp.isnan(value), value, to_below / (to_below + to_above))
 
-    def target(self, value: Float[Array, ""]) -> Float[Array, " bins"]:
-        """The distribution on the two bins around `value` whose mean it is; beyond the ends, the end bin."""
-        return _spread(*self.near(value), self.bins)
-
-    def loss(self, logits: Float[Array, " bins"], target: Float[Array, " bins"]) -> Float[Array, ""]:
-        """Cross-entropy to a target distribution (or to a sum of several, whose cross-entropies add up)."""
-        return jnp.sum(target) * jax.nn.logsumexp(logits) - jnp.sum(target * logits)
-
     def loss_to(
         self, logits: Float[Array, " bins"], *values: Float[Array, ""], weights: tuple[float, ...] = (1.0,)
     ) -> Float[Array, ""]:
-        """`loss` to the sum of the weighted targets of some values, which are not differentiated.
+        """Weighted sum of the cross-entropies to some values, which are not differentiated.
 
-        Forms no target: two logits for each value are read, and the gradient is made in one pass.
+        The target of a value is the distribution on the two bins around it whose mean it is. It is not formed: two
+        logits for each value are read, and the gradient is made in one pass.
         """
         near = [jax.lax.stop_gradient(self.near(value)) for value in values]
         return _cross_entropy(logits, near, weights)
@@ -140,6 +133,14 @@ def _cross_entropy_jvp(weights: tuple[float, ...], primals: tuple, tangents: tup
     return _cross_entropy(logits, near, weights), jnp.sum(slope * change)
 
 
+def normal_log_prob(
+    mean: Float[Array, "*batch size"], std: Float[Array, "*batch size"], value: Float[Array, "*batch size"]
+) -> Float[Array, "*batch"]:
+    """Log-density of independent normals in nats, summed over the last axis."""
+    z = (value - mean) / std
+    return jnp.sum(-0.5 * jnp.square(z) - jnp.log(std) - 0.5 * float(np.log(2 * np.pi)), -1)
+
+
 class BoundedNormal(eqx.Module):
     """Independent normals with mean in (−1, 1) and a bounded standard deviation; samples may leave [−1, 1]."""
 
@@ -159,8 +160,7 @@ class BoundedNormal(eqx.Module):
 
     def log_prob(self, action: Float[Array, "*batch action"]) -> Float[Array, "*batch"]:
         """Log-density, summed over the action's dimensions."""
-        z = (action - self.mean) / self.std
-        return jnp.sum(-0.5 * jnp.square(z) - jnp.log(self.std) - 0.5 * float(np.log(2 * np.pi)), -1)
+        return normal_log_prob(self.mean, self.std, action)
 
     def entropy(self) -> Float[Array, "*batch"]:
         """Differential entropy in nats, summed over the action's dimensions."""

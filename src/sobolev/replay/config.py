@@ -1,14 +1,16 @@
 """The settings of the sequence replay."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge
 
 
 @dataclass(frozen=True)
 class ReplayConfig:
     """How much replay holds, and where."""
 
-    capacity: int = 5_000_000
+    capacity: Annotated[int, Ge(1)] = 5_000_000
     """agent steps stored over all environments of one seed, at least one window per environment"""
     memory: Literal["device", "host"] = "device"
     """device: buffers live beside the model, and no batch visits the host; host: what was observed and done lies in

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sobolev.checkpoints.run_folder import digest, read_config
-from sobolev.config.train import TrainConfig, to_json
+from sobolev.config import TrainConfig, to_json
+from sobolev.config.registry import method_of
 from sobolev.errors import UserError
 from sobolev.plotting.output_files import create_folder
 from sobolev.reports.runs import Run, load
@@ -59,7 +60,7 @@ def collect(folders: Sequence[Path], target: Path) -> list[Path]:
 def _place(config: TrainConfig, run: Run, target: Path) -> Path:
     seen = "" if run.task.observations == "proprio" else f"-{run.task.observations}"
     task = re.sub(r"[^\w.]+", "-", run.task.title)
-    name = file_name(f"{task}{seen}-{config.method}-{config.preset}")
+    name = file_name(f"{task}{seen}-{method_of(config).name}-{config.preset}")
     if not (target / name / "config.json").exists() or digest(read_config(target / name)) == digest(config):
         return target / name
     return target / f"{name}-{digest(config)}"

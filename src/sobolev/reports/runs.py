@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sobolev.checkpoints.run_folder import NOT_COMPUTED
-from sobolev.config.train import ADDED
 from sobolev.errors import UserError
 from sobolev.logs.provenance import read_record
 from sobolev.reports.scores import Score, Series, missing, read, series, task_name
@@ -27,6 +26,14 @@ NOISE = {"env.observation_noise": "observation noise", "env.dynamics_noise": "dy
 """Settings of the environment that make it another task, with their names."""
 IGNORED = frozenset({*NOT_COMPUTED, *NOISE, "task", "method", "seeds", "env.workers", "replay.memory", "observations"})
 """Settings that make no variants of a method; task, seeds, observations and noise are kept apart from the settings."""
+
+OLDER: Mapping[str, Any] = {
+    "env.image_size": 64,
+    "warm_start": None,
+    "warm_start_parts": "[]",
+    "agent.regularizer": "jacobian",
+}
+"""Settings that some of the scores in scores/ were made without, with what was done then."""
 
 
 class Task(NamedTuple):
@@ -186,13 +193,14 @@ def _finals(folder: Path, entries: Sequence[Mapping[str, Any]], task: str, metho
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a config.json that tell variants apart, by their flag: {"penalty.rho": 0.5, …}.
 
-    Settings that an older version did not have get the value of what it did. Which run a warm start came from does not
-    count, only that there was one.
+    Settings that the scores of an older version do not have get the value of what it did. Which run a warm start came
+    from does not count, only that there was one, and of which parts.
     """
-    leaves = _leaves({path: value for path, value in ADDED.items() if path.partition(".")[0] not in IGNORED})
-    leaves |= _leaves(config)
+    leaves = OLDER | _leaves(config)
     leaves = {path.removeprefix("agent."): value for path, value in leaves.items()}
-    if leaves.get("warm_start") is not None:
+    if leaves["warm_start"] is None:
+        del leaves["warm_start_parts"]
+    else:
         leaves["warm_start"] = "yes"
     return {path: value for path, value in leaves.items() if path not in IGNORED}
 

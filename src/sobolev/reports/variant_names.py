@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from sobolev.config import defaults
 from sobolev.config.codec import encode
-from sobolev.config.train import defaults
 from sobolev.config.variant_label import short, variant_label
 from sobolev.errors import UserError
 from sobolev.reports.runs import Run, flat
@@ -90,11 +90,11 @@ def usual_settings(run: Run) -> Mapping[str, Any]:
     """The default settings of a run's method and preset, at its size; empty where this version does not know them."""
     config = run.config
     chosen = run.settings.get("regularizer")
-    return _usual(run.method, config.get("size"), config.get("preset", "paper"), chosen)
+    return _usual(config.get("method", run.method), config.get("size"), config.get("preset"), chosen)
 
 
 @cache
-def _usual(method: str, size: str | None, preset: str, regularizer: str | None) -> Mapping[str, Any]:
+def _usual(method: str, size: str | None, preset: str | None, regularizer: str | None) -> Mapping[str, Any]:
     """With the settings that another regularizer brings along, whose name alone is what is unusual."""
     try:
         own = defaults("walker-walk", method, None, preset)

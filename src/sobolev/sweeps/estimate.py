@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import jax
 
 from sobolev.checkpoints.run_folder import identity, read_config
+from sobolev.config import TrainConfig
 from sobolev.config.codec import encode
-from sobolev.config.registry import METHODS, agent_of
-from sobolev.config.train import TrainConfig
+from sobolev.config.registry import agent_of, method_of
 from sobolev.envs import Workers, worker_count
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
@@ -56,7 +56,7 @@ def kind(config: TrainConfig) -> str:
     other = ("task", "seeds", "method", "size", "agent", "warm_start", "warm_start_parts", "replay")
     tree = {name: value for name, value in identity(config).items() if name not in other}
     agent = {name: value for name, value in encode(config.agent).items() if name not in ("penalty", "precision")}
-    maker = METHODS[config.method].make
+    maker = method_of(config).make
     shared = len(config.seeds), config.devices.data
     return json.dumps([maker.__module__, maker.__qualname__, agent, tree, *shared], sort_keys=True)
 
@@ -139,7 +139,7 @@ def estimates(
             seconds, source = config.steps * len(known) / sum(known), EARLIER_RUNS
         else:
             if kind(config) not in costs:
-                say(f"measuring a few updates of {config.method} {config.size} with {len(config.seeds)} seeds")
+                say(f"measuring a few updates of {method_of(config).name} {config.size} with {len(config.seeds)} seeds")
                 costs[kind(config)] = measure(config)
             seconds, source = costs[kind(config)].seconds(config), MEASURED
         shapes = json.dumps([config.task, config.observations, encode(config.env)])

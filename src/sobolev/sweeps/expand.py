@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 from sobolev.checkpoints.run_folder import folder
+from sobolev.config import TrainConfig, configure, resolved
 from sobolev.config.codec import assign, words
-from sobolev.config.train import TrainConfig, configure, resolved
 from sobolev.errors import UserError
 from sobolev.sweeps.suites import Settings, Suite, Variant
 

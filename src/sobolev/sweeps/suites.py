@@ -9,11 +9,13 @@ from importlib import resources
 from typing import Any
 
 from sobolev.config.codec import as_path
+from sobolev.config.registry import METHODS
 from sobolev.config.variant_label import variant_label
 from sobolev.errors import UserError, nearest
 
 PAPER_SEEDS = (0, 1, 2, 3, 4)
-METHODS = ("dreamer", "gpld")
+COMPARED = ("dreamer", "gpld")
+"""The methods of a suite that names none."""
 
 Settings = Mapping[str, Any]
 
@@ -91,8 +93,8 @@ def parse(name: str, table: Mapping[str, Any]) -> Suite:
         raise UserError(f'suite {name} has no tasks: give a list, as in tasks = ["walker-walk"]')
     if "methods" in table and "variants" in table:
         raise UserError(f"suite {name} has methods and variants: a variant names its method, so leave out methods")
-    tables = table.get("variants", [{"method": method} for method in table.get("methods", METHODS)])
-    variants = tuple(itertools.chain.from_iterable(_variants(name, variant) for variant in tables))
+    written = table.get("variants", [{"method": method} for method in table.get("methods", COMPARED)])
+    variants = tuple(itertools.chain.from_iterable(_variants(name, variant) for variant in written))
     suite = Suite(
         name=name,
         about=table.get("about", ""),
@@ -130,7 +132,7 @@ def _variants(suite: str, table: Any) -> Iterator[Variant]:
         raise UserError(f"the grid of a variant of suite {suite} takes a list of values for each setting")
     for values in itertools.product(*grid.values()):
         settings = {**fixed, **dict(zip(grid, values, strict=True))}
-        label = variant_label(method, settings)
+        label = variant_label(METHODS.find(method).name, settings)
         if "label" in table:
             label = variant_label(table["label"], dict(zip(grid, values, strict=True)))
         yield Variant(method, label, settings, table.get("warm_start"))
@@ -153,14 +155,15 @@ def _check_suite(suite: Suite) -> None:
 
 def narrowed(suite: Suite, tasks: Sequence[str] = (), methods: Sequence[str] = ()) -> Suite:
     """The suite with only these of its tasks and methods; by default all. Raises UserError for a name that it lacks."""
+    names = {variant.method: METHODS.find(variant.method).name for variant in suite.variants}
     for kind, chosen, known in (
         ("task of the suite", tasks, suite.tasks),
-        ("method of the suite", methods, {variant.method for variant in suite.variants}),
+        ("method of the suite", methods, {*names.values(), *names}),
     ):
         for name in chosen:
             if name not in known:
                 raise nearest(kind, name, known)
-    kept = tuple(variant for variant in suite.variants if not methods or variant.method in methods)
+    kept = tuple(v for v in suite.variants if not methods or {v.method, names[v.method]} & set(methods))
     lacking = [v for v in kept if v.warm_start is not None and v.warm_start not in {other.label for other in kept}]
     if lacking:
         raise UserError(f"'{lacking[0].label}' starts from '{lacking[0].warm_start}': choose the methods of both")

@@ -1,6 +1,6 @@
 """The environments of a run, as its config says."""
 
-from sobolev.config.train import TrainConfig
+from sobolev.config import TrainConfig
 from sobolev.envs import Environment, Spaces, VectorEnv, Workers, make
 
 TRAINING, DURING_TRAINING, AFTERWARDS = 0, 1, 2

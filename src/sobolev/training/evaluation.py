@@ -14,8 +14,8 @@ from sobolev.agents.api import State
 from sobolev.checkpoints.pytree_io import check_spaces, unflatten
 from sobolev.checkpoints.run_folder import read_config
 from sobolev.checkpoints.slots import Checkpoints
-from sobolev.config.registry import agent_of
-from sobolev.config.train import TrainConfig
+from sobolev.config import TrainConfig
+from sobolev.config.registry import agent_of, method_of
 from sobolev.distributed.processes import Envs
 from sobolev.envs import Environment, Transition, Workers, worker_count
 from sobolev.envs.checks import entry
@@ -133,7 +133,7 @@ def evaluate(
     return [
         {
             "task": field_name(config.task),
-            "method": config.method,
+            "method": method_of(config).name,
             "seed": seed,
             "episodes": episodes,
             "mean": float(found.mean()),

@@ -17,8 +17,8 @@ from sobolev.checkpoints import warm_start
 from sobolev.checkpoints.files import NotSaved
 from sobolev.checkpoints.pytree_io import flatten
 from sobolev.checkpoints.slots import Checkpoints
-from sobolev.config.registry import agent_of
-from sobolev.config.train import TrainConfig
+from sobolev.config import TrainConfig
+from sobolev.config.registry import agent_of, method_of
 from sobolev.distributed.processes import Envs, agreed, alone, check_same, followed, in_turn, leads, own_folder, shared
 from sobolev.envs import Workers, worker_count
 from sobolev.errors import UserError
@@ -65,7 +65,11 @@ def _train(config: TrainConfig, run: Path) -> int:
         program = program_of(agent_of(config, envs.spaces), config.seeds, config.devices.data)
         needs, where = requirements.Needs.of(program, plan), config.replay.memory
         in_turn(lambda: requirements.check(config, needs, run, resuming=loaded is not None))
-        parts = {} if loaded else in_turn(lambda: warm_start.parts(config, run, program.state_shapes(), program.agent.spaces))
+        parts = (
+            {}
+            if loaded
+            else in_turn(lambda: warm_start.parts(config, run, program.state_shapes(), program.agent.spaces))
+        )
         played, learns = config.evaluation.episodes if evaluation else 0, plan.updates_due(plan.total) > 0
         program.compile_ahead(config.env.number, plan.capacity, played, learns, where)
         if loaded:
@@ -81,14 +85,14 @@ def _train(config: TrainConfig, run: Path) -> int:
             log = RunLog(
                 own,
                 config.task,
-                config.method,
+                method_of(config).name,
                 config.seeds,
                 tensorboard=config.log.tensorboard and leads(),
                 wandb=config.log.wandb if leads() else None,
                 state=loaded.meta["log"] if loaded else None,
             )
             del loaded
-            label = f"{config.task} {config.method}"
+            label = f"{config.task} {method_of(config).name}"
             with contextlib.closing(log), Progress(label, config.steps, advice=run_messages.advice(config)) as progress:
                 training = Training(config, plan, run, program, envs, evaluation, checkpoints, log, progress, now)
                 return training.run_to_end()
@@ -236,8 +240,8 @@ class Training:
         self.now.pending.clear()
         self.now.measured = {}
         self.log.write(env_steps, means | {"updates": self.now.updates})
-        shown = {"penalty": "penalty/posterior", "coefficient": "penalty/posterior_lambda"}
-        self.progress.values |= {key: float(means[name].mean()) for key, name in shown.items() if name in means}
+        shown = self.program.agent.shown.items()
+        self.progress.values |= {name: float(means[metric].mean()) for name, metric in shown if metric in means}
 
     def evaluate(self) -> None:
         """Plays evaluation episodes where they are due."""

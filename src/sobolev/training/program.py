@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from sobolev import replay as memory
-from sobolev.agents.api import Agent, Carry, Inspected, Report, State
+from sobolev.agents.api import AnyAgent, Carry, Chooses, Dreams, Inspected, Report, State
 from sobolev.distributed.sharding import Layout, local
 from sobolev.envs import Transition
 from sobolev.nn.draws import part_of
@@ -35,7 +35,7 @@ PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3, "dream": 4, "insp
 class Program:
     """What a run computes on its devices (see `Layout`). Leaves of state and carry are [seeds, …]."""
 
-    def __init__(self, agent: Agent, seeds: Sequence[int], data: int = 1):
+    def __init__(self, agent: AnyAgent, seeds: Sequence[int], data: int = 1):
         """`data` devices divide every batch; where it is 1, seeds are spread over as many as divide them evenly."""
         self.agent, self.seeds = agent, tuple(seeds)
         self.layout = Layout(len(self.seeds), data)
@@ -139,8 +139,8 @@ class Program:
 
     def _streamed(self, form, batch):
         """The device's part of a replay of this form, with steps for a batch or without."""
-        config: Any = self.agent.config
-        lead = len(self.seeds), config.batch_size, config.batch_length + 1
+        number, length = cast(Chooses, self.agent).windows
+        lead = len(self.seeds), number, length + 1
         steps = jax.tree.map(lambda ring: jnp.zeros((*lead, *ring.shape[3:]), ring.dtype), form.steps if batch else {})
         latents = jax.tree.map(lambda ring: jnp.zeros(ring.shape, ring.dtype), form.latents)
         return memory.Streamed(steps, latents, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
@@ -223,7 +223,7 @@ class Program:
 
         Of several processes one alone may ask.
         """
-        if not hasattr(self.agent, "dream"):
+        if not isinstance(self.agent, Dreams):
             return None
         arguments = (local(state), steps, context)
         name = f"dream {steps['first'].shape}"
@@ -242,7 +242,7 @@ class Program:
         return jax.default_backend() != "cpu"
 
     def _learn_streamed(self, state, replay, update, ahead):
-        length = self.agent.config.batch_length
+        length = cast(Chooses, self.agent).windows[1]
         device, replay = memory.take(replay, self._choice(replay, update, 0), length)
         self._wait_to_learn()
         state, device, report = self._learn(state, self.placed_replay(device), np.int32(update))
@@ -265,8 +265,7 @@ class Program:
         return jax.tree.map(np.asarray, chosen)
 
     def _choose_all(self, count, taken, shape, update):
-        agent: Any = self.agent
-        choose = partial(agent.choose, memory.Ring(count, taken, *shape))
+        choose = partial(cast(Chooses, self.agent).choose, memory.Ring(count, taken, *shape))
         return jax.vmap(choose, out_axes=memory.Choice(0, 0, None))(self._keys("learn", update))
 
     def _initial_one(self, seed):
@@ -318,7 +317,7 @@ class Program:
         return self._over_seeds(lambda *arguments: (agent.inspect(*arguments),))(state, report, keys)[0]
 
     def _dream_first(self, state, steps, context):
-        agent: Any = self.agent
+        agent = cast(Dreams[State], self.agent)
         first = jax.tree.map(lambda leaf: leaf[0], state)
         return agent.dream(first, steps, context, _key(jnp.uint32(self.seeds[0]), "dream"))
 
@@ -348,7 +347,7 @@ def _host() -> Any:
 
 
 @lru_cache(maxsize=8)
-def program_of(agent: Agent, seeds: tuple[int, ...], data: int) -> Program:
+def program_of(agent: AnyAgent, seeds: tuple[int, ...], data: int) -> Program:
     """The program of these agents. Equal ones are one in this process: it holds nothing but what is compiled."""
     return Program(agent, seeds, data)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from sobolev.config.train import TrainConfig
+from sobolev.config import TrainConfig
 from sobolev.errors import UserError
 from sobolev.training.program import Program
 from sobolev.training.schedule import Plan

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import jax
 
-from sobolev.config.train import TrainConfig
+from sobolev.config import TrainConfig
+from sobolev.config.registry import method_of
 from sobolev.distributed.sharding import shards
 from sobolev.replay import HostReplay
 from sobolev.system import lazy_memory
@@ -31,8 +32,9 @@ def plan(config: TrainConfig, plan: Plan, run: Path, done: int, needs: Needs) ->
     who = f"seeds {' '.join(map(str, config.seeds))}" if seeds > 1 else f"seed {config.seeds[0]}"
     ratio = f"{plan.updates_due(plan.total):,} updates of {plan.batch}×{plan.pace.length} each"
     protocol = "" if config.preset == "paper" else f" (preset {config.preset}, not the paper's protocol)"
+    what = f"{config.task} {method_of(config).name} {config.size}, {who}"
     return [
-        f"{config.task} {config.method} {config.size}, {who}: {verb} {config.steps:,} env steps, {ratio}{protocol}",
+        f"{what}: {verb} {config.steps:,} env steps, {ratio}{protocol}",
         f"on {where} in {config.agent.precision}; {replay}, on disk at most {human(needs.disk)}; in {run}",
     ]
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from sobolev.config.registry import Pace, pace_of
-from sobolev.config.train import TrainConfig
+from sobolev.agents.method import Pace
+from sobolev.config import TrainConfig
+from sobolev.config.registry import method_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Plan:
         """The plan of a resolved config."""
         number, repeat = config.env.number, config.env.repeat or 1
         total = -(-config.steps // (number * repeat))
-        pace, evaluation = pace_of(config), config.evaluation
+        pace, evaluation = method_of(config).pace(config.agent), config.evaluation
         return Plan(
             environments=number,
             repeat=repeat,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sobolev.checkpoints.run_folder import folder, opened
-from sobolev.config.train import TrainConfig, checked, configure, resolved
+from sobolev.config import TrainConfig, checked, configure, filled
 from sobolev.logs.provenance import recorded
 from sobolev.system import jax_setup
 
@@ -18,7 +18,7 @@ def train(
     *,
     method: str = "gpld",
     size: str | None = None,
-    preset: str = "paper",
+    preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train, or go on with, the run that a config stands for, and return its folder.
@@ -36,9 +36,10 @@ def start(config: TrainConfig) -> tuple[Path, int]:
     """Train the run of a config; returns its folder and the exit status, 0 unless the loop says another."""
     from sobolev.distributed import processes
 
-    processes.join(checked(config).devices)  # before anything asks jax for its devices
+    config = checked(config)
+    processes.join(config.devices)  # before anything asks jax for its devices
     jax_setup.configure(config.compilation_cache)
-    config = resolved(config)
+    config = filled(config)
     from sobolev.training import loop
 
     with ExitStack() as stack:

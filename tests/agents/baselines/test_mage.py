@@ -106,7 +106,7 @@ def test_a_batch_is_dealt_out_in_order():
 
 
 def test_the_published_settings():
-    from sobolev.config.train import defaults
+    from sobolev.config import defaults
 
     agent = defaults("gym:Hopper-v5", "mage").agent
     model, critic = agent.ensemble, agent.critic

@@ -17,6 +17,7 @@ from sobolev.agents.dreamer.behavior import (
 from sobolev.agents.dreamer.config import BehaviorConfig
 from sobolev.nn import BoundedNormal, TwoHot, over
 from tests import tiny
+from tests.nn.two_hot import target
 
 BINS = 41
 
@@ -75,8 +76,8 @@ def test_the_replayed_loss_is_masked_at_last_steps():
     assert float(masked[2, 0]) == 0 and float(plain[2, 0]) > 0
     bins = TwoHot(BINS)
     for t in range(4):
-        target = bins.target(returns[t, 0]) + bins.target(bins.mean(slow[t, 0]))
-        np.testing.assert_allclose(plain[t, 0], -np.sum(target * jax.nn.log_softmax(values[t, 0])), rtol=1e-4)
+        both = target(bins, returns[t, 0]) + target(bins, bins.mean(slow[t, 0]))
+        np.testing.assert_allclose(plain[t, 0], -np.sum(both * jax.nn.log_softmax(values[t, 0])), rtol=1e-4)
 
 
 def test_the_running_scale():
@@ -130,8 +131,8 @@ def test_imagined_returns_weights_and_advantages_by_hand():
     advantages = [(r0 - v0) / scale, (r1 - v1) / scale]
     policy = [-w * (log_prob * a + 3e-4 * entropy) for w, a in zip((0.9, 0.72), advantages, strict=True)]
     np.testing.assert_allclose(out.policy[:, 0], policy, rtol=1e-3)
-    for t, (weight, target) in enumerate(((0.9, r0), (0.72, r1))):
-        both = bins.target(jnp.float32(target)) + bins.target(bins.mean(slow[t, 0]))
+    for t, (weight, wanted) in enumerate(((0.9, r0), (0.72, r1))):
+        both = target(bins, jnp.float32(wanted)) + target(bins, bins.mean(slow[t, 0]))
         wanted = -weight * float(np.sum(both * jax.nn.log_softmax(values[t, 0])))
         assert float(out.value[t, 0]) == pytest.approx(wanted, rel=1e-3)
 

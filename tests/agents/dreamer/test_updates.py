@@ -11,7 +11,7 @@ import pytest
 from sobolev.agents.dreamer.agent import Carry, compact
 from sobolev.agents.dreamer.config import DreamerConfig, without_penalty
 from sobolev.agents.dreamer.rssm import Latents
-from sobolev.config.train import defaults
+from sobolev.config import defaults
 from sobolev.nn import TwoHot
 from tests import tiny
 

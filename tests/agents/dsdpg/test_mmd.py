@@ -215,5 +215,3 @@ def test_equal_samples_give_zero_and_finite_gradients():
         assert abs(float(value)) < 1e-4 and jnp.isfinite(slope).all()
     with pytest.raises(UserError, match="unknown discrepancy"):
         measure(x, x, jnp.ones(1), jax.random.key(0), misspelled("kind", "msmdm"))
-    with pytest.raises(UserError, match="last-step"):
-        DiscrepancyConfig(last_step=1.0)

@@ -5,8 +5,12 @@ Huber loss and the ten updates per step, which it shares with the others here.
 """
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le, Lt
 
 from sobolev.agents.dsdpg.config import ActorConfig, ExplorationConfig, NetworkConfig, NormalizerConfig
+from sobolev.agents.method import Precision
 
 
 @dataclass(frozen=True)
@@ -14,12 +18,12 @@ class ValueConfig:
     """Two critics Q(s, a) and their targets."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    discount: float = 0.99
-    rate: float = 0.005
+    discount: Annotated[float, Ge(0), Lt(1)] = 0.99
+    rate: Annotated[float, Gt(0), Le(1)] = 0.005
     """share by which target networks move"""
-    smoothing: float = 0.2
+    smoothing: Annotated[float, Ge(0)] = 0.2
     """standard deviation of the noise on the target policy's action"""
-    smoothing_clip: float = 0.5
+    smoothing_clip: Annotated[float, Ge(0)] = 0.5
     """largest such noise"""
 
 
@@ -27,24 +31,24 @@ class ValueConfig:
 class RatesConfig:
     """Adam for actor and critics."""
 
-    actor: float = 3e-4
+    actor: Annotated[float, Gt(0)] = 3e-4
     """learning rate of the actor"""
-    critic: float = 3e-4
+    critic: Annotated[float, Gt(0)] = 3e-4
     """learning rate of the critics"""
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
+    beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
+    eps: Annotated[float, Gt(0)] = 1e-8
 
 
 @dataclass(frozen=True)
 class TD3Config:
     """Twin delayed deterministic policy gradient, with Huber loss."""
 
-    batch_size: int = 256
+    batch_size: Annotated[int, Ge(1)] = 256
     """transitions of one update"""
-    updates_per_step: int = 10
+    updates_per_step: Annotated[int, Ge(1)] = 10
     """updates per agent step"""
-    precision: str = "float32"
+    precision: Precision = "float32"
     """float32 or bfloat16 of the networks' products; auto: bfloat16 off the CPU"""
     critic: ValueConfig = field(default_factory=ValueConfig)
     actor: ActorConfig = field(default_factory=ActorConfig)
@@ -58,25 +62,25 @@ class EnsembleConfig:
     """The world model: an ensemble of networks for the law of Δs, one network for the reward, one for the end."""
 
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(512, 4))
-    members: int = 8
+    members: Annotated[int, Ge(1)] = 8
     """networks of the ensemble; batch_size must be a multiple of it"""
-    low: float = -5.0
+    low: Annotated[float, Ge(-20), Le(20)] = -5.0
     """smallest log-variance of a normalised Δs"""
-    high: float = -1.0
+    high: Annotated[float, Ge(-20), Le(20)] = -1.0
     """largest one"""
     reward: NetworkConfig = field(default_factory=lambda: NetworkConfig(256, 3))
     """of the reward and, ours, of the end of the episode, which MAGE takes for known"""
-    batch_size: int = 256
+    batch_size: Annotated[int, Ge(1)] = 256
     """transitions of one update of a member; each draws its own"""
-    every: int = 25
+    every: Annotated[int, Ge(1)] = 25
     """agent steps between two trainings of the model"""
-    batches: int = 120
+    batches: Annotated[int, Ge(1)] = 120
     """updates of one training"""
-    learning_rate: float = 1e-4
-    weight_decay: float = 1e-4
-    clip: float = 5.0
+    learning_rate: Annotated[float, Gt(0)] = 1e-4
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
+    clip: Annotated[float, Gt(0)] = 5.0
     """largest entry of a gradient"""
-    memory: float = 1e6
+    memory: Annotated[float, Ge(1)] = 1e6
     """number of replayed steps over which the statistics of state changes are averaged (ours)"""
 
 
@@ -84,13 +88,13 @@ class EnsembleConfig:
 class GradientConfig:
     """The critic's loss, Huber(δ) + weight · Huber(‖∇_a δ‖), and when it counts as diverged."""
 
-    weight: float = 5.0
+    weight: Annotated[float, Ge(0)] = 5.0
     """weight of the action-gradient term; 0 is TD learning on imagined transitions"""
-    clip: float = 5.0
+    clip: Annotated[float, Gt(0)] = 5.0
     """largest entry of a gradient of actor or critics"""
-    reset_critic: float = 100.0
+    reset_critic: Annotated[float, Gt(0)] = 100.0
     """actor and critics begin anew where the mean of Huber(δ) is above this"""
-    reset_actor: float = 1e5
+    reset_actor: Annotated[float, Gt(0)] = 1e5
     """or where the mean value of the policy's actions is beyond this"""
 
 
@@ -98,11 +102,11 @@ class GradientConfig:
 class MAGEConfig:
     """Model-based action-gradient-estimator policy optimisation."""
 
-    batch_size: int = 1024
+    batch_size: Annotated[int, Ge(1)] = 1024
     """imagined transitions of one update"""
-    updates_per_step: int = 10
+    updates_per_step: Annotated[int, Ge(1)] = 10
     """updates per agent step"""
-    precision: str = "float32"
+    precision: Precision = "float32"
     """float32 or bfloat16 of the networks' products; auto: bfloat16 off the CPU"""
     critic: ValueConfig = field(default_factory=lambda: ValueConfig(NetworkConfig(384, 2)))
     gradient: GradientConfig = field(default_factory=GradientConfig)

@@ -9,24 +9,25 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from sobolev import replay as memory
+from sobolev.agents.api import Report
 from sobolev.agents.baselines.config import MAGEConfig
 from sobolev.agents.baselines.ensemble import Ensemble
 from sobolev.agents.baselines.td3 import cautious, smoothing
-from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, Report, State, Targets
+from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, sobolev_sample, vector_size
-from sobolev.agents.dsdpg.optimizer import chosen, descend, follow, rectified_adam
+from sobolev.agents.dsdpg.optimizer import Rules, chosen, descend, follow, rectified_adam
 from sobolev.agents.dsdpg.target import backup
 from sobolev.agents.dsdpg.units import Pairs, imagination, pairs_of
-from sobolev.replay import Replay
+from sobolev.replay import AnyReplay
 
 
 @dataclass(frozen=True)
-class MAGE(Learner):
+class MAGE(Learner[MAGEConfig, Ensemble]):
     """Model-based action-gradient-estimator policy optimisation."""
 
     config: MAGEConfig
 
-    def init(self, key: Key[Array, ""]) -> State:
+    def init(self, key: Key[Array, ""]) -> State[Ensemble]:
         """A fresh agent."""
         config, keys = self.config, jax.random.split(key, 3)
         state, action = vector_size(self.spaces), self.spaces.action
@@ -36,7 +37,7 @@ class MAGE(Learner):
         return self.begin(Model(actor, critics, ensemble), self.rules)
 
     @property
-    def rules(self) -> tuple[Any, Any, Any]:
+    def rules(self) -> Rules:
         """Optimizers of actor, critics and model."""
         rates, clip, model = self.config.optimizer, self.config.gradient.clip, self.config.ensemble
         return (
@@ -51,8 +52,8 @@ class MAGE(Learner):
         return self.config.ensemble.every * self.config.updates_per_step
 
     def learn(
-        self, state: State, replay: Replay, key: Key[Array, ""], number: Int[Array, ""]
-    ) -> tuple[State, Replay, Report]:
+        self, state: State[Ensemble], replay: AnyReplay, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State[Ensemble], AnyReplay, Report]:
         """One update on imagined transitions; the model is trained before it where that is due.
 
         One with a non-finite loss or gradient changes nothing.
@@ -64,11 +65,11 @@ class MAGE(Learner):
         updated, finite, metrics = self.update(trained, pairs_of(windows, self.spaces), keys[2], number)
         return chosen(finite, updated, state), replay, Report(metrics, finite, windows)
 
-    def train_model(self, state: State, replay: Replay, key: Key[Array, ""]) -> State:
+    def train_model(self, state: State[Ensemble], replay: AnyReplay, key: Key[Array, ""]) -> State[Ensemble]:
         """The state after one training of the model: `batches` updates, every member on batches of its own."""
         config, rule = self.config.ensemble, self.rules[2]
 
-        def once(index: Int[Array, ""], state: State) -> State:
+        def once(index: Int[Array, ""], state: State[Ensemble]) -> State[Ensemble]:
             number = config.members * config.batch_size
             windows, _ = memory.sample(replay, jax.random.fold_in(key, index), number, 1, online=False)
             pairs = pairs_of(windows, self.spaces)
@@ -82,7 +83,7 @@ class MAGE(Learner):
 
         return jax.lax.fori_loop(0, config.batches, once, state)
 
-    def model_loss(self, ensemble: Ensemble, state: State, pairs: Pairs) -> Float[Array, ""]:
+    def model_loss(self, ensemble: Ensemble, state: State[Ensemble], pairs: Pairs) -> Float[Array, ""]:
         """`Ensemble.loss` of a batch that is dealt out to the members in turn."""
         units, members = state.statistics, self.config.ensemble.members
         states, following = map(jax.vmap(units.normalised), (pairs.state, pairs.following))
@@ -92,8 +93,8 @@ class MAGE(Learner):
         return self.cast(ensemble).loss(*[dealt(part, members) for part in parts])
 
     def update(
-        self, state: State, pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
-    ) -> tuple[State, Bool[Array, ""], Metrics]:
+        self, state: State[Ensemble], pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State[Ensemble], Bool[Array, ""], Metrics]:
         """The state after update `number` of critics and actor, whether all of it was finite, and metrics.
 
         The actor and its target move every `delay` updates. Where the loss says that learning has diverged, actor and
@@ -151,7 +152,11 @@ class MAGE(Learner):
         return after, finite, metrics | {"reset": diverged.astype(jnp.float32)}
 
     def improved(
-        self, state: State, critics: TwinCritic, states: Float[Array, "batch state"], weight: Float[Array, " batch"]
+        self,
+        state: State[Ensemble],
+        critics: TwinCritic,
+        states: Float[Array, "batch state"],
+        weight: Float[Array, " batch"],
     ) -> tuple[Any, Float[Array, ""], Float[Array, ""]]:
         """(actor, its optimizer's memory, its target) after a step up the smaller value, with the loss and the norm."""
 
@@ -166,7 +171,7 @@ class MAGE(Learner):
 
     def targets(
         self,
-        state: State,
+        state: State[Ensemble],
         states: Float[Array, "batch state"],
         actions: Float[Array, "batch action"],
         key: Key[Array, ""],
@@ -196,7 +201,7 @@ class MAGE(Learner):
         found = jax.vmap(of_member)(ensemble.transitions, *parts)
         return jax.lax.stop_gradient(found.reshape(states.shape[0], -1))
 
-    def renewed(self, state: State, key: Key[Array, ""]) -> State:
+    def renewed(self, state: State[Ensemble], key: Key[Array, ""]) -> State[Ensemble]:
         """The state with fresh actor, critics, targets and their optimizers."""
         fresh = self.init(key)
         model = replace(fresh.model, dynamics=state.model.dynamics)

@@ -16,12 +16,12 @@ from sobolev.agents.dsdpg.units import Pairs
 
 
 @dataclass(frozen=True)
-class TD3(Learner):
+class TD3(Learner[TD3Config, tuple[()]]):
     """Twin delayed deterministic policy gradient."""
 
     config: TD3Config
 
-    def init(self, key: Key[Array, ""]) -> State:
+    def init(self, key: Key[Array, ""]) -> State[tuple[()]]:
         """A fresh agent."""
         config, keys = self.config, jax.random.split(key)
         state, action = vector_size(self.spaces), self.spaces.action
@@ -30,14 +30,14 @@ class TD3(Learner):
         return self.begin(Model(actor, critics, ()), self.rules)
 
     @property
-    def rules(self) -> tuple[Any, Any]:
+    def rules(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
         """Optimizers of actor and critics."""
         rates = self.config.optimizer
         return adam(rates, rates.actor), adam(rates, rates.critic)
 
     def update(
-        self, state: State, pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
-    ) -> tuple[State, Bool[Array, ""], Metrics]:
+        self, state: State[tuple[()]], pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State[tuple[()]], Bool[Array, ""], Metrics]:
         """The state after update `number`, whether all of it was finite, and metrics.
 
         Actor and targets move every `delay` updates.

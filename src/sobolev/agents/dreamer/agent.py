@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from sobolev import replay as memory
+from sobolev.agents.api import Report
 from sobolev.agents.dreamer.behavior import (
     Actor,
     ImaginationLosses,
@@ -63,14 +64,6 @@ class Carry(eqx.Module):
     deter: Float[Array | np.ndarray, "batch deter"]
     stoch: Float[Array | np.ndarray, "batch stoch"]
     action: Float[Array | np.ndarray, "batch action"]
-
-
-class Report(eqx.Module):
-    """What one update tells: scalars, whether it was finite (if not, it changed nothing), and its batch."""
-
-    metrics: dict[str, Float[Array, "*seeds"]]
-    finite: Bool[Array, "*seeds"]
-    batch: Windows
 
 
 @dataclass(frozen=True)
@@ -204,6 +197,11 @@ class Dreamer:
         """
         gradients, (latents, scale, metrics) = jax.grad(self.loss, has_aux=True)(model, state, windows, own(key))
         return averaged(gradients), (latents, scale, averaged(metrics))
+
+    @property
+    def windows(self) -> tuple[int, int]:
+        """Windows of an update, and their length."""
+        return self.config.batch_size, self.config.batch_length
 
     def choose(self, ring: memory.Ring, key: Key[Array, ""]) -> memory.Choice:
         """The windows that `learn` with this key samples of such a replay."""

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
+from annotated_types import Ge, Gt, Le, Lt
 from tyro.conf import arg
 
+from sobolev.agents.method import Precision
 from sobolev.smoothness import CHOICES, LatentPenalty, PenaltyConfig, coefficients
 
 
@@ -12,31 +14,31 @@ from sobolev.smoothness import CHOICES, LatentPenalty, PenaltyConfig, coefficien
 class ModelConfig:
     """Sizes of the networks. `--size` sets the first five; the rest is the same at every size."""
 
-    deter: int = 2048
+    deter: Annotated[int, Ge(1)] = 2048
     """width of the recurrent state"""
-    hidden: int = 256
+    hidden: Annotated[int, Ge(1)] = 256
     """width of the hidden layers in the recurrent model"""
-    classes: int = 16
+    classes: Annotated[int, Ge(2)] = 16
     """classes C of one categorical latent"""
-    units: int = 256
+    units: Annotated[int, Ge(1)] = 256
     """width of encoder, decoder and heads"""
-    depth: int = 16
+    depth: Annotated[int, Ge(1)] = 16
     """channels of the first convolution (pixels)"""
-    rows: int = 32
+    rows: Annotated[int, Ge(1)] = 32
     """number K of categorical latents"""
-    blocks: int = 8
+    blocks: Annotated[int, Ge(1)] = 8
     """blocks G of the recurrent layers"""
-    unimix: float = 0.01
+    unimix: Annotated[float, Ge(0), Lt(1)] = 0.01
     """share of the uniform distribution in every categorical latent"""
-    encoder_layers: int = 3
-    decoder_layers: int = 3
-    prior_layers: int = 2
-    posterior_layers: int = 1
-    reward_layers: int = 1
-    continue_layers: int = 1
-    actor_layers: int = 3
-    critic_layers: int = 3
-    bins: int = 255
+    encoder_layers: Annotated[int, Ge(1)] = 3
+    decoder_layers: Annotated[int, Ge(1)] = 3
+    prior_layers: Annotated[int, Ge(1)] = 2
+    posterior_layers: Annotated[int, Ge(1)] = 1
+    reward_layers: Annotated[int, Ge(1)] = 1
+    continue_layers: Annotated[int, Ge(1)] = 1
+    actor_layers: Annotated[int, Ge(1)] = 3
+    critic_layers: Annotated[int, Ge(1)] = 3
+    bins: Annotated[int, Ge(3)] = 255
     """bins of the two-hot heads"""
 
 
@@ -59,29 +61,29 @@ SIZES: dict[str, ModelConfig] = {
 class OptimizerConfig:
     """One optimizer for everything: clip per tensor, RMS scaling, momentum, learning rate."""
 
-    learning_rate: float = 4e-5
-    warmup: int = 1000
+    learning_rate: Annotated[float, Gt(0)] = 4e-5
+    warmup: Annotated[int, Ge(0)] = 1000
     """updates of linear warm-up from 0"""
-    clip: float = 0.3
+    clip: Annotated[float, Gt(0)] = 0.3
     """adaptive clipping: gradient norm of a tensor over max(1e-3, its own norm)"""
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-20
+    beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
+    eps: Annotated[float, Gt(0)] = 1e-20
 
 
 @dataclass(frozen=True)
 class LossConfig:
     """Scales of the loss terms: loss = sum of scale times mean."""
 
-    reconstruction: float = 1.0
-    reward: float = 1.0
-    cont: float = 1.0
-    dyn: float = 1.0
-    rep: float = 0.1
-    policy: float = 1.0
-    value: float = 1.0
-    replay_value: float = 0.3
-    free_nats: float = 1.0
+    reconstruction: Annotated[float, Ge(0)] = 1.0
+    reward: Annotated[float, Ge(0)] = 1.0
+    cont: Annotated[float, Ge(0)] = 1.0
+    dyn: Annotated[float, Ge(0)] = 1.0
+    rep: Annotated[float, Ge(0)] = 0.1
+    policy: Annotated[float, Ge(0)] = 1.0
+    value: Annotated[float, Ge(0)] = 1.0
+    replay_value: Annotated[float, Ge(0)] = 0.3
+    free_nats: Annotated[float, Ge(0)] = 1.0
     """KL below this many nats is not pushed down further"""
 
 
@@ -89,24 +91,24 @@ class LossConfig:
 class BehaviorConfig:
     """Imagination, returns, actor and critic."""
 
-    horizon: int = 25
+    horizon: Annotated[int, Ge(1)] = 25
     """imagined steps H"""
-    discount_horizon: float = 333.0
+    discount_horizon: Annotated[float, Ge(1)] = 333.0
     """effective horizon; the discount is 1 - 1/horizon"""
-    trace: float = 0.95
+    trace: Annotated[float, Ge(0), Le(1)] = 0.95
     """lambda of the lambda-return"""
-    entropy: float = 3e-4
-    min_std: float = 0.1
-    max_std: float = 1.0
-    slow_rate: float = 0.02
+    entropy: Annotated[float, Ge(0)] = 3e-4
+    min_std: Annotated[float, Gt(0)] = 0.1
+    max_std: Annotated[float, Gt(0)] = 1.0
+    slow_rate: Annotated[float, Gt(0), Le(1)] = 0.02
     """share by which the slow critic moves after every update"""
-    slow_regularizer: float = 1.0
+    slow_regularizer: Annotated[float, Ge(0)] = 1.0
     """weight of the loss towards the slow critic's prediction"""
-    return_rate: float = 0.01
+    return_rate: Annotated[float, Gt(0), Le(1)] = 0.01
     """rate of the running return percentiles"""
-    return_low: float = 5.0
-    return_high: float = 95.0
-    return_floor: float = 1.0
+    return_low: Annotated[float, Ge(0), Le(100)] = 5.0
+    return_high: Annotated[float, Ge(0), Le(100)] = 95.0
+    return_floor: Annotated[float, Gt(0)] = 1.0
     """smallest scale by which advantages are divided"""
 
 
@@ -114,11 +116,11 @@ class BehaviorConfig:
 class DreamerConfig:
     """A DreamerV3 agent; with a non-zero penalty it is GPLD-DreamerV3."""
 
-    batch_size: int = 16
-    batch_length: int = 64
-    train_ratio: float = 512.0
+    batch_size: Annotated[int, Ge(1)] = 16
+    batch_length: Annotated[int, Ge(1)] = 64
+    train_ratio: Annotated[float, Ge(0)] = 512.0
     """replayed steps per agent step"""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """float32 or bfloat16 of the networks' products; auto: float32 on CPU, bfloat16 elsewhere"""
     model: ModelConfig = field(default_factory=ModelConfig)
     regularizer: Annotated[str, arg(metavar=CHOICES)] = "jacobian"

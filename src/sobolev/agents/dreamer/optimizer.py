@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from sobolev.agents import optimizer
 from sobolev.agents.dreamer.config import OptimizerConfig
+from sobolev.agents.optimizer import relaxed
 
 Tree = TypeVar("Tree")
 
@@ -37,22 +39,20 @@ def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
         optax.scale_by_schedule(lambda update: -learning_rate(config, jnp.asarray(update))),
     )
 
-    def update(updates, state, params=None):
-        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
-            return chain.update(updates, state, params)
-
-    return optax.GradientTransformation(chain.init, update)
+    return relaxed(chain)
 
 
-def descend(config: OptimizerConfig, parameters: Tree, gradients: Tree, state: Any) -> tuple[Tree, Any, Array]:
+def descend(
+    config: OptimizerConfig, parameters: Tree, gradients: Tree, state: optax.OptState
+) -> tuple[Tree, optax.OptState, Array]:
     """One step: the new parameters, the optimizer's new state, and the norm of the change."""
-    updates, state = build_optimizer(config).update(cast(Any, gradients), state, cast(Any, parameters))
-    return cast(Tree, optax.apply_updates(cast(Any, parameters), updates)), state, optax.tree.norm(updates)
+    parameters, state, updates = optimizer.descend(build_optimizer(config), parameters, gradients, state)
+    return parameters, state, optax.tree.norm(updates)
 
 
 def follow(slow: Tree, fast: Tree, rate: float) -> Tree:
     """`slow`, moved towards `fast` by a share of the distance."""
-    return jax.tree.map(lambda old, new: (1 - rate) * old + rate * new, slow, fast)
+    return cast(Tree, optax.incremental_update(cast(Any, fast), cast(Any, slow), rate))
 
 
 def learning_rate(config: OptimizerConfig, update: Int[Array, ""]) -> Float[Array, ""]:

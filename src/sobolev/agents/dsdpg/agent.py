@@ -13,14 +13,14 @@ from sobolev.agents.dsdpg.critic import actor_loss, critic_loss
 from sobolev.agents.dsdpg.dynamics import Dynamics
 from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, vector_size
-from sobolev.agents.dsdpg.optimizer import adam, chosen, descend, follow
+from sobolev.agents.dsdpg.optimizer import Rules, adam, chosen, descend, follow
 from sobolev.agents.dsdpg.units import Pairs, Statistics, imagination
 from sobolev.nn import Perceptron
 from sobolev.smoothness import Smoothing, find
 
 
 @dataclass(frozen=True)
-class DSDPG(Learner):
+class DSDPG(Learner[DSDPGConfig, Dynamics]):
     """Distributional Sobolev deterministic policy gradient (paper 2).
 
     What can be regularised is the world model's map (s, a) → s'. A penalty is estimated at the batch's states and
@@ -30,7 +30,7 @@ class DSDPG(Learner):
 
     config: DSDPGConfig
 
-    def init(self, key: Key[Array, ""]) -> State:
+    def init(self, key: Key[Array, ""]) -> State[Dynamics]:
         """A fresh agent; target networks start as copies."""
         config, keys = self.config, jax.random.split(key, 3)
         state, action = vector_size(self.spaces), self.spaces.action
@@ -50,7 +50,7 @@ class DSDPG(Learner):
         """Metrics that progress shows, by the name it shows them under."""
         return self.smoothing.shown
 
-    def constrained(self, dynamics: Dynamics, state: State, number: Int[Array, ""]) -> Dynamics:
+    def constrained(self, dynamics: Dynamics, state: State[Dynamics], number: Int[Array, ""]) -> Dynamics:
         """A world model under the regularizer's constraint, if there is one, at update `number`."""
         if not self.smoothing.constrained_maps:
             return dynamics
@@ -58,7 +58,7 @@ class DSDPG(Learner):
         return replace(dynamics, prior=prior, decoder=decoder)
 
     @property
-    def rules(self) -> tuple[Any, Any, Any]:
+    def rules(self) -> Rules:
         """Optimizers of actor, critics and model."""
         rates = self.config.optimizer
         return (
@@ -68,8 +68,8 @@ class DSDPG(Learner):
         )
 
     def update(
-        self, state: State, pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
-    ) -> tuple[State, Bool[Array, ""], Metrics]:
+        self, state: State[Dynamics], pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State[Dynamics], Bool[Array, ""], Metrics]:
         """The state after update `number` (from 0) on a batch, whether all of it was finite, and metrics.
 
         The model learns from the first update on; critics and actor once it has had its warm-up, the actor every
@@ -118,7 +118,7 @@ class DSDPG(Learner):
         self,
         dynamics: Dynamics,
         critics: TwinCritic,
-        state: State,
+        state: State[Dynamics],
         pairs: Pairs,
         key: Key[Array, ""],
         number: Int[Array, ""],

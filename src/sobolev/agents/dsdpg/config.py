@@ -7,10 +7,10 @@ Paper 2 was not at hand: what is known of it are its equations, the ten samples 
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le, Lt
 from tyro.conf import arg
 
-from sobolev.errors import UserError
+from sobolev.agents.method import Precision
 from sobolev.smoothness import CHOICES, JacobianConfig, Maps, Sampling, Schedule
 from sobolev.smoothness.config import ScheduleKind, check_all
 
@@ -22,9 +22,9 @@ KernelKind = Literal["multiquadric", "energy", "mixture"]
 class NetworkConfig:
     """A perceptron: hidden layers of equal width with SiLU (ours)."""
 
-    units: int = 256
+    units: Annotated[int, Ge(1)] = 256
     """width of a hidden layer"""
-    layers: int = 2
+    layers: Annotated[int, Ge(1)] = 2
     """number of hidden layers"""
 
 
@@ -33,26 +33,26 @@ class CriticConfig:
     """The generator Z(s, a, ξ) and its target."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    noise: int = 8
+    noise: Annotated[int, Ge(1)] = 8
     """dimensions of ξ ~ N(0, I), which joins state and action at the input (ours)"""
     draws: Literal["noise", "quantile"] = "noise"
     """what ξ is: normal noise, or features cos(π k τ), k = 1 … noise, of a quantile τ ~ U(0, 1) (IQN)"""
-    samples: int = 10
+    samples: Annotated[int, Ge(2)] = 10
     """samples of each critic, and of each target critic, per state (paper 2)"""
-    drop: float = 0.1
+    drop: Annotated[float, Ge(0), Lt(1)] = 0.1
     """share of the pooled target samples that is dropped, largest returns first, their gradients with them (ours)"""
-    discount: float = 0.99
-    rate: float = 0.005
+    discount: Annotated[float, Ge(0), Lt(1)] = 0.99
+    rate: Annotated[float, Gt(0), Le(1)] = 0.005
     """share by which target networks move after every update (MAGE's)"""
     gradient: bool = True
     """train on [return; action gradient]; without it on the return alone, an ablation"""
     actions: Literal["policy", "replay"] = "policy"
     """where a critic is trained: at the policy's own actions, or at those in replay"""
-    spread: float = 0.3
+    spread: Annotated[float, Ge(0)] = 0.3
     """standard deviation of the normal noise on the policy's actions there; 0 for none, as in the paper (ours)"""
-    smoothing: float = 0.0
+    smoothing: Annotated[float, Ge(0)] = 0.0
     """standard deviation of the noise on the target policy's action; 0 for none (TD3 has 0.2)"""
-    smoothing_clip: float = 0.5
+    smoothing_clip: Annotated[float, Ge(0)] = 0.5
     """largest such noise"""
 
 
@@ -61,28 +61,20 @@ class DynamicsConfig:
     """The one-step world model, a conditional variational autoencoder."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    latent: int = 16
+    latent: Annotated[int, Ge(1)] = 16
     """dimensions of z (ours)"""
-    beta: float = 1.0
+    beta: Annotated[float, Ge(0)] = 1.0
     """weight of the KL term in the evidence bound (ours)"""
-    min_std: float = 0.01
+    min_std: Annotated[float, Gt(0)] = 0.01
     """smallest standard deviation of prior, encoder and decoder, in normalised units (ours)"""
-    max_std: float = 2.0
+    max_std: Annotated[float, Gt(0)] = 2.0
     """largest one of prior and encoder (ours)"""
-    decoder_std: float = 0.1
+    decoder_std: Annotated[float, Gt(0)] = 0.1
     """largest one of the decoder, which is learned for each output: what varies more has to pass through z (ours)"""
-    memory: float = 1e6
+    memory: Annotated[float, Ge(1)] = 1e6
     """number of replayed steps over which the statistics of state changes are averaged (ours)"""
-    warmup: int = 500
+    warmup: Annotated[int, Ge(0)] = 500
     """updates of the model before critics and actor are trained on what it imagines (ours)"""
-
-    def __post_init__(self) -> None:
-        """Refuse bounds that leave no room, in one sentence."""
-        for name, bound in (("max-std", self.max_std), ("decoder-std", self.decoder_std)):
-            if not 0 < self.min_std < bound:
-                raise UserError(
-                    f"dynamics.min-std is {self.min_std}: it must be above 0 and below dynamics.{name} {bound}"
-                )
 
 
 @dataclass(frozen=True)
@@ -94,35 +86,27 @@ class DiscrepancyConfig:
     quantile: the loss of quantile regression, on returns alone and for --critic.draws quantile"""
     kernel: KernelKind = "multiquadric"
     """multiquadric: -sqrt(1 + h^2 d^2); energy: -d; mixture: sum over s = 1 to 10 of exp(-d^2 / s) (MMDQN's)"""
-    bandwidth: float = 100.0
+    bandwidth: Annotated[float, Gt(0)] = 100.0
     """h of the multiquadric kernel (paper 2)"""
     unbiased: bool = True
     """leave a sample's kernel with itself out of the means; with it, the loss favours too narrow laws (ours)"""
-    gradient_scale: float = 0.1
+    gradient_scale: Annotated[float, Ge(0)] = 0.1
     """what gradient coordinates are multiplied by beside the return; actions are in [-1, 1]. Where gradients are the
     larger ones, the worst direction is theirs, and nothing learns the return (ours)"""
     direction: Literal["batch", "item"] = "batch"
     """msmmd: one direction for the whole batch, or one for each of its states (ours)"""
-    search: int = 32
+    search: Annotated[int, Ge(1)] = 32
     """msmmd: states of the batch in which the one direction is searched for (ours)"""
-    steps: int = 10
+    steps: Annotated[int, Ge(1)] = 10
     """msmmd: steps of gradient ascent on the sphere (ours)"""
-    restarts: int = 2
+    restarts: Annotated[int, Ge(0)] = 2
     """msmmd: random directions to start from, beside that of the difference of means (ours)"""
-    first_step: float = 0.5
+    first_step: Annotated[float, Gt(0)] = 0.5
     """msmmd: length of the first step, in radians (ours)"""
-    last_step: float = 0.04
+    last_step: Annotated[float, Gt(0)] = 0.04
     """msmmd: length of the last step; lengths fall geometrically (ours)"""
-    slices: int = 16
+    slices: Annotated[int, Ge(1)] = 16
     """sliced: random directions (ours)"""
-
-    def __post_init__(self) -> None:
-        """Refuse a search that goes nowhere, in one sentence each."""
-        if not 0 < self.last_step <= self.first_step:
-            raise UserError(
-                f"discrepancy.last-step is {self.last_step}: it must be above 0 and at most discrepancy.first-step "
-                f"{self.first_step}"
-            )
 
 
 @dataclass(frozen=True)
@@ -130,7 +114,7 @@ class ActorConfig:
     """The deterministic policy."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    delay: int = 2
+    delay: Annotated[int, Ge(1)] = 2
     """updates of the critics per update of the actor (TD3's)"""
 
 
@@ -138,9 +122,9 @@ class ActorConfig:
 class ExplorationConfig:
     """How training actions differ from the policy's."""
 
-    noise: float = 0.1
+    noise: Annotated[float, Ge(0)] = 0.1
     """standard deviation of the normal noise on actions in [-1, 1] (TD3's)"""
-    random_steps: int = 1000
+    random_steps: Annotated[int, Ge(0)] = 1000
     """agent steps with uniform random actions before the policy acts (MAGE's)"""
 
 
@@ -148,26 +132,26 @@ class ExplorationConfig:
 class AdamConfig:
     """Adam, one for each of actor, critics and model."""
 
-    actor: float = 3e-4
+    actor: Annotated[float, Gt(0)] = 3e-4
     """learning rate of the actor (ours)"""
-    critic: float = 3e-4
+    critic: Annotated[float, Gt(0)] = 3e-4
     """learning rate of the critics (ours)"""
-    dynamics: float = 3e-4
+    dynamics: Annotated[float, Gt(0)] = 3e-4
     """learning rate of the world model (ours)"""
-    dynamics_clip: float = 10.0
+    dynamics_clip: Annotated[float, Gt(0)] = 10.0
     """largest norm of the model's gradient, whose likelihood knows outliers; a critic's loss grows linearly (ours)"""
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
+    beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
+    eps: Annotated[float, Gt(0)] = 1e-8
 
 
 @dataclass(frozen=True)
 class NormalizerConfig:
     """Running statistics of what networks see."""
 
-    min_std: float = 0.01
+    min_std: Annotated[float, Gt(0)] = 0.01
     """smallest standard deviation that a state's entry is divided by (ours)"""
-    clip: float = 10.0
+    clip: Annotated[float, Gt(0)] = 10.0
     """normalised entries of states and of their changes are cut to plus or minus this (ours)"""
 
 
@@ -198,11 +182,11 @@ class TransitionJacobian(JacobianConfig, Sampling, TransitionPenalty):
 class DSDPGConfig:
     """A DSDPG agent (paper 2)."""
 
-    batch_size: int = 256
+    batch_size: Annotated[int, Ge(1)] = 256
     """steps of one update (ours)"""
-    updates_per_step: int = 10
+    updates_per_step: Annotated[int, Ge(1)] = 10
     """updates per agent step (paper 2)"""
-    precision: str = "float32"
+    precision: Precision = "float32"
     """float32 or bfloat16 of the networks' products; auto: bfloat16 off the CPU, whose digits are few for gradients"""
     critic: CriticConfig = field(default_factory=CriticConfig)
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
@@ -214,16 +198,6 @@ class DSDPGConfig:
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
     optimizer: AdamConfig = field(default_factory=AdamConfig)
     normalizer: NormalizerConfig = field(default_factory=NormalizerConfig)
-
-    @property
-    def batch_length(self) -> int:
-        """Steps of a window beside its context step: a window is one transition."""
-        return 1
-
-    @property
-    def train_ratio(self) -> float:
-        """Replayed steps per agent step, from which the updates due follow."""
-        return float(self.updates_per_step * self.batch_size)
 
 
 def without_gradients(config: DSDPGConfig) -> DSDPGConfig:

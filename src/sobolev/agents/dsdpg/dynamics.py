@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from sobolev.agents.dsdpg.config import DynamicsConfig
-from sobolev.nn import Perceptron, at_least_float32, bernoulli_loss
+from sobolev.nn import Perceptron, at_least_float32, bernoulli_loss, normal_log_prob
 
 
 class Normal(NamedTuple):
@@ -128,7 +128,7 @@ class Dynamics(eqx.Module):
         prior, posterior = self.prior_at(*seen), self.posterior_at(*seen, outcome)
         decoded = self.decode(*seen, posterior.mean + posterior.std * noise)
         ended = bernoulli_loss(self.ending_logit(state, action, following), terminal)
-        return ModelLosses(-log_density(decoded, outcome), normal_divergence(posterior, prior), ended)
+        return ModelLosses(-normal_log_prob(*decoded, outcome), normal_divergence(posterior, prior), ended)
 
     def _normal(self, raw: Float[Array, " outputs"]) -> Normal:
         """Mean, and a standard deviation that begins near 1 (as long as the upper bound lets it)."""
@@ -142,12 +142,6 @@ def bounded(raw: Float[Array, " size"], low: float, high: float) -> Float[Array,
     """Standard deviations between two bounds, evenly in the logarithm where `raw` is small."""
     raw = raw.astype(at_least_float32(jnp.dtype(raw.dtype)))
     return jnp.exp(float(np.log(low)) + float(np.log(high / low)) * jax.nn.sigmoid(raw))
-
-
-def log_density(normal: Normal, value: Float[Array, " size"]) -> Float[Array, ""]:
-    """Log-density in nats, summed over the entries."""
-    z = (value - normal.mean) / normal.std
-    return jnp.sum(-0.5 * jnp.square(z) - jnp.log(normal.std) - 0.5 * float(np.log(2 * np.pi)))
 
 
 def normal_divergence(q: Normal, p: Normal) -> Float[Array, ""]:

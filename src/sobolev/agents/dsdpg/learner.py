@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -11,23 +11,42 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from sobolev import replay as memory
+from sobolev.agents.api import AgentConfig, Metrics, Report, Step
+from sobolev.agents.dsdpg.config import ExplorationConfig, NormalizerConfig
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, joined, vector_size
 from sobolev.agents.dsdpg.optimizer import chosen
 from sobolev.agents.dsdpg.units import Pairs, Statistics, pairs_of
 from sobolev.envs.specs import Spaces
 from sobolev.nn import cast_floating
-from sobolev.replay import Replay, Windows
+from sobolev.replay import AnyReplay
 
-Metrics = dict[str, Float[Array, ""]]
+D = TypeVar("D")
+T = TypeVar("T")
 
 
-class Model(eqx.Module):
-    """Everything that learns."""
+class LearnerConfig(AgentConfig, Protocol):
+    """What the settings of all these agents have."""
+
+    @property
+    def exploration(self) -> ExplorationConfig:
+        """How training actions differ from the policy's."""
+        ...
+
+    @property
+    def normalizer(self) -> NormalizerConfig:
+        """Running statistics of what networks see."""
+        ...
+
+
+C = TypeVar("C", bound=LearnerConfig)
+
+
+class Model(eqx.Module, Generic[D]):
+    """Everything that learns. D: the world model; an empty tuple where there is none."""
 
     actor: Actor
     critics: TwinCritic
-    dynamics: Any
-    """the world model; () where there is none"""
+    dynamics: D
 
 
 class Optimizers(eqx.Module):
@@ -45,10 +64,10 @@ class Targets(eqx.Module):
     critics: TwinCritic
 
 
-class State(eqx.Module):
+class State(eqx.Module, Generic[D]):
     """Everything about an agent that changes, but for its replay."""
 
-    model: Model
+    model: Model[D]
     targets: Targets
     optimizers: Optimizers
     statistics: Statistics
@@ -58,42 +77,38 @@ class State(eqx.Module):
     """what the regularizer remembers of the world model; {} for nothing"""
 
 
-class Report(eqx.Module):
-    """What one update tells: scalars, whether it was finite (if not, it changed nothing), and its batch."""
-
-    metrics: dict[str, Float[Array, "*seeds"]]
-    finite: Bool[Array, "*seeds"]
-    batch: Windows
-
-
 @dataclass(frozen=True)
-class Learner(ABC):
+class Learner(ABC, Generic[C, D]):
     """An agent with a deterministic policy: all but its networks and how a batch changes them."""
 
-    config: Any
-    """has precision, normalizer and exploration"""
+    config: C
     spaces: Spaces
 
+    @property
+    def shown(self) -> dict[str, str]:
+        """Progress shows nothing but returns."""
+        return {}
+
     @abstractmethod
-    def init(self, key: Key[Array, ""]) -> State:
+    def init(self, key: Key[Array, ""]) -> State[D]:
         """A fresh agent."""
 
     @abstractmethod
     def update(
-        self, state: State, pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
-    ) -> tuple[State, Bool[Array, ""], Metrics]:
+        self, state: State[D], pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State[D], Bool[Array, ""], Metrics]:
         """The state after update `number` (from 0) on a batch, whether all of it was finite, and metrics."""
 
     def learn(
-        self, state: State, replay: Replay, key: Key[Array, ""], number: Int[Array, ""]
-    ) -> tuple[State, Replay, Report]:
+        self, state: State[D], replay: AnyReplay, key: Key[Array, ""], number: Int[Array, ""]
+    ) -> tuple[State[D], AnyReplay, Report]:
         """One update on transitions drawn uniformly. One with a non-finite loss or gradient changes nothing."""
         sample_key, update_key = jax.random.split(key)
         windows, replay = memory.sample(replay, sample_key, self.config.batch_size, 1, online=False)
         updated, finite, metrics = self.update(state, pairs_of(windows, self.spaces), update_key, number)
         return chosen(finite, updated, state), replay, Report(metrics, finite, windows)
 
-    def begin(self, model: Model, rules: tuple[Any, ...]) -> State:
+    def begin(self, model: Model[D], rules: tuple[optax.GradientTransformation, ...]) -> State[D]:
         """The state of networks that have learned nothing: targets are copies, statistics empty.
 
         rules: the optimizers of actor, critics and, where there is one, world model.
@@ -116,7 +131,12 @@ class Learner(ABC):
         return {}
 
     def act(
-        self, state: State, carry: tuple[()], transition: Any, key: Key[Array, ""], mode: Literal["train", "evaluate"]
+        self,
+        state: State[D],
+        carry: tuple[()],
+        transition: Step,
+        key: Key[Array, ""],
+        mode: Literal["train", "evaluate"],
     ) -> tuple[Float[Array, "batch action"], tuple[()], dict[str, Array]]:
         """Actions for a batch of environments: the policy's; in training with noise, and uniform ones to begin with.
 
@@ -131,7 +151,7 @@ class Learner(ABC):
             action = jnp.where(state.steps < exploration.random_steps, uniform, jnp.clip(noisy, -1.0, 1.0))
         return jnp.where(transition["last"][:, None], 0.0, action), carry, {}
 
-    def observe(self, state: State, transitions: dict[str, Any]) -> State:
+    def observe(self, state: State[D], transitions: Step) -> State[D]:
         """Counts one step of a batch of environments and takes it into the statistics of states and rewards."""
         seen, old = joined(self.spaces, transitions["observation"]), state.statistics
         states = old.state.update(seen, jnp.ones(seen.shape[0], bool))
@@ -139,6 +159,6 @@ class Learner(ABC):
         statistics = replace(old, state=states, reward=rewards)
         return replace(state, statistics=statistics, steps=state.steps + seen.shape[0])
 
-    def cast(self, networks: Any) -> Any:
+    def cast(self, networks: T) -> T:
         """Networks in the dtype that products are computed in."""
         return cast_floating(networks, jnp.dtype(self.config.precision))

@@ -1,5 +1,6 @@
 """Actor and critics. All act on one normalised state; batches and samples come from `jax.vmap`."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -106,7 +107,7 @@ def vector_size(spaces: Spaces) -> int:
         raise UserError(
             f"the observation '{pixels[0]}' is an image, but dsdpg, mage and td3 take vectors: choose --method gpld"
         )
-    return sum(_size(spec.shape) for _, spec in spaces.observation)
+    return sum(math.prod(spec.shape) for _, spec in spaces.observation)
 
 
 def joined(spaces: Spaces, observation: dict[str, Array]) -> Float[Array, "*batch state"]:
@@ -115,12 +116,5 @@ def joined(spaces: Spaces, observation: dict[str, Array]) -> Float[Array, "*batc
     for name, spec in spaces.observation:
         values = observation[name].astype(jnp.float32)
         lead = values.shape[: values.ndim - len(spec.shape)]
-        parts.append(values.reshape(*lead, _size(spec.shape)))
+        parts.append(values.reshape(*lead, math.prod(spec.shape)))
     return jnp.concatenate(parts, -1)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size

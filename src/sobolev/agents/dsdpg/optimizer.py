@@ -1,25 +1,48 @@
-"""Adam under strict dtype promotion."""
+"""Adam and RAdam, one step of either, and target networks that follow."""
 
-from typing import Any, TypeVar, cast
+from typing import Protocol, TypeVar
 
 import jax
 import optax
+from jaxtyping import Array, Bool
 
-from sobolev.agents.baselines.config import RatesConfig
-from sobolev.agents.dsdpg.config import AdamConfig
+from sobolev.agents import optimizer
+from sobolev.agents.optimizer import relaxed
 
 Tree = TypeVar("Tree")
 
+Rules = tuple[optax.GradientTransformation, optax.GradientTransformation, optax.GradientTransformation]
+"""Optimizers of actor, critics and model."""
 
-def adam(config: AdamConfig | RatesConfig, rate: float, clip: float | None = None) -> optax.GradientTransformation:
+
+class Moments(Protocol):
+    """How Adam averages."""
+
+    @property
+    def beta1(self) -> float:
+        """Decay of the mean of gradients."""
+        ...
+
+    @property
+    def beta2(self) -> float:
+        """Decay of the mean of squared gradients."""
+        ...
+
+    @property
+    def eps(self) -> float:
+        """What is added to the root of the latter."""
+        ...
+
+
+def adam(config: Moments, rate: float, clip: float | None = None) -> optax.GradientTransformation:
     """Adam with that learning rate, after the gradient's norm is cut to `clip`."""
     rule = optax.adam(rate, config.beta1, config.beta2, config.eps)
-    return _relaxed(rule if clip is None else optax.chain(optax.clip_by_global_norm(clip), rule))
+    return relaxed(rule if clip is None else optax.chain(optax.clip_by_global_norm(clip), rule))
 
 
-def rectified_adam(config: RatesConfig, rate: float, clip: float, decay: float = 0.0) -> optax.GradientTransformation:
+def rectified_adam(config: Moments, rate: float, clip: float, decay: float = 0.0) -> optax.GradientTransformation:
     """RAdam with that learning rate, on gradients whose entries are cut to ±`clip`, with decoupled weight decay."""
-    return _relaxed(
+    return relaxed(
         optax.chain(
             optax.clip(clip),
             optax.scale_by_radam(config.beta1, config.beta2, config.eps),
@@ -29,20 +52,11 @@ def rectified_adam(config: RatesConfig, rate: float, clip: float, decay: float =
     )
 
 
-def _relaxed(chain: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The same rule where dtype promotion is strict."""
-
-    def update(updates, state, params=None):
-        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
-            return chain.update(updates, state, params)
-
-    return optax.GradientTransformation(chain.init, update)
-
-
-def descend(rule: optax.GradientTransformation, parameters: Tree, gradients: Tree, state: Any) -> tuple[Tree, Any]:
+def descend(
+    rule: optax.GradientTransformation, parameters: Tree, gradients: Tree, state: optax.OptState
+) -> tuple[Tree, optax.OptState]:
     """One step: the new parameters and the optimizer's new state."""
-    updates, state = rule.update(cast(Any, gradients), state, cast(Any, parameters))
-    return cast(Tree, optax.apply_updates(cast(Any, parameters), updates)), state
+    return optimizer.descend(rule, parameters, gradients, state)[:2]
 
 
 def follow(target: Tree, online: Tree, rate: float) -> Tree:
@@ -50,6 +64,6 @@ def follow(target: Tree, online: Tree, rate: float) -> Tree:
     return jax.tree.map(lambda old, new: old + rate * (new - old), target, online)
 
 
-def chosen(condition: Any, new: Tree, old: Tree) -> Tree:
+def chosen(condition: Bool[Array, ""], new: Tree, old: Tree) -> Tree:
     """`new` where the scalar condition holds, else `old`, leaf by leaf."""
     return jax.tree.map(lambda a, b: jax.numpy.where(condition, a, b), new, old)

@@ -11,8 +11,8 @@ from jaxtyping import Array, Int, Key
 
 from sobolev.agents.api import State
 from sobolev.checkpoints.run_folder import identity, read_config
-from sobolev.config.registry import agent_of
-from sobolev.config.train import TrainConfig
+from sobolev.config import TrainConfig
+from sobolev.config.registry import agent_of, method_of
 from sobolev.envs import VectorEnv, Workers, worker_count
 from sobolev.errors import UserError
 from sobolev.experiments.api import Record, Say
@@ -99,7 +99,7 @@ def _of_state(state: State, program: Program, envs: VectorEnv, config: TrainConf
         stream = {name: steps[name] for name in ("observation", "action", "first")}
         tables = measure_agent(program.agent, own, stream, chosen, jax.random.key(seed))
         numbers = jax.tree.map(lambda x: np.asarray(x).tolist(), tables)
-        facts = {"task": config.task, "method": config.method, "size": config.size, "seed": seed}
+        facts = {"task": config.task, "method": method_of(config).name, "size": config.size, "seed": seed}
         records.append({**facts, "states": len(chosen), "return": float(returns[index].mean()), **numbers})
     return records
 

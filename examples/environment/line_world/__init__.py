@@ -1,0 +1,1 @@
+"""Environments for sobolev from a package of one's own: `sobolev train line:hold --preset laptop`."""

@@ -1,0 +1,1 @@
+"""A method for sobolev from a package of one's own: `sobolev train walker-walk --method calm`."""

@@ -1,0 +1,122 @@
+"""What DSDPG is compared with, as methods: MAGE and TD3, and its ablations MMD and IQN."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sobolev.agents.baselines.config import EnsembleConfig, GradientConfig, MAGEConfig, RatesConfig, TD3Config
+from sobolev.agents.dsdpg import method as dsdpg
+from sobolev.agents.dsdpg.config import with_quantiles, without_gradients
+from sobolev.agents.dsdpg.method import DEMO, EXPLORATION, PROTOCOL, SHORT, SIZES, Networks, pace_of
+from sobolev.agents.method import Method, Pace, Preset, variant
+from sobolev.envs.specs import Spaces
+from sobolev.errors import UserError
+
+if TYPE_CHECKING:
+    from sobolev.agents.baselines.mage import MAGE as MAGEAgent
+    from sobolev.agents.baselines.td3 import TD3 as TD3Agent
+
+LAPTOP_MAGE = MAGEConfig(
+    batch_size=128,
+    exploration=EXPLORATION,
+    optimizer=RatesConfig(1e-3, 1e-3),
+    ensemble=EnsembleConfig(members=4, batch_size=128, learning_rate=1e-3, low=-10.0),
+    gradient=GradientConfig(weight=0.5),
+)
+"""With its published weight of the gradient and bound of the model's variances, MAGE did not learn
+InvertedDoublePendulum in 10,000 env steps (docs/dsdpg.md)."""
+LAPTOP_TD3 = TD3Config(batch_size=128, exploration=EXPLORATION, optimizer=RatesConfig(1e-3, 1e-3))
+
+
+def sized_mage(agent: MAGEConfig, networks: Networks) -> MAGEConfig:
+    """MAGE's settings with these layers."""
+    return replace(
+        agent,
+        actor=replace(agent.actor, network=networks.policy),
+        critic=replace(agent.critic, network=networks.policy),
+        ensemble=replace(agent.ensemble, network=networks.model, reward=networks.head),
+    )
+
+
+def sized_td3(agent: TD3Config, networks: Networks) -> TD3Config:
+    """TD3's settings with these layers."""
+    actor, critic = (replace(part, network=networks.policy) for part in (agent.actor, agent.critic))
+    return replace(agent, actor=actor, critic=critic)
+
+
+def make_mage(config: MAGEConfig, spaces: Spaces) -> "MAGEAgent":
+    """MAGE's agent."""
+    from sobolev.agents.baselines.mage import MAGE
+
+    return MAGE(config, spaces)
+
+
+def make_td3(config: TD3Config, spaces: Spaces) -> "TD3Agent":
+    """TD3's agent."""
+    from sobolev.agents.baselines.td3 import TD3
+
+    return TD3(config, spaces)
+
+
+def pace(config: MAGEConfig | TD3Config) -> Pace:
+    """As DSDPG's."""
+    return pace_of(config.updates_per_step, config.exploration.random_steps)
+
+
+def check_mage(config: MAGEConfig, images: bool) -> None:
+    """UserError for settings of MAGE that do not go together."""
+    del images
+    model = config.ensemble
+    if config.batch_size % model.members:
+        below = max(1, config.batch_size // model.members) * model.members
+        raise UserError(
+            f"--batch-size {config.batch_size} cannot be dealt out to --ensemble.members {model.members}: take {below}"
+        )
+    if model.low >= model.high:
+        raise UserError("--ensemble.low must be below --ensemble.high")
+
+
+MAGE = Method(
+    name="mage",
+    about="critics of the return's mean and its action gradient, through a learned model",
+    config=MAGEConfig,
+    presets={
+        "paper": Preset(sized_mage(MAGEConfig(), SIZES["full"]), "full", PROTOCOL),
+        "laptop": Preset(sized_mage(LAPTOP_MAGE, SIZES["small"]), "small", SHORT),
+        "demo": Preset(sized_mage(LAPTOP_MAGE, SIZES["small"]), "small", DEMO),
+    },
+    sizes={name: lambda agent, networks=networks: sized_mage(agent, networks) for name, networks in SIZES.items()},
+    make=make_mage,
+    pace=pace,
+    check=check_mage,
+)
+
+TD3 = Method(
+    name="td3",
+    about="critics of the return's mean, without a model",
+    config=TD3Config,
+    presets={
+        "paper": Preset(sized_td3(TD3Config(), SIZES["full"]), "full", PROTOCOL),
+        "laptop": Preset(sized_td3(LAPTOP_TD3, SIZES["small"]), "small", SHORT),
+        "demo": Preset(sized_td3(LAPTOP_TD3, SIZES["small"]), "small", DEMO),
+    },
+    sizes={name: lambda agent, networks=networks: sized_td3(agent, networks) for name, networks in SIZES.items()},
+    make=make_td3,
+    pace=pace,
+)
+
+WITHOUT_GRADIENTS = {"critic.gradient": ("knows no gradients", "dsdpg")}
+
+MMD = variant(
+    dsdpg.METHOD,
+    "mmd",
+    "dsdpg without gradients: critics of the return's distribution, by maximum mean discrepancy",
+    without_gradients,
+    fixed=WITHOUT_GRADIENTS,
+)
+IQN = variant(
+    dsdpg.METHOD,
+    "iqn",
+    "dsdpg without gradients: critics of the return's distribution, by quantiles",
+    with_quantiles,
+    fixed=WITHOUT_GRADIENTS,
+)

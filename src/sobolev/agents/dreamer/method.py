@@ -1,0 +1,121 @@
+"""DreamerV3 and GPLD-DreamerV3 as methods: presets, sizes, pace, and which settings go together."""
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sobolev.agents.dreamer.config import (
+    SIZES,
+    BehaviorConfig,
+    DreamerConfig,
+    ModelConfig,
+    OptimizerConfig,
+    without_penalty,
+)
+from sobolev.agents.method import Method, Pace, Preset, variant
+from sobolev.envs.specs import Spaces
+from sobolev.errors import UserError
+from sobolev.smoothness import JacobianConfig
+
+if TYPE_CHECKING:
+    from sobolev.agents.dreamer.agent import Dreamer
+
+LAPTOP = DreamerConfig(
+    batch_size=8,
+    batch_length=32,
+    train_ratio=128.0,
+    model=SIZES["1m"],
+    optimizer=OptimizerConfig(learning_rate=3e-4, warmup=1000),
+    behavior=BehaviorConfig(horizon=15),
+)
+DEMO = {"steps": 40_000, "env.number": 4, "evaluation.every": 10_000, "evaluation.episodes": 5}
+
+PARTS = {
+    "encoder": ("model/world/encoder/",),
+    "decoder": ("model/world/decoder/",),
+    "rssm": ("model/world/rssm/",),
+    "reward": ("model/world/reward/",),
+    "cont": ("model/world/cont/",),
+    "actor": ("model/actor/",),
+    "critic": ("model/critic/", "slow/"),
+}
+"""Networks of a Dreamer agent, each with its own start, and where they lie in its state."""
+
+
+def make(config: DreamerConfig, spaces: Spaces) -> "Dreamer":
+    """The agent."""
+    from sobolev.agents.dreamer.agent import Dreamer
+
+    return Dreamer(config, spaces)
+
+
+def pace(config: DreamerConfig) -> Pace:
+    """`train_ratio` replayed steps per agent step, once replay holds as many windows as a batch has steps."""
+    replayed = config.batch_size * config.batch_length
+    return Pace(config.batch_length, replayed, config.train_ratio, replayed)
+
+
+def check(config: DreamerConfig, images: bool) -> None:
+    """UserError for settings that do not go together."""
+    model, penalty, behavior = config.model, config.penalty, config.behavior
+    if model.deter % model.blocks:
+        below = max(model.blocks, model.deter // model.blocks * model.blocks)
+        raise UserError(
+            f"--model.deter {model.deter} is not divisible into --model.blocks {model.blocks}: {below} would be"
+        )
+    if isinstance(penalty, JacobianConfig) and penalty.rows is not None and penalty.rows > model.rows:
+        raise UserError(f"--penalty.rows is {penalty.rows}, but the model has only {model.rows} rows")
+    if penalty.custom and penalty.schedule != "custom":
+        raise UserError("--penalty.custom is only for --penalty.schedule custom: give both or none")
+    if behavior.min_std > behavior.max_std:
+        raise UserError("--behavior.min-std must not be above --behavior.max-std")
+    if behavior.return_low >= behavior.return_high:
+        raise UserError("--behavior.return-low must be below --behavior.return-high")
+    if images:
+        _check_decoder(model)
+
+
+def _check_decoder(model: ModelConfig) -> None:
+    if 4 * model.depth % model.blocks:
+        raise UserError(
+            f"--model.depth {model.depth} gives the decoder of images {4 * model.depth} channels, which --model.blocks "
+            f"{model.blocks} does not divide: take a depth divisible by {model.blocks // math.gcd(model.blocks, 4)}"
+        )
+
+
+def check_penalised(config: DreamerConfig, images: bool) -> None:
+    """`check`, and that there is a penalty."""
+    check(config, images)
+    if config.penalty.posterior == 0 and config.penalty.prior == 0:
+        raise UserError("there is no penalty: set --penalty.posterior or --penalty.prior, or choose --method dreamer")
+
+
+GPLD = Method(
+    name="gpld",
+    about="DreamerV3 with the gradient penalty",
+    config=DreamerConfig,
+    presets={
+        "paper": Preset(DreamerConfig(), "12m"),
+        "laptop": Preset(LAPTOP, "1m", {"steps": 60_000, "env.number": 4}),
+        "demo": Preset(LAPTOP, "1m", DEMO),
+    },
+    sizes={name: lambda agent, model=model: replace(agent, model=model) for name, model in SIZES.items()},
+    make=make,
+    pace=pace,
+    check=check_penalised,
+    parts=PARTS,
+    warm=("encoder", "decoder"),
+    images=True,
+    host_replay=True,
+    divides=True,
+)
+"""paper: the protocol of paper 1, Table 2. laptop and demo: smaller batch, horizon and budget, not the paper's."""
+
+DREAMER = variant(
+    GPLD,
+    "dreamer",
+    "DreamerV3 without a penalty",
+    without_penalty,
+    check=check,
+    fixed={"regularizer": ("has no regularizer", "gpld"), "penalty": ("has no penalty", "gpld")},
+)

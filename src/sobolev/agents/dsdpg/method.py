@@ -1,0 +1,107 @@
+"""DSDPG as a method, and what all methods with a deterministic policy share: sizes, protocol, pace."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sobolev.agents.dsdpg.config import AdamConfig, DSDPGConfig, ExplorationConfig, NetworkConfig
+from sobolev.agents.method import Method, Pace, Preset
+from sobolev.envs.specs import Spaces
+from sobolev.errors import UserError
+
+if TYPE_CHECKING:
+    from sobolev.agents.dsdpg.agent import DSDPG
+
+
+class Networks(NamedTuple):
+    """Layers of actor and critics, of a world model, and of a head for the reward alone."""
+
+    policy: NetworkConfig
+    model: NetworkConfig
+    head: NetworkConfig
+
+
+SIZES = {
+    "small": Networks(NetworkConfig(64, 2), NetworkConfig(64, 2), NetworkConfig(64, 2)),
+    "medium": Networks(NetworkConfig(256, 2), NetworkConfig(256, 2), NetworkConfig(256, 2)),
+    "full": Networks(NetworkConfig(384, 2), NetworkConfig(512, 4), NetworkConfig(256, 3)),
+}
+"""The same base networks for every method; full: MAGE's published ones, small: for two cores."""
+
+PROTOCOL: Mapping[str, Any] = {
+    "steps": 100_000,
+    "env.number": 1,
+    "evaluation.every": 1000,
+    "evaluation.episodes": 10,
+    "log.every": 200,
+}
+"""MAGE's, which paper 2 follows as far as is known."""
+SHORT: Mapping[str, Any] = {**PROTOCOL, "steps": 10_000, "evaluation.episodes": 5}
+DEMO: Mapping[str, Any] = {**SHORT, "steps": 4000}
+
+EXPLORATION = ExplorationConfig(random_steps=500)
+"""The laptop presets'. They have smaller batches and larger rates too, for 10,000 env steps on two cores."""
+LAPTOP = DSDPGConfig(
+    batch_size=64, exploration=EXPLORATION, optimizer=AdamConfig(actor=1e-3, critic=1e-3, dynamics=1e-3)
+)
+
+
+def sized(agent: DSDPGConfig, networks: Networks) -> DSDPGConfig:
+    """The settings with these layers."""
+    return replace(
+        agent,
+        actor=replace(agent.actor, network=networks.policy),
+        critic=replace(agent.critic, network=networks.policy),
+        dynamics=replace(agent.dynamics, network=networks.model),
+    )
+
+
+def make(config: DSDPGConfig, spaces: Spaces) -> "DSDPG":
+    """The agent."""
+    from sobolev.agents.dsdpg.agent import DSDPG
+
+    return DSDPG(config, spaces)
+
+
+def pace_of(updates_per_step: int, random_steps: int) -> Pace:
+    """A transition is a window of one step; the random steps come first, as MAGE has it."""
+    return Pace(1, max(1, random_steps), updates_per_step, 1)
+
+
+def pace(config: DSDPGConfig) -> Pace:
+    """`updates_per_step` updates per agent step, after the random ones."""
+    return pace_of(config.updates_per_step, config.exploration.random_steps)
+
+
+def check(config: DSDPGConfig, images: bool) -> None:
+    """UserError for settings that do not go together."""
+    del images
+    dynamics, discrepancy = config.dynamics, config.discrepancy
+    for name, bound in (("max-std", dynamics.max_std), ("decoder-std", dynamics.decoder_std)):
+        if dynamics.min_std >= bound:
+            raise UserError(f"--dynamics.min-std is {dynamics.min_std}, but must be below --dynamics.{name}, {bound}")
+    if discrepancy.last_step > discrepancy.first_step:
+        raise UserError(
+            f"--discrepancy.last-step is {discrepancy.last_step}, but must be at most --discrepancy.first-step, "
+            f"{discrepancy.first_step}"
+        )
+    if (discrepancy.kind == "quantile") != (config.critic.draws == "quantile"):
+        raise UserError("--discrepancy.kind quantile and --critic.draws quantile need each other: choose --method iqn")
+    if discrepancy.kind == "quantile" and config.critic.gradient:
+        raise UserError("--discrepancy.kind quantile is for returns alone: choose --method iqn")
+
+
+METHOD = Method(
+    name="dsdpg",
+    about="critics of the distribution of the return and its action gradient, through a learned model",
+    config=DSDPGConfig,
+    presets={
+        "paper": Preset(sized(DSDPGConfig(), SIZES["full"]), "full", PROTOCOL),
+        "laptop": Preset(sized(LAPTOP, SIZES["small"]), "small", SHORT),
+        "demo": Preset(sized(LAPTOP, SIZES["small"]), "small", DEMO),
+    },
+    sizes={name: lambda agent, networks=networks: sized(agent, networks) for name, networks in SIZES.items()},
+    make=make,
+    pace=pace,
+    check=check,
+)

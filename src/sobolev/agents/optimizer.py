@@ -1,0 +1,26 @@
+"""Optax under strict dtype promotion, with the types of our modules."""
+
+from typing import Any, TypeVar, cast
+
+import jax
+import optax
+
+Tree = TypeVar("Tree")
+
+
+def relaxed(chain: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same rule where dtype promotion is strict: optax raises floats to integer powers."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        with jax.numpy_dtype_promotion("standard"):
+            return chain.update(updates, state, params)
+
+    return optax.GradientTransformation(chain.init, update)
+
+
+def descend(
+    rule: optax.GradientTransformation, parameters: Tree, gradients: Tree, state: optax.OptState
+) -> tuple[Tree, optax.OptState, Tree]:
+    """One step: the new parameters, the optimizer's new state, and what was added to the parameters."""
+    updates, state = rule.update(cast(Any, gradients), state, cast(Any, parameters))
+    return cast(Tree, optax.apply_updates(cast(Any, parameters), updates)), state, cast(Tree, updates)

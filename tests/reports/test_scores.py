@@ -5,15 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sobolev.reports.score_tables import published_gain
 
 from sobolev.errors import UserError
 from sobolev.reports import published
 from sobolev.reports.aggregates import normalised_gain, published_gain
-from sobolev.reports.comparison import compare, normalised_gain
+from sobolev.reports.compare import compare
 from sobolev.reports.runs import Task, load
 from sobolev.reports.scores import Series, aligned, binned, mean_curve, read, series, task_name
-from sobolev.sweeps.run_status import seen
+from sobolev.sweeps.run_status import run_status
 
 
 def made(steps: list[float], returns: list[float]) -> Series:
@@ -136,6 +135,6 @@ def test_returns_that_are_missing_are_left_out_and_told(tmp_path: Path) -> None:
         f"In {tmp_path / 'train_scores.json'}, 4 of 4 returns of seed 3 were not finite: left out.",
         f"In {tmp_path / 'evaluation.json'}, the mean return of seed 3 was not finite.",
     ]
-    assert seen(tmp_path).score == 5.0
+    assert run_status(tmp_path).score == 5.0
     (tmp_path / "scores.json").write_text(json.dumps([{**entry, "ys": [1.0, 2.0, 3.0, None]}]))
-    assert seen(tmp_path).score is None
+    assert run_status(tmp_path).score is None

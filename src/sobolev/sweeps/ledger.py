@@ -245,7 +245,7 @@ def _of_process(process: int) -> dict[str, Any]:
 def _start(process: int) -> int | None:
     """When a process of this host began, in clock ticks since the host did; None where the system does not say."""
     try:
-        text = Path(f"/proc/{process}/stat").read_text()
+        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
     except OSError:
         return None
     return int(text.rpartition(")")[2].split()[19])  # field 22 of proc(5); the second, in brackets, may hold blanks

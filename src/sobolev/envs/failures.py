@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from sobolev.errors import UserError
+from sobolev.system.signals import Interrupted
 
 _LONGEST = 400
 _FRAMES = 8
@@ -40,8 +41,8 @@ class Wrong(UserError):
 class guarded:  # noqa: N801
     """A context in which code of the environment `task` runs: what that raises leaves it as one sentence.
 
-    `where` gives the method, and when it was called. A `UserError` leaves as it is, and so does KeyboardInterrupt, with
-    its kinds, where this process hears SIGINT. For others see `failure`.
+    `where` gives the method, and when it was called. A `UserError` leaves as it is, and so do `Interrupted`, and
+    KeyboardInterrupt where Python itself raises it at Ctrl-C. For others see `failure`.
     """
 
     __slots__ = ("_task", "_where")
@@ -57,9 +58,9 @@ class guarded:  # noqa: N801
     ) -> None:
         if isinstance(error, Wrong):
             raise error.at(self._where()) from error
-        if error is None or isinstance(error, UserError):
+        if error is None or isinstance(error, (UserError, Interrupted)):
             return
-        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             return
         raise failure(self._task, self._where(), error) from error
 

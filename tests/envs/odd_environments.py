@@ -11,7 +11,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -233,5 +233,5 @@ def register(what: str, moment: str = "step", time: int = 3) -> str:
     """The task of an `Odd` that does `what` then; to be registered in this process, from where workers get it."""
     name = f"Odd-{what.replace(':', '-')}-{moment}-{time}-v0"
     if name not in gymnasium.registry:
-        gymnasium.register(name, Odd, kwargs={"what": what, "moment": moment, "time": time})
+        gymnasium.register(name, cast(Any, Odd), kwargs={"what": what, "moment": moment, "time": time})
     return f"gym:{name}"

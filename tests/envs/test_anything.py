@@ -4,6 +4,7 @@ import os
 import pathlib
 import tempfile
 import time
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -38,7 +39,7 @@ class Anything(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.file = pathlib.Path(self.folder.name) / "armed"
         self.task = f"gym:Armed-{self.count}-{os.path.basename(self.folder.name)}-v0"
-        gymnasium.register(self.task.removeprefix("gym:"), odd.Armed, kwargs={"file": str(self.file)})
+        gymnasium.register(self.task.removeprefix("gym:"), cast(Any, odd.Armed), kwargs={"file": str(self.file)})
         self.workers, self.pids = Workers(self.count), []
         self.armed = ""
         self.open()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -162,7 +163,7 @@ class Lists(odd.Odd):
 
 
 def test_workers_see_these_variables():
-    gymnasium.register("Lists-v0", Lists)
+    gymnasium.register("Lists-v0", cast(Any, Lists))
     with Workers(1) as workers:
         environments = VectorEnv(workers, "gym:Lists-v0", 1, [0], 1, 0)
         assert environments.reset(0)["observation"]["observation"].all()

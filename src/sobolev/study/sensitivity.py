@@ -118,7 +118,8 @@ def _of_state(
     played, records = play(program, state, envs), []
     for index, seed in enumerate(program.seeds):
         own = jax.tree.map(lambda leaf, at=index: leaf[at], replace(state, optimizer=()))
-        world = program.agent.networks(own).world
+        agent: Any = program.agent
+        world = agent.networks(own).world
         valid = np.flatnonzero(played.valid[index])
         chosen = np.sort(np.random.default_rng(seed).permutation(valid)[:states])
         observation = {name: entry[index] for name, entry in played.observation.items()}

@@ -61,8 +61,7 @@ def test_entry_points_of_a_script_work_in_workers(entry: str, tmp_path):
 
 def test_an_entry_that_cannot_be_sent_is_said_and_works_here():
     lock = threading.Lock()
-    gymnasium.registry.pop("Locked-v0", None)
-    gymnasium.register("Locked-v0", lambda: odd.Odd() if lock else None)  # pyright: ignore[reportArgumentType]
+    odd.put("Locked-v0", lambda: odd.Odd() if lock else None)
     with Workers(1) as workers, pytest.raises(UserError, match="'gym:Locked-v0' cannot be sent .*lock.*workers 0"):
         VectorEnv(workers, "gym:Locked-v0", 1, [0], 1, 0)
     with Workers(0) as workers:
@@ -88,8 +87,7 @@ def test_modules_that_cannot_be_imported(code: str, said: str, tmp_path, monkeyp
 
 
 def test_what_gymnasium_misses_is_said():
-    gymnasium.registry.pop("Missing-v0", None)
-    gymnasium.register("Missing-v0", "no_such_package.inside:Env")
+    odd.put("Missing-v0", "no_such_package.inside:Env")
     with pytest.raises(UserError, match="'gym:Missing-v0' needs the package 'no_such_package'"):
         make("gym:Missing-v0")
     gymnasium.registry.pop("Entry-v0", None)
@@ -125,9 +123,7 @@ FINE = Box(-1, 1, (2,), np.float32)
 
 
 def spaced(observation: gymnasium.Space, action: gymnasium.Space = FINE) -> str:
-    gymnasium.registry.pop("Spaced-v0", None)
-    gymnasium.register("Spaced-v0", Spaced, kwargs={"observation": observation, "action": action})
-    return "gym:Spaced-v0"
+    return odd.put("Spaced-v0", Spaced, observation=observation, action=action)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +134,7 @@ def spaced(observation: gymnasium.Space, action: gymnasium.Space = FINE) -> str:
         Tuple((FINE, FINE)),
         Dict({"a": Dict({"b": FINE})}),
         Box(0, 255, (2,), np.int32),
-        Box(0, 1, (2,), bool),
+        Box(0, 1, (2,), np.bool_),  # pyright: ignore[reportArgumentType, reportCallIssue]
     ],
     ids=str,
 )
@@ -151,9 +147,7 @@ def test_the_advice_for_other_observations_is_true(observation: gymnasium.Space)
         if name in str(caught.value):
             wrapper = getattr(gymnasium.wrappers, name)
             env = wrapper(env, np.float32) if name == "DtypeObservation" else wrapper(env)
-    gymnasium.registry.pop("Wrapped-v0", None)
-    gymnasium.register("Wrapped-v0", lambda: env)
-    wrapped = make("gym:Wrapped-v0")
+    wrapped = make(odd.put("Wrapped-v0", lambda: env))
     assert wrapped.reset(0).observation["observation"].dtype == np.float32
 
 

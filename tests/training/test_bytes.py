@@ -10,7 +10,12 @@ from tests import tiny
 from tests.dsdpg import family
 
 BYTES = Spaces(
-    (("", ArraySpec((), "uint8")), ("a/board", ArraySpec((2, 3), "uint8")), ("speed", ArraySpec((2,), "float32"))), 1
+    (
+        ("", ArraySpec((), "uint8")),
+        ("a/board", ArraySpec((2, 3), "uint8")),
+        ("speed", ArraySpec((2,), "float32")),
+    ),
+    1,
 )
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -229,9 +229,14 @@ class Armed(Odd):
         return super().step(action)
 
 
+def put(name: str, entry: Any, **arguments: Any) -> str:
+    """The task of that name, registered anew: `entry` is a class, a function or a string."""
+    gymnasium.registry.pop(name, None)
+    gymnasium.register(name, entry, kwargs=arguments)
+    return f"gym:{name}"
+
+
 def register(what: str, moment: str = "step", time: int = 3) -> str:
     """The task of an `Odd` that does `what` then; to be registered in this process, from where workers get it."""
     name = f"Odd-{what.replace(':', '-')}-{moment}-{time}-v0"
-    if name not in gymnasium.registry:
-        gymnasium.register(name, cast(Any, Odd), kwargs={"what": what, "moment": moment, "time": time})
-    return f"gym:{name}"
+    return put(name, Odd, what=what, moment=moment, time=time)

@@ -4,9 +4,7 @@ import os
 import pathlib
 import tempfile
 import time
-from typing import Any, cast
 
-import gymnasium
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -38,8 +36,7 @@ class Anything(RuleBasedStateMachine):
     def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.file = pathlib.Path(self.folder.name) / "armed"
-        self.task = f"gym:Armed-{self.count}-{os.path.basename(self.folder.name)}-v0"
-        gymnasium.register(self.task.removeprefix("gym:"), cast(Any, odd.Armed), kwargs={"file": str(self.file)})
+        self.task = odd.put(f"Armed-{self.count}-v0", odd.Armed, file=str(self.file))
         self.workers, self.pids = Workers(self.count), []
         self.armed = ""
         self.open()
@@ -116,7 +113,6 @@ class Anything(RuleBasedStateMachine):
         self.workers.close()
         assert time.monotonic() - begun < 10
         assert not any(os.path.exists(f"/proc/{pid}") for pid in self.pids)
-        gymnasium.registry.pop(self.task.removeprefix("gym:"), None)
         self.folder.cleanup()
 
 

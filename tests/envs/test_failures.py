@@ -4,9 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any, cast
 
-import gymnasium
 import numpy as np
 import pytest
 
@@ -154,7 +152,7 @@ def test_workers_keep_off_the_gpu(monkeypatch: pytest.MonkeyPatch):
     assert workers._surroundings()["JAX_PLATFORMS"] == "cuda,cpu"
 
 
-class Lists(odd.Odd):
+class Seeing(odd.Odd):
     def __init__(self, render_mode: str | None = None):
         super().__init__("", render_mode=render_mode)
 
@@ -163,7 +161,7 @@ class Lists(odd.Odd):
 
 
 def test_workers_see_these_variables():
-    gymnasium.register("Lists-v0", cast(Any, Lists))
+    task = odd.put("Seeing-v0", Seeing)
     with Workers(1) as workers:
-        environments = VectorEnv(workers, "gym:Lists-v0", 1, [0], 1, 0)
+        environments = VectorEnv(workers, task, 1, [0], 1, 0)
         assert environments.reset(0)["observation"]["observation"].all()

@@ -38,7 +38,7 @@ class Wrong(UserError):
         return UserError(f"{self.what} ({where}): {self.advice}")
 
 
-class guarded:  # noqa: N801
+class guarded:
     """A context in which code of the environment `task` runs: what that raises leaves it as one sentence.
 
     `where` gives the method, and when it was called. A `UserError` leaves as it is, and so do `Interrupted`, and
@@ -73,7 +73,7 @@ def failure(task: str, where: str, error: BaseException) -> UserError:
         said = "" if error.code is None or isinstance(error.code, int) else f": {brief(str(error.code))}"
         return WorkerError(f"'{task}' ended the program{how} (sys.exit) {where}{said}{_own_frames(error)}")
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return UserError(f"'{task}' needs the package '{error.name}', which is not installed (found out {where})")
+        return UserError(f"'{task}' needs the package '{error.name}', which is not installed ({where})")
     return WorkerError(f"'{task}' failed {where}: {described(error)}{_own_frames(error)}")
 
 

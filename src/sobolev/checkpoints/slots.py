@@ -43,9 +43,7 @@ from sobolev.errors import UserError
 from sobolev.system.atomic_files import TEMPORARY
 
 STATE = re.compile(r"state-(\d+)\.safetensors")
-SHARED = (
-    rf"({STATE.pattern}|steps-\d+-\d+\.safetensors)({TEMPORARY})?|checkpoint-[01]\.json{TEMPORARY}|{OWN_TEMPORARY}"
-)
+SHARED = rf"({STATE.pattern}|steps-\d+-\d+\.safetensors)({TEMPORARY})?|checkpoint-[01]\.json{TEMPORARY}|{OWN_TEMPORARY}"
 """What a folder of checkpoints holds beside the manifests."""
 NAMES = rf"checkpoint-[01]\.json|{SHARED}"
 """A regular expression for every file that a folder of checkpoints may have."""

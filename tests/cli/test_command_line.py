@@ -1,6 +1,7 @@
 """The command line as a user meets it: lists, nearest names, exit statuses, and one sentence for every mistake."""
 
 import errno
+import importlib
 import json
 import os
 import subprocess
@@ -175,7 +176,7 @@ def install(monkeypatch: pytest.MonkeyPatch, module: str, **names: Any) -> None:
     fake = types.ModuleType(f"sobolev.training.{module}")
     vars(fake).update(names)
     monkeypatch.setitem(sys.modules, fake.__name__, fake)
-    monkeypatch.setattr(sys.modules["sobolev.training"], module, fake, raising=False)
+    monkeypatch.setattr(importlib.import_module("sobolev.training"), module, fake, raising=False)
 
 
 def test_train_hands_a_resolved_config_to_the_loop(quiet_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

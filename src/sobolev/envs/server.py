@@ -172,11 +172,10 @@ class Server:
     def close_all(self) -> None:
         """Close everything; what fails is told on stderr, for nothing depends on it any more."""
         for group in list(self.groups):
-            task = self.groups[group].task
             try:
                 self.close(group)
-            except Exception as error:
-                print(f"sobolev: close() of an environment of '{task}' failed: {error!r}", file=sys.stderr)
+            except UserError as error:  # which names the environment
+                print(f"sobolev: {error}", file=sys.stderr)
 
 
 def serve(descriptor: int) -> None:

@@ -59,7 +59,8 @@ def test_training_and_resuming(installed: Path, tmp_path: Path) -> None:
 
 def test_help_and_mistakes(installed: Path, tmp_path: Path) -> None:
     shown = sobolev(installed, "train", "--regularizer", "sobolev_hinge:HINGE", "--help", cwd=tmp_path)
-    assert "--penalty.limit FLOAT" in shown.stdout and "it is free (default: 0.1)" in shown.stdout
+    text = " ".join(shown.stdout.replace("│", " ").split())
+    assert "--penalty.limit FLOAT" in text and "it is free (default: 0.1)" in text
     for package, flags, sentence in (
         (installed, ["--regularizer", "hing"], "unknown regularizer 'hing': did you mean hinge?"),
         (installed, ["--regularizer", "hinge", "--penalty.limt", "1"], "did you mean --penalty.limit?"),

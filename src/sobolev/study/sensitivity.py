@@ -1,7 +1,6 @@
 """How far the latent tables of trained agents move when their inputs do (paper 1, Appendix F), from runs' folders."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,7 +116,7 @@ def _of_state(
     """The numbers of every seed, on episodes that its own agent plays."""
     played, records = play(program, state, envs), []
     for index, seed in enumerate(program.seeds):
-        own = jax.tree.map(lambda leaf, at=index: leaf[at], replace(state, optimizer=()))
+        own = jax.tree.map(lambda leaf, at=index: leaf[at], state)
         agent: Any = program.agent
         world = agent.networks(own).world
         valid = np.flatnonzero(played.valid[index])

@@ -1,9 +1,10 @@
 """Everything that changes in a run, and how it becomes a checkpoint and comes back from one."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -108,7 +109,8 @@ def read_weights(path: Path, state: State) -> State:
     beside = _constraint(state)
     named = {name: x for name, x in arrays.items() if name in flatten(beside)}
     networks = unflatten(state.model, {name: x for name, x in arrays.items() if name not in named})
-    return replace(state, model=networks, **unflatten(beside, named))
+    found = [networks, *unflatten(beside, named).values()]
+    return eqx.tree_at(lambda state: [getattr(state, name) for name in ("model", *beside)], state, found)
 
 
 def _constraint(state: State) -> dict[str, Any]:

@@ -191,7 +191,7 @@ def test_acting_uses_the_networks_that_learn(name):
     agent, plain = Dreamer(chosen, tiny.SPACES), Dreamer(off(chosen), tiny.SPACES)
     state = seed_of(updated("gpld", name)[0])
     bare = dataclasses.replace(state, model=agent.networks(state), smoothing={})
-    seen = jax.tree.map(lambda leaf: leaf[:, 0], tiny.random_steps(np.random.default_rng(0), (3, 1)))
+    seen = jax.tree.map(lambda leaf: jnp.asarray(leaf[:, 0]), tiny.random_steps(np.random.default_rng(0), (3, 1)))
     carry, key = agent.initial_carry(3), jax.random.key(0)
     actions = [who.act(which, carry, seen, key, "evaluate")[0] for who, which in ((agent, state), (plain, bare))]
     np.testing.assert_array_equal(actions[0], actions[1])

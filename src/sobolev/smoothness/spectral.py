@@ -78,7 +78,7 @@ def singular_values(tree: PyTree, vectors: Vectors) -> Float[Array, " kernels"]:
 
 
 def spectrally_bounded(
-    tree: Tree, vectors: Vectors, bound: float = 1.0, strength: float | Float[Array, ""] = 1.0
+    tree: Tree, vectors: Vectors, bound: float | Float[Array, ""] = 1.0, strength: float | Float[Array, ""] = 1.0
 ) -> Tree:
     """The network with every kernel W replaced by W min(1, bound / sigma)^strength; all else stays as it is."""
     sigmas = iter(singular_values(tree, vectors))

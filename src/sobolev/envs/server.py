@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sobolev.envs.catalog import make
-from sobolev.envs.failures import WorkerError
+from sobolev.envs.failures import WorkerError, guarded
 from sobolev.envs.memory import Arrays, map_file, view
 from sobolev.envs.noise import Noise
 from sobolev.envs.output import flush_c, stay_on_stderr
@@ -158,6 +158,7 @@ def serve(descriptor: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides: it may want to save a step that is under way
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    guarded.interruptible = False
     stay_on_stderr()
     logging.getLogger("absl").setLevel(logging.ERROR)  # MuJoCo's remarks on dm_control's models
     server, pipe = Server(), Connection(descriptor)

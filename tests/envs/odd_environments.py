@@ -66,6 +66,7 @@ CODE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "exit-plain": (lambda env: sys.exit(), "ended the program"),
     "memory": (lambda env: _raise(MemoryError()), "MemoryError"),
     "stop": (lambda env: _raise(StopIteration()), "StopIteration"),
+    "interrupt": (lambda env: _raise(KeyboardInterrupt()), "KeyboardInterrupt"),
     "generator": (lambda env: _raise(GeneratorExit()), "GeneratorExit"),
 }
 """Faults of code, and what the sentence says of them."""

@@ -16,7 +16,7 @@ from tests.envs import odd_environments as odd
 
 MOMENTS = ("make", "reset", "step", "render", "close")
 WHAT = (
-    *(f"code:{name}" for name in odd.CODE),
+    *(f"code:{name}" for name in odd.CODE if name != "interrupt"),
     *(f"print:{name}" for name in odd.PRINTS),
     *(f"observation:{name}" for name in odd.OBSERVATIONS),
     *(f"accepted:{name}" for name in odd.ACCEPTED),
@@ -119,7 +119,7 @@ class Anything(RuleBasedStateMachine):
 class InWorkers(Anything):
     """The same in processes, which it may kill."""
 
-    count, what = 2, (*WHAT, *DEADLY, *DEADLY, *DEADLY)
+    count, what = 2, (*WHAT, "code:interrupt", *DEADLY, *DEADLY, *DEADLY)
 
 
 def test_anything_in_this_process():

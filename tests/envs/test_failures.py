@@ -45,6 +45,8 @@ def live(workers: Workers, task: str) -> None:
 @pytest.mark.parametrize("moment", WHERE)
 @pytest.mark.parametrize("name", odd.CODE)
 def test_what_code_raises_becomes_a_sentence(workers: Workers, name: str, moment: str):
+    if name == "interrupt" and not workers.count:
+        pytest.skip("in this process it may be the user's")
     task, said = odd.register(f"code:{name}", moment), odd.CODE[name][1]
     with pytest.raises(UserError, match=said.replace("(sys.exit)", r"\(sys.exit\)")) as caught:
         live(workers, task)

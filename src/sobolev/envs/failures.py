@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import signal
 import traceback
 from collections.abc import Callable
 from types import TracebackType
@@ -42,10 +41,12 @@ class guarded:
     """A context in which code of the environment `task` runs: what that raises leaves it as one sentence.
 
     `where` gives the method, and when it was called. A `UserError` leaves as it is, and so do `Interrupted`, and
-    KeyboardInterrupt where Python itself raises it at Ctrl-C. For others see `failure`.
+    KeyboardInterrupt, with its kinds, where it may come from outside. For others see `failure`.
     """
 
     __slots__ = ("_task", "_where")
+    interruptible = True
+    """whether KeyboardInterrupt may come from outside; a worker, in which signals do nothing, says no"""
 
     def __init__(self, task: str, where: Callable[[], str]):
         self._task, self._where = task, where
@@ -60,7 +61,7 @@ class guarded:
             raise error.at(self._where()) from error
         if error is None or isinstance(error, (UserError, Interrupted)):
             return
-        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        if isinstance(error, KeyboardInterrupt) and self.interruptible:
             return
         raise failure(self._task, self._where(), error) from error
 

@@ -42,7 +42,7 @@ class Reference:
     """The public code's update in a process of its own; calling it makes one and waits for it."""
 
     def __init__(self, chosen: argparse.Namespace, size: str, config: DreamerConfig):
-        penalty = [str(config.penalty.posterior), str(config.penalty.rho)]
+        penalty = [str(config.penalty.posterior), str(getattr(config.penalty, "rho", 1.0))]
         command = [
             *[chosen.reference_python, str(Path(__file__).with_name("reference_driver.py")), str(chosen.reference)],
             *["--size", size, "--batch", *map(str, chosen.batch), "--horizon", str(chosen.horizon)],

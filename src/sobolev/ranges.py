@@ -1,6 +1,7 @@
 """The numbers that a setting can have, as bounds on its field: `rho: Annotated[float, Gt(0), Le(1)] = 0.5`."""
 
 import math
+import operator
 from collections.abc import Iterator
 from dataclasses import astuple, fields, is_dataclass
 from functools import cache
@@ -76,15 +77,8 @@ def _finite(value: int | float, limits: tuple[Bound, ...]) -> bool:
 
 
 def _keeps(value: int | float, limit: Bound) -> bool:
-    match limit:
-        case Ge():
-            return value >= limit.ge
-        case Gt():
-            return value > limit.gt
-        case Le():
-            return value <= limit.le
-        case Lt():
-            return value < limit.lt
+    compare: Any = {Ge: operator.ge, Gt: operator.gt, Le: operator.le, Lt: operator.lt}[type(limit)]
+    return compare(value, astuple(limit)[0])
 
 
 def _words(value: int | float, limits: tuple[Bound, ...]) -> str:

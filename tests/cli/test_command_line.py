@@ -1,6 +1,7 @@
 """The command line as a user meets it: lists, nearest names, exit statuses, and one sentence for every mistake."""
 
 import errno
+import importlib
 import json
 import os
 import subprocess
@@ -176,7 +177,7 @@ def install(monkeypatch: pytest.MonkeyPatch, module: str, **names: Any) -> None:
     fake = types.ModuleType(f"sobolev.training.{module}")
     vars(fake).update(names)
     monkeypatch.setitem(sys.modules, fake.__name__, fake)
-    monkeypatch.setattr(sys.modules["sobolev.training"], module, fake, raising=False)
+    monkeypatch.setattr(importlib.import_module("sobolev.training"), module, fake, raising=False)
 
 
 def test_train_hands_a_resolved_config_to_the_loop(quiet_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +272,8 @@ def test_evaluate_says_that_a_film_is_missing(run: Path, capsys: pytest.CaptureF
 def test_the_home_folder_in_flags(flag: str, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(run.parent))
     seen: list[Path] = []
-    install(monkeypatch, "evaluation", evaluate=lambda run, episodes, *files: seen.extend([run, *files]) or RESULTS)
+    fake = lambda run, episodes, *files, **told: seen.extend([run, *files]) or RESULTS  # noqa: E731
+    install(monkeypatch, "evaluation", evaluate=fake)
     evaluate.main(["~/run", *flag.split()])
     assert seen[:2] == [run, run.parent / "x.mp4"]
 

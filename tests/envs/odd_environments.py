@@ -66,6 +66,7 @@ CODE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "exit-plain": (lambda env: sys.exit(), "ended the program"),
     "memory": (lambda env: _raise(MemoryError()), "MemoryError"),
     "stop": (lambda env: _raise(StopIteration()), "StopIteration"),
+    "interrupt": (lambda env: _raise(KeyboardInterrupt()), "KeyboardInterrupt"),
     "generator": (lambda env: _raise(GeneratorExit()), "GeneratorExit"),
 }
 """Faults of code, and what the sentence says of them."""
@@ -229,9 +230,14 @@ class Armed(Odd):
         return super().step(action)
 
 
+def put(name: str, entry: Any, **arguments: Any) -> str:
+    """The task of that name, registered anew: `entry` is a class, a function or a string."""
+    gymnasium.registry.pop(name, None)
+    gymnasium.register(name, entry, kwargs=arguments)
+    return f"gym:{name}"
+
+
 def register(what: str, moment: str = "step", time: int = 3) -> str:
     """The task of an `Odd` that does `what` then; to be registered in this process, from where workers get it."""
     name = f"Odd-{what.replace(':', '-')}-{moment}-{time}-v0"
-    if name not in gymnasium.registry:
-        gymnasium.register(name, Odd, kwargs={"what": what, "moment": moment, "time": time})
-    return f"gym:{name}"
+    return put(name, Odd, what=what, moment=moment, time=time)

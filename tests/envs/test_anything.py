@@ -5,7 +5,6 @@ import pathlib
 import tempfile
 import time
 
-import gymnasium
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -17,7 +16,7 @@ from tests.envs import odd_environments as odd
 
 MOMENTS = ("make", "reset", "step", "render", "close")
 WHAT = (
-    *(f"code:{name}" for name in odd.CODE),
+    *(f"code:{name}" for name in odd.CODE if name != "interrupt"),
     *(f"print:{name}" for name in odd.PRINTS),
     *(f"observation:{name}" for name in odd.OBSERVATIONS),
     *(f"accepted:{name}" for name in odd.ACCEPTED),
@@ -37,8 +36,7 @@ class Anything(RuleBasedStateMachine):
     def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.file = pathlib.Path(self.folder.name) / "armed"
-        self.task = f"gym:Armed-{self.count}-{os.path.basename(self.folder.name)}-v0"
-        gymnasium.register(self.task.removeprefix("gym:"), odd.Armed, kwargs={"file": str(self.file)})
+        self.task = odd.put(f"Armed-{self.count}-v0", odd.Armed, file=str(self.file))
         self.workers, self.pids = Workers(self.count), []
         self.armed = ""
         self.open()
@@ -115,14 +113,13 @@ class Anything(RuleBasedStateMachine):
         self.workers.close()
         assert time.monotonic() - begun < 10
         assert not any(os.path.exists(f"/proc/{pid}") for pid in self.pids)
-        gymnasium.registry.pop(self.task.removeprefix("gym:"), None)
         self.folder.cleanup()
 
 
 class InWorkers(Anything):
     """The same in processes, which it may kill."""
 
-    count, what = 2, (*WHAT, *DEADLY, *DEADLY, *DEADLY)
+    count, what = 2, (*WHAT, "code:interrupt", *DEADLY, *DEADLY, *DEADLY)
 
 
 def test_anything_in_this_process():

@@ -140,6 +140,22 @@ def test_every_family_is_checked():
         Checked("t", Plain()).render(5, 6)
 
 
+def test_entries_without_a_number_are_left_out():
+    """As in goal environments whose own observation is empty: there is nothing in them to learn from."""
+    spaces = build_spaces({"goal": ArraySpec((2,), "float32"), "observation": ArraySpec((0,), "float32")}, 2)
+    checked = Checked("t", Plain(spaces, {"goal": [1, 2], "observation": []}))
+    assert checked.spaces.keys == ("goal",) and set(checked.reset(0).observation) == {"goal"}
+    with pytest.raises(UserError, match="lacks the entry 'observation'"):
+        Checked("t", Plain(spaces, {"goal": [1, 2]})).reset(0)
+
+
+def test_an_action_that_is_not_finite_is_the_agents():
+    environment = Checked("t", Plain())
+    environment.reset(3)
+    with pytest.raises(UserError, match="the agent's action for 't' is .*nan.*1 action of the episode with seed 3"):
+        environment.step(np.array([0, np.nan], np.float32))
+
+
 def test_the_callers_action_is_left_alone():
     plain, action = Plain(), np.ones(2, np.float32)
     play(Checked("t", plain), 0)

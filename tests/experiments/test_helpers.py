@@ -12,6 +12,7 @@ from sobolev.experiments import checks
 from sobolev.experiments.columns import aligned
 from sobolev.experiments.episodes import play_round
 from sobolev.experiments.intervals import NORMAL, half_width, student
+from sobolev.training.playing import Limit
 from tests import tiny
 
 
@@ -70,7 +71,7 @@ def test_a_round_has_every_step_of_every_environment() -> None:
     with Workers(0) as workers:
         envs = VectorEnv(workers, tiny.TASK, 1, (0, 5), 3, 0)
         pushed = np.array([[0.0, 1.0, -1.0], [0.5, 1.0, 0.0]], np.float32)[..., None]
-        played = play_round(envs, lambda transition: pushed, 2)
+        played = play_round(envs, lambda transition: pushed, 2, Limit(10_000, 1))
         lengths = played.valid.sum(1)
         assert played.valid.shape == (2, lengths.max(), 3) and len(set(lengths.ravel())) > 1
         again = [envs.reset(2)]
@@ -79,7 +80,9 @@ def test_a_round_has_every_step_of_every_environment() -> None:
             again.append(envs.receive())
     np.testing.assert_array_equal(played.steps["reward"], np.stack([t["reward"] for t in again], 1))
     np.testing.assert_array_equal(played.steps["observation"]["velocity"][:, 4], again[4]["observation"]["velocity"])
-    np.testing.assert_array_equal(played.steps["action"], np.broadcast_to(pushed[:, None], (2, lengths.max(), 3, 1)))
+    taken = np.broadcast_to(pushed[:, None], (2, lengths.max() - 1, 3, 1))
+    np.testing.assert_array_equal(played.steps["action"][:, :-1], taken)
+    assert not played.steps["action"][:, -1].any()
     for seed, env in np.ndindex(2, 3):
         steps = lengths[seed, env]
         assert played.valid[seed, :steps, env].all()

@@ -23,6 +23,7 @@ from sobolev.experiments.world_model.config import METHODS, WorldModelConfig, ch
 from sobolev.experiments.world_model.datasets import Noise, TrainedPolicy, play
 from sobolev.experiments.world_model.training import filled
 from sobolev.smoothness import PenaltyConfig
+from sobolev.training.playing import Limit
 from tests import tiny
 from tests.experiments import drawn
 

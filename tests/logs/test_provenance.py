@@ -91,15 +91,15 @@ def test_commit_names_the_checkout_and_its_changes(tmp_path: Path) -> None:
 
     assert provenance.commit(tmp_path) is None
     git("init")
-    source = tmp_path / "record.py"
+    source = tmp_path / "provenance.py"
     source.write_text("1")
-    git("add", "record.py")
+    git("add", "provenance.py")
     git("commit", "-m", "a", "--no-verify")
     head = git("rev-parse", "--short=10", "HEAD").strip()
     assert provenance.commit(tmp_path) == head and len(head) == 10
     source.write_text("2")
     assert provenance.commit(tmp_path) == head + "+changes"
-    git("rm", "--cached", "record.py")
+    git("rm", "--cached", "provenance.py")
     assert provenance.commit(tmp_path) is None
 
 

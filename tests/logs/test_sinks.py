@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.test_atomic import full_disk
 
 from sobolev.logs.sinks import RunLog, field_name
+from tests.system.test_atomic_files import full_disk
 
 
 def lines(run: Path) -> list[dict[str, Any]]:

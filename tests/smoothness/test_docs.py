@@ -38,3 +38,13 @@ def test_first_example_gives_a_penalty_and_its_gradient(names):
 def test_fast_path_of_the_example(names):
     assert isinstance(names["posterior"], names["sobolev"].smoothness.LinearFirst)
     np.testing.assert_allclose(names["fast"], names["general"], rtol=1e-5)
+
+
+def test_the_other_regularizers_of_the_page(names):
+    np.testing.assert_allclose(names["close"], names["exact"], rtol=0.1)
+    assert names["sigmas"].shape == (3,) and float(names["sigmas"].max()) > 1
+    weights = [layer.weight for layer in names["spectrally_bounded"](names["trained"], names["vectors"]).layers]
+    assert max(float(np.linalg.norm(np.asarray(weight), 2)) for weight in weights) < 1.01
+    assert jnp.isfinite(names["noisy"])
+    found = names["CONFIDENCE"].penalty(names["ConfidenceConfig"](), names["table"], names["inputs"], None)
+    assert found.rows.shape == (4,) and 0.2 < float(found.value) < 1

@@ -83,7 +83,7 @@ def test_it_sees_a_jump_that_a_jacobian_does_not():
 def test_gradients_flow_through_both_tables(make_network, make_inputs):
     """Against finite differences along the gradient, with respect to parameters and inputs."""
     both, key = (make_network(layers=2), make_inputs()), jax.random.key(5)
-    value = jax.jit(lambda both: finite_difference_penalty(*both, key, step=0.5).value)
+    value = jax.jit(lambda both: finite_difference_penalty(both[0], both[1], key, step=0.5).value)
     slopes = jax.grad(value)(both)
     for part in slopes:
         leaves = [leaf for leaf in jax.tree.leaves(part) if leaf.ndim == 2]
@@ -96,9 +96,9 @@ def test_gradients_flow_through_both_tables(make_network, make_inputs):
 def test_half_precision_is_computed_in_float32(make_network, make_inputs):
     network, inputs = make_network(dtype="bfloat16"), make_inputs(dtype="bfloat16")
     found = finite_difference_penalty(network, inputs, jax.random.key(0))
-    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (network, inputs))
+    wide, inputs = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (network, inputs))
     assert found.value.dtype == jnp.float32
-    assert float(found.value) == float(finite_difference_penalty(*wide, jax.random.key(0)).value)
+    assert float(found.value) == float(finite_difference_penalty(wide, inputs, jax.random.key(0)).value)
 
 
 def test_bad_input_is_refused(make_network, make_inputs):

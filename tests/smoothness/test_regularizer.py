@@ -1,6 +1,7 @@
 """The interface: what makes a regularizer, flat settings, how they are found, and what nothing costs."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,8 +67,9 @@ def test_the_jacobian_penalty_has_the_settings_of_the_paper():
 
 
 def test_every_part_of_flat_settings_is_checked():
-    kind = settings_type(OWN, LatentPenalty)
+    kind: Any = settings_type(OWN, LatentPenalty)
     assert kind.__doc__ == Own.__doc__ and kind(power=3.0).power == 3.0
+    changes: dict[str, Any]
     for changes, message in (
         ({"power": 0.0}, "power is 0"),
         ({"rho": 0.0}, r"rho is 0.0, but must be in \(0, 1\]"),
@@ -106,6 +108,7 @@ def test_what_is_no_regularizer_is_refused():
     class Taken:
         rho: float = 0.1
 
+    arguments: dict[str, Any]
     for arguments, message in (
         ({"settings": Own}, "does nothing"),
         ({"settings": int, "penalty": mean_power}, "no dataclass"),

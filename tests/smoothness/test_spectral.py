@@ -69,7 +69,7 @@ def test_kernels_keep_to_the_bound_and_nothing_else_changes():
 def test_the_coefficient_is_the_exponent(strength):
     tree = network()
     vectors = init_vectors(tree, jax.random.key(0), 500)
-    bounded = jax.jit(spectrally_bounded)(tree, vectors, 0.5, jnp.float32(strength))
+    bounded = jax.jit(lambda share: spectrally_bounded(tree, vectors, 0.5, share))(jnp.float32(strength))
     wanted = largest(tree.first) ** (1 - strength) * 0.5**strength
     assert largest(bounded.first) == pytest.approx(wanted, rel=1e-4)
     if strength == 0:

@@ -16,9 +16,9 @@ from sobolev.system import jax_setup
 CHILD = """
 import hashlib, json, sys
 import jax, jax.numpy as jnp
-from sobolev.training import jaxconfig
+from sobolev.system import jax_setup
 
-jaxconfig.configure(compilation_cache=sys.argv[1] == "on")
+jax_setup.configure(compilation_cache=sys.argv[1] == "on")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event) if event.endswith("cache_hits") else None)

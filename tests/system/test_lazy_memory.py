@@ -29,12 +29,13 @@ def test_they_are_zeros_where_garbage_was():
 
 MEASURED = """
 import jax, jax.numpy as jnp, numpy as np
-from sobolev.training import announce, pages
+from sobolev.system import lazy_memory
+from sobolev.training import run_messages
 
-before, row = announce.resident(), 2**20
+before, row = run_messages.resident(), 2**20
 shape = jax.ShapeDtypeStruct((500, row), jnp.float32)
-array = jax.block_until_ready(jax.jit(lambda: pages.zeros(shape))())
-assert announce.resident() - before < 2e8 < array.nbytes and pages.held(array) < 1e6
+array = jax.block_until_ready(jax.jit(lambda: lazy_memory.zeros(shape))())
+assert run_messages.resident() - before < 2e8 < array.nbytes and lazy_memory.held(array) < 1e6
 place = array.unsafe_buffer_pointer()
 write = jax.jit(
     lambda array, at: jax.lax.dynamic_update_index_in_dim(array, jnp.ones(row), at, 0), donate_argnums=0
@@ -42,8 +43,8 @@ write = jax.jit(
 for at in range(50):
     array = jax.block_until_ready(write(array, at))
 assert array.unsafe_buffer_pointer() == place
-assert 50 * row * 4 <= announce.resident() - before < 2e8 + 100 * row * 4
-assert 50 * row * 4 <= pages.held(array) <= 100 * row * 4
+assert 50 * row * 4 <= run_messages.resident() - before < 2e8 + 100 * row * 4
+assert 50 * row * 4 <= lazy_memory.held(array) <= 100 * row * 4
 assert float(array[49].sum()) == row and not np.asarray(array[50:60]).any()
 """
 

@@ -1,6 +1,7 @@
 """What is printed, and what happens where it cannot be."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -97,6 +98,38 @@ def test_terminals_that_are_not_utf_8(words: str, encoding: str) -> None:
     assert done.returncode == (0 if "help" in words else 2)
     assert b"Error" not in done.stderr and b"Traceback" not in done.stderr
     (done.stdout + done.stderr).decode(encoding)
+
+
+TRAIN = (
+    "train toy:point-mass --method td3 --preset demo --steps 120 --exploration.random-steps 200 --env.workers 0 "
+    "--evaluation.every 40 --evaluation.episodes 1 --log.no-tensorboard --run run"
+)
+"""A run without updates."""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("| head -1", "sobolev: standard output cannot be written (Broken pipe): going on without it\n"),
+        ("> /dev/full", "sobolev: standard output cannot be written (No space left on device): going on without it\n"),
+        ("2>&1 | head -1", ""),
+        (">&- 2>&-", ""),
+    ],
+)
+def test_a_training_goes_on_where_nobody_reads_of_it(words: str, told: str, tmp_path: Path) -> None:
+    done = shell(f"cd '{tmp_path}'; $S {TRAIN} {words}")
+    lines = [line for line in done.stderr.decode().splitlines(keepends=True) if "cpu_aot_loader" not in line]
+    assert (done.returncode, "".join(lines)) == (0, told)  # XLA logs of programs that the tests keep
+    (scores,) = json.loads((tmp_path / "run/scores.json").read_text())
+    assert scores["xs"] == [0, 40, 80, 120] and (tmp_path / "run/curve.png").exists()
+    assert (tmp_path / "run/checkpoint").is_dir()
+
+
+def test_a_training_where_nothing_can_be_computed_is_one_sentence(tmp_path: Path) -> None:
+    done = shell(f"cd '{tmp_path}'; $S {TRAIN}", JAX_PLATFORMS="abacus")
+    told = done.stderr.decode()
+    assert done.returncode == 2 and told.count("\n") == 1 and not list(tmp_path.iterdir())
+    assert told.startswith("sobolev: JAX_PLATFORMS=abacus names a device that jax does not find here")
 
 
 def found_modules(folder: Path, arguments: Sequence[str], **environment: str) -> str:

@@ -104,7 +104,7 @@ def test_an_environment_in_this_process_that_does_not_return(monkeypatch):
 def program(body: str) -> subprocess.Popen[str]:
     """A process that has begun; `body` prints "ready" where it wants to be waited for."""
     code = f"import sys; sys.path.insert(0, {str(SOURCE)!r})\nimport os, signal, threading, time\n"
-    code += f"from sobolev import signals\n{body}"
+    code += f"from sobolev.system import signals\n{body}"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout and process.stdout.readline() == "ready\n"
     return process
@@ -150,7 +150,7 @@ def test_what_was_held_back_is_heard_later():
     """As when a command begins anew, by execv, before it listens."""
     body = """
 signals.hold_back()
-code = "import sys; sys.path.insert(0, sys.argv[1]); from sobolev import signals; signals.listen(); import time"
+code = "import sys; sys.path.insert(0, sys.argv[1]); from sobolev.system import signals; signals.listen(); import time"
 os.kill(os.getpid(), signal.SIGINT)
 print("ready", flush=True)
 os.execv(sys.executable, [sys.executable, "-c", code + "; time.sleep(60)", sys.path[0]])

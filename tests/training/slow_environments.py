@@ -4,7 +4,7 @@ import os
 import pathlib
 import subprocess
 import time
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -58,5 +58,5 @@ class Endless(Spring):
 
 
 for _where in ("", "make", "reset", "step"):
-    gymnasium.register(f"Slow{_where}-v0", Slow, kwargs={"hangs": _where}, disable_env_checker=True)
-gymnasium.register("Endless-v0", Endless, disable_env_checker=True)
+    gymnasium.register(f"Slow{_where}-v0", cast(Any, Slow), kwargs={"hangs": _where}, disable_env_checker=True)
+gymnasium.register("Endless-v0", cast(Any, Endless), disable_env_checker=True)

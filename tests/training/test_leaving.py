@@ -40,7 +40,7 @@ def train(folder: Path, name: str, *more: str) -> subprocess.Popen[bytes]:
     return begun(folder, "train", f"gym:tests.training.slow_environments:{name}-v0", *flags, "--run", "run", *more)
 
 
-def wait_until(condition: Callable[[], object], process: subprocess.Popen[bytes], seconds: float = 90) -> None:
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[bytes], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None and time.monotonic() < deadline

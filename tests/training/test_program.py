@@ -134,7 +134,7 @@ def several(folder: Path) -> None:
     environment = os.environ | tiny.quick_environment(len(SEEDS)) | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     command = [
         sys.executable,
-        str(Path(__file__).with_name("sharded.py")),
+        str(Path(__file__).parents[1] / "distributed" / "sharded.py"),
         str(folder / "one"),
         str(folder / "several"),
     ]

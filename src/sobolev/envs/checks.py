@@ -6,13 +6,14 @@ Numbers become float32 from any dtype of floats, integers or booleans, where the
 are taken as arrays. A reward is a number or an array of one; `terminated` and `truncated` are booleans.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from sobolev.envs.failures import Wrong, guarded, shown
-from sobolev.envs.specs import ArraySpec, Environment, Spaces, Step
+from sobolev.envs.specs import ArraySpec, Environment, Spaces, Step, build_spaces
 from sobolev.errors import UserError
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -24,17 +25,19 @@ class Checked:
     """An environment whose observations, rewards and flags are checked, and whose own errors are told.
 
     What comes out of it are arrays of one's own, in the dtypes of the spaces. Sentences name the environment, the
-    entry, what came, and the episode's seed and number of actions, so that it can be looked at. Raises UserError for
-    spaces that no agent can use.
+    entry, what came, and the episode's seed and number of actions, so that it can be looked at. Entries that have no
+    numbers are left out of what is seen. Raises UserError for spaces that no agent can use.
     """
 
     def __init__(self, task: str, environment: Environment):
         self._task, self._environment = task, environment
         with guarded(task, lambda: "while it was made"):
-            self.spaces: Spaces = environment.spaces
-        check_spaces(task, self.spaces)
-        self._keys = set(self.spaces.keys)
-        self._entries = [(key, spec.shape, np.dtype(spec.dtype)) for key, spec in self.spaces.observation]
+            whole = environment.spaces
+        check_spaces(task, whole)
+        seen = {key: spec for key, spec in whole.observation if math.prod(spec.shape)}
+        self.spaces: Spaces = build_spaces(seen, whole.action)
+        self._keys = set(whole.keys)
+        self._entries = [(key, spec.shape, np.dtype(spec.dtype)) for key, spec in whole.observation]
         self._seed, self._actions, self._ended = -1, 0, True
 
     def reset(self, seed: int) -> Step:
@@ -44,10 +47,18 @@ class Checked:
             return self._checked(self._environment.reset(seed))
 
     def step(self, action: np.ndarray) -> Step:
-        """See `Environment.step`. The environment gets a copy of the action, which it may change."""
+        """See `Environment.step`. The environment gets a copy of the action, which it may change.
+
+        UserError for an action that is not finite, which is no fault of the environment.
+        """
         if self._ended:
             raise RuntimeError(f"the episode of {self._task} is over: reset it first")
         self._actions += 1
+        if not np.isfinite(action).all():
+            raise UserError(
+                f"the agent's action for '{self._task}' is {shown(action)} ({self._where('step()')}): its numbers are "
+                "no longer finite, mostly because observations, rewards or the learning rate are very large"
+            )
         with guarded(self._task, lambda: self._where("step()")):
             step = self._checked(self._environment.step(np.array(action)))
         self._ended = step.last
@@ -78,8 +89,10 @@ class Checked:
     def _checked(self, step: Step) -> Step:
         task, given = self._task, step.observation
         if not isinstance(given, Mapping) or given.keys() != self._keys:
-            raise _other_keys(task, given, self.spaces.keys)
+            raise _other_keys(task, given, sorted(self._keys))
         observation = {key: entry(task, key, shape, dtype, given[key]) for key, shape, dtype in self._entries}
+        if len(observation) > len(self.spaces.observation):
+            observation = {key: observation[key] for key in self.spaces.keys}
         flags = (flag(task, name, value) for name, value in zip(Step._fields[2:], step[2:], strict=True))
         return Step(observation, number(task, step.reward), *flags)
 
@@ -138,7 +151,7 @@ def check_spaces(task: str, spaces: Spaces) -> None:
     """UserError for spaces that no agent can use: nothing to see, nothing to do, pictures laid out otherwise."""
     if not spaces.action:
         raise UserError(f"the action space of '{task}' has no dimensions: an agent needs at least one to act with")
-    if not sum(int(np.prod(spec.shape)) for _, spec in spaces.observation):
+    if not sum(math.prod(spec.shape) for _, spec in spaces.observation):
         raise UserError(f"'{task}' has no observations: give its observation space at least one number")
     for key, spec in spaces.observation:
         complaint = _picture(spec)
@@ -191,7 +204,7 @@ def _not_finite(array: np.ndarray, value: np.ndarray) -> str:
     return "infinity" if np.isinf(array).any() else f"{array[np.isinf(value)][0]:g}, which float32 does not have"
 
 
-def _other_keys(task: str, given: Any, keys: tuple[str, ...]) -> Wrong:
+def _other_keys(task: str, given: Any, keys: list[str]) -> Wrong:
     if not isinstance(given, Mapping):
         return Wrong(f"the observation of '{task}' is {shown(given)}, but its space is a Dict", "give a dict")
     missing = [key for key in keys if key not in given]

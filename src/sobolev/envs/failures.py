@@ -2,12 +2,12 @@
 
 import importlib.util
 import os
-import signal
 import traceback
 from collections.abc import Callable
 from types import TracebackType
 
 from sobolev.errors import UserError
+from sobolev.system.signals import Interrupted
 
 _LONGEST = 400
 _FRAMES = 8
@@ -37,14 +37,16 @@ class Wrong(UserError):
         return UserError(f"{self.what} ({where}): {self.advice}")
 
 
-class guarded:  # noqa: N801
+class guarded:
     """A context in which code of the environment `task` runs: what that raises leaves it as one sentence.
 
-    `where` gives the method, and when it was called. A `UserError` leaves as it is, and so does KeyboardInterrupt, with
-    its kinds, where this process hears SIGINT. For others see `failure`.
+    `where` gives the method, and when it was called. A `UserError` leaves as it is, and so do `Interrupted`, and
+    KeyboardInterrupt, with its kinds, where it may come from outside. For others see `failure`.
     """
 
     __slots__ = ("_task", "_where")
+    interruptible = True
+    """whether KeyboardInterrupt may come from outside; a worker, in which signals do nothing, says no"""
 
     def __init__(self, task: str, where: Callable[[], str]):
         self._task, self._where = task, where
@@ -57,9 +59,9 @@ class guarded:  # noqa: N801
     ) -> None:
         if isinstance(error, Wrong):
             raise error.at(self._where()) from error
-        if error is None or isinstance(error, UserError):
+        if error is None or isinstance(error, (UserError, Interrupted)):
             return
-        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        if isinstance(error, KeyboardInterrupt) and self.interruptible:
             return
         raise failure(self._task, self._where(), error) from error
 
@@ -72,7 +74,7 @@ def failure(task: str, where: str, error: BaseException) -> UserError:
         said = "" if error.code is None or isinstance(error.code, int) else f": {brief(str(error.code))}"
         return WorkerError(f"'{task}' ended the program{how} (sys.exit) {where}{said}{_own_frames(error)}")
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return UserError(f"'{task}' needs the package '{error.name}', which is not installed (found out {where})")
+        return UserError(f"'{task}' needs the package '{error.name}', which is not installed ({where})")
     return WorkerError(f"'{task}' failed {where}: {described(error)}{_own_frames(error)}")
 
 

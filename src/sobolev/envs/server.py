@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from sobolev.envs.catalog import make
-from sobolev.envs.failures import WorkerError
+from sobolev.envs.failures import WorkerError, guarded
 from sobolev.envs.memory import Arrays, map_file, view
 from sobolev.envs.noise import Noise
 from sobolev.envs.output import flush_c, stay_on_stderr
@@ -172,11 +172,10 @@ class Server:
     def close_all(self) -> None:
         """Close everything; what fails is told on stderr, for nothing depends on it any more."""
         for group in list(self.groups):
-            task = self.groups[group].task
             try:
                 self.close(group)
-            except Exception as error:
-                print(f"sobolev: close() of an environment of '{task}' failed: {error!r}", file=sys.stderr)
+            except UserError as error:  # which names the environment
+                print(f"sobolev: {error}", file=sys.stderr)
 
 
 def serve(descriptor: int) -> None:
@@ -186,6 +185,7 @@ def serve(descriptor: int) -> None:
     for number in signals.NUMBERS:
         signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.NUMBERS)
+    guarded.interruptible = False
     stay_on_stderr()
     logging.getLogger("absl").setLevel(logging.ERROR)  # MuJoCo's remarks on dm_control's models
     threading.Thread(target=_end_when_alone, args=(descriptor,), daemon=True).start()

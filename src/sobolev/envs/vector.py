@@ -216,10 +216,8 @@ class VectorEnv:
             return self._workers.collect(ticket)
         except WorkerDied as died:
             streams = [self._streams[i] for i in self._shares.get(died.lane, ())]
-            seeds = [
-                episode_seed(s.seed, self._kind, self._first + s.environment, int(self._episode[s.row]))
-                for s in streams
-            ]
+            first, episode = self._first, self._episode
+            seeds = [episode_seed(s.seed, self._kind, first + s.environment, int(episode[s.row])) for s in streams]
             doing = f"it ran '{self.task}', episodes with seeds {brief(', '.join(map(str, seeds)), 80)}"
             doing = doing if self._opening is None else f"'{self.task}' was made"
             raise WorkerError(f"{died} (while {doing})") from died

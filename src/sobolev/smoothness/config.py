@@ -94,13 +94,13 @@ def map_names(kind: type[Maps]) -> tuple[str, ...]:
     return tuple(item.name for item in fields(owner))
 
 
-def check_all(settings: Any) -> None:
+def check_all(self: Any) -> None:
     """Checks flat settings: the bounds of all fields, and the `__post_init__` of every class that they are made of.
 
     Raises UserError.
     """
-    check_ranges(settings, "penalty.")
-    for cls in type(settings).__mro__:
+    check_ranges(self, "penalty.")
+    for cls in type(self).__mro__:
         check = vars(cls).get("__post_init__")
         if check is not None and check is not check_all:
-            check(settings)
+            check(self)

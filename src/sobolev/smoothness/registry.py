@@ -54,5 +54,5 @@ def regularized(agent: A, name: str) -> A:
     common = get_type_hints(type(agent)).get("penalty")
     if common is None:
         raise UserError("there is no map to regularise in this method: leave out --regularizer")
-    changed: Any = {"regularizer": name, "penalty": default_settings(find(name), common)}
-    return replace(agent, **changed)
+    changed: Any = agent
+    return replace(changed, regularizer=name, penalty=default_settings(find(name), common))

@@ -12,7 +12,7 @@ tables what binds is the kernel of the logits.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -78,12 +78,12 @@ def singular_values(tree: PyTree, vectors: Vectors) -> Float[Array, " kernels"]:
 
 
 def spectrally_bounded(
-    tree: Tree, vectors: Vectors, bound: float = 1.0, strength: float | Float[Array, ""] = 1.0
+    tree: Tree, vectors: Vectors, bound: float | Float[Array, ""] = 1.0, strength: float | Float[Array, ""] = 1.0
 ) -> Tree:
     """The network with every kernel W replaced by W min(1, bound / sigma)^strength; all else stays as it is."""
     sigmas = iter(singular_values(tree, vectors))
 
-    def bounded(leaf: Array) -> Array:
+    def bounded(leaf: Any) -> Any:
         if not _is_kernel(leaf):
             return leaf
         # Above the bound alone there is something to differentiate, and sigma cannot be 0.
@@ -94,7 +94,7 @@ def spectrally_bounded(
     return jax.tree.map(bounded, tree)
 
 
-def _is_kernel(leaf: Array) -> bool:
+def _is_kernel(leaf: Any) -> bool:
     return getattr(leaf, "ndim", None) == 2 and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 

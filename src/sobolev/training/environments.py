@@ -2,6 +2,7 @@
 
 from sobolev.config import TrainConfig
 from sobolev.envs import Environment, Spaces, VectorEnv, Workers, make
+from sobolev.envs.output import on_stderr
 
 TRAINING, DURING_TRAINING, AFTERWARDS = 0, 1, 2
 """Kinds of environments: for training, and for evaluation during it and after it."""
@@ -21,6 +22,7 @@ def environment(config: TrainConfig) -> Environment:
 
 def spaces(config: TrainConfig) -> Spaces:
     """Observations and actions of a config's environment, which is made and closed again."""
-    made = environment(config)
-    made.close()
+    with on_stderr():
+        made = environment(config)
+        made.close()
     return made.spaces

@@ -65,11 +65,8 @@ def _train(config: TrainConfig, run: Path) -> int:
         program = program_of(agent_of(config, envs.spaces), config.seeds, config.devices.data)
         needs, where = requirements.Needs.of(program, plan), config.replay.memory
         in_turn(lambda: requirements.check(config, needs, run, resuming=loaded is not None))
-        parts = (
-            {}
-            if loaded
-            else in_turn(lambda: warm_start.parts(config, run, program.state_shapes(), program.agent.spaces))
-        )
+        shapes, spaces = program.state_shapes(), program.agent.spaces
+        parts = {} if loaded else in_turn(lambda: warm_start.parts(config, run, shapes, spaces))
         played, learns = config.evaluation.episodes if evaluation else 0, plan.updates_due(plan.total) > 0
         program.compile_ahead(config.env.number, plan.capacity, played, learns, where)
         if loaded:

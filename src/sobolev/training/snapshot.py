@@ -1,9 +1,10 @@
 """Everything that changes in a run, and how it becomes a checkpoint and comes back from one."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -161,7 +162,8 @@ def read_weights(path: Path, state: State) -> State:
     beside = _constraint(state)
     named = {name: x for name, x in arrays.items() if name in flatten(beside)}
     networks = unflatten(state.model, {name: x for name, x in arrays.items() if name not in named})
-    return replace(state, model=networks, **unflatten(beside, named))
+    values = {"model": networks, **unflatten(beside, named)}
+    return eqx.tree_at(lambda state: [getattr(state, name) for name in values], state, list(values.values()))
 
 
 def _constraint(state: State) -> dict[str, Any]:

@@ -102,6 +102,10 @@ def test_observations_are_joined_by_name():
     observation = {"height": jnp.arange(3.0), "pose": jnp.arange(12.0).reshape(3, 2, 2)}
     assert vector_size(spaces) == 5
     np.testing.assert_array_equal(joined(spaces, observation)[1], [1, 4, 5, 6, 7])
+    bytes_beside = Spaces((("memory", ArraySpec((2,), "uint8")), ("pose", ArraySpec((2, 2), "float32"))), 1)
+    both = joined(bytes_beside, {"memory": jnp.array([[7, 255]], jnp.uint8), "pose": jnp.ones((1, 2, 2))})
+    assert vector_size(bytes_beside) == 6 and both.dtype == jnp.float32
+    np.testing.assert_array_equal(both, [[7, 255, 1, 1, 1, 1]])
     with pytest.raises(UserError, match="'image' is an image"):
         vector_size(Spaces((("image", ArraySpec((8, 8, 3), "uint8")),), 1))
 

@@ -10,7 +10,7 @@ from sobolev.agents.dreamer.config import SIZES, DreamerConfig, OptimizerConfig,
 from sobolev.envs import check_task
 from sobolev.errors import UserError
 from sobolev.experiments import checks
-from sobolev.smoothness.config import PenaltyConfig
+from sobolev.smoothness import PenaltyConfig
 
 METHODS = ("dreamer", "gpld")
 """Without the penalty, and with it."""

@@ -80,7 +80,7 @@ def _parsed(
 
     words = ["--help"] if {"--help", "-h"} & set(arguments) else list(arguments)
     line = _Line(default, words, positional, prog)
-    line.check_switches()
+    line.check_flags(unknown=rest)
     if positional is not None:
         default = copy.copy(default)
         vars(default)[positional] = tyro.MISSING  # not by `replace`, which would check its type
@@ -110,11 +110,15 @@ class _Line:
         self.flags = {flag: path for flag, path in flags(default).items() if path != positional}
         self.kinds = {path: kind for path, (kind, _) in settings(default).items()}
 
-    def check_switches(self) -> None:
-        """UserError for a switch that is given a value, which would be taken for the positional word."""
-        for word in self.words:
-            flag, equals, _ = word.partition("=")
-            if equals and self.kinds.get(self.flags.get(flag.replace("_", "-"), "")) is bool:
+    def check_flags(self, unknown: bool) -> None:
+        """UserError for a flag that is not `unknown` to be allowed, and for a switch with a value.
+
+        tyro would take these for the positional word, or say that it is missing.
+        """
+        for flag, word in ((flag, word) for word in self.words if (flag := flag_of(word)) not in (None, "--help")):
+            if flag not in self.flags and not unknown:
+                raise unknown_flag(flag, self.flags)
+            if "=" in word and self.kinds.get(self.flags.get(flag, "")) is bool:
                 raise UserError(f"{flag} takes no value")
 
     def check_given(self, config: Any) -> None:
@@ -140,23 +144,16 @@ class _Line:
         flag = argument.lowered.name_or_flags[0] if argument is not None else ""
         match type(event).__name__:
             case "MissingArgs":
-                raise self.unknown(event.unrecognized_tokens) if event.unrecognized_tokens else self.missing()
+                raise self.missing()
             case "UnrecognizedArgs":
-                raise self.unknown(event.tokens)
+                one = "" if self.positional is None else f"One {self.positional} is given, and flags"
+                raise UserError(f"what is '{event.tokens[0]}' for? {one or 'Flags'} begin with --")
             case "BadValue":
-                raise UserError(f"{flag} needs a value")
+                raise UserError(f"{flag} needs a value") if flag in self.flags else self.missing()
             case "InvalidChoice":
                 raise nearest(flag, event.value, event.choices)
             case "InstantiationFailure" if flag in self.flags:
                 raise wrong_value(flag, self.kinds[self.flags[flag]], self.values(flag))
-
-    def unknown(self, tokens: Sequence[str]) -> UserError:
-        """The error for words that are no part of the line."""
-        flag = next((token for token in tokens if flag_of(token)), None)
-        if flag is not None:
-            return unknown_flag(flag_of(flag) or flag, self.flags)
-        one = "" if self.positional is None else f"One {self.positional} is given, and flags"
-        return UserError(f"what is '{tokens[0]}' for? {one or 'Flags'} begin with --")
 
     def values(self, flag: str) -> list[str]:
         """The values that follow a flag where it was given last."""

@@ -35,10 +35,8 @@ def flags(config: Any) -> dict[str, str]:
 
 def flag_of(word: str) -> str | None:
     """The flag that a word of a command line is, as `spelled` writes it; None for a value."""
-    with contextlib.suppress(ValueError):
-        float(word)
-        return None
-    return word.partition("=")[0].replace("_", "-") if word.startswith("-") else None
+    flag = word.startswith("-") and not _is_number(word)
+    return word.partition("=")[0].replace("_", "-") if flag else None
 
 
 def early(arguments: Sequence[str], *names: str) -> dict[str, str | None]:
@@ -124,7 +122,8 @@ class _Line:
     def check_given(self, config: Any) -> None:
         """UserError for a flag of several values that has none, and where the positional word is missing."""
         for path, (_, value) in settings(config).items():
-            if value == () and path == self.positional:
+            # tyro leaves the last of a flag's numbers for the positional word, where that is missing
+            if path == self.positional and (value == () or isinstance(value, str) and _is_number(value)):
                 raise self.missing()
             if value == () and any(flag_of(word) == spelled(path) for word in self.words):
                 raise UserError(f"{spelled(path)} needs a value")
@@ -196,6 +195,13 @@ def whole(word: str) -> int:
     if not number.is_integer():
         raise ValueError(word)
     return int(number)
+
+
+def _is_number(word: str) -> bool:
+    with contextlib.suppress(ValueError):
+        float(word)
+        return True
+    return False
 
 
 def _registry() -> Any:

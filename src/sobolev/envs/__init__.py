@@ -4,7 +4,7 @@ Knows nothing of agents, and imports neither jax nor a physics engine by itself.
 """
 
 from sobolev.envs.catalog import check_task, default_repeat, make, tasks
-from sobolev.envs.config import EnvConfig, check_config, worker_count
+from sobolev.envs.config import EnvConfig, worker_count
 from sobolev.envs.family import Family
 from sobolev.envs.noise import Kicks, Noise
 from sobolev.envs.specs import ArraySpec, Environment, Spaces, Step
@@ -27,7 +27,6 @@ __all__ = [
     "View",
     "WorkerError",
     "Workers",
-    "check_config",
     "check_task",
     "default_repeat",
     "make",

@@ -13,7 +13,7 @@ from sobolev.errors import UserError
 from sobolev.training.run import NOT_COMPUTED, differences, digest, folder, identity, opened, read_config, write_text
 
 
-def config(**values: Any) -> TrainConfig:
+def config(**values: Any) -> TrainConfig[Any]:
     chosen = {name.replace("__", "."): value for name, value in values.items()}
     return resolved(configure("walker-walk", preset="laptop", settings=chosen), "cpu")
 

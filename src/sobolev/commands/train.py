@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sobolev.agents.method import Method
 from sobolev.commands.arguments import early, parse
@@ -17,7 +18,7 @@ begins anew. --preset, --size and --method choose the defaults shown here; every
 """
 
 
-def config_from(arguments: Sequence[str]) -> TrainConfig:
+def config_from(arguments: Sequence[str]) -> TrainConfig[Any]:
     """The config of a command line: the defaults of its preset, size and method, changed by its other flags."""
     chosen = early(arguments, "method", "size", "preset")
     method = chosen["method"] or "gpld"

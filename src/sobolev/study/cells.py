@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sobolev.config import TrainConfig, configure, resolved
 from sobolev.config.codec import assign, words
@@ -27,13 +28,13 @@ class Cell:
     """folder, as `folder`, of the run that must be complete before"""
 
     @property
-    def config(self) -> TrainConfig:
+    def config(self) -> TrainConfig[Any]:
         """The config of the run, unresolved. Raises UserError for settings that do not exist."""
         settings = {path: value for path, value in self.settings.items() if path != "size"} | {"seeds": self.seeds}
         size = self.settings.get("size")
         return configure(self.task, method=self.variant.method, size=size, preset=self.preset, settings=settings)
 
-    def checked(self) -> TrainConfig:
+    def checked(self) -> TrainConfig[Any]:
         """The config without open ends, but for the precision, which the device decides. Raises UserError."""
         config = self.config
         return assign(resolved(config, "cpu"), "precision", config.agent.precision)

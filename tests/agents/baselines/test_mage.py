@@ -82,7 +82,8 @@ def test_the_model_is_trained_on_its_own_schedule():
     state, replay = family.observed(program, [steps])
     for number, trains in ((10, True), (11, False), (19, False), (20, True)):
         before = jax.tree.map(np.array, state.model)
-        state, replay, report = program.learn(state, replay, number)
+        after, replay, report = program.learn(state, replay, number)
+        state: Any = after
         kernels = before.dynamics.transitions.output.kernel, state.model.dynamics.transitions.output.kernel
         assert (not np.array_equal(*kernels)) == trains
         assert not np.array_equal(

@@ -14,7 +14,7 @@ PARTS = {
     "imagination (rollout)": ("agents/dreamer/behavior.py:imagine",),
     "observe scan": ("agents/dreamer/rssm.py:RSSM.observe", "nn/recurrence.py:"),
     "penalty": ("agents/dreamer/agent.py:Dreamer.penalty",),
-    "optimizer": ("agents/dreamer/optimizer.py:", "/optax/"),
+    "optimizer": ("agents/dreamer/optimizer.py:", "agents/optimizer.py:", "/optax/"),
     "replay": ("sobolev/replay/",),
     "world model's heads": ("dreamer/world_model.py:", "dreamer/encoder.py:", "dreamer/decoder.py:"),
     "actor and critic": ("dreamer/behavior.py:", "dreamer/agent.py:Dreamer.imagination", "nn/layers.py:Head."),

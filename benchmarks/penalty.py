@@ -85,7 +85,8 @@ class Bench:
     def __init__(self, config: DreamerConfig):
         self.config, self.plain = config, without_penalty(config)
         program = Program(Dreamer(self.plain, WALKER), (0,))
-        self.state, self.replay = program.initial_state(), random_replay(program, 4 * config.batch_length)
+        self.state: Any = program.initial_state()
+        self.replay = random_replay(program, 4 * config.batch_length)
         self.number, self.programs, self.alone = 0, {}, {}
 
     def compiled(self, config: DreamerConfig) -> Any:

@@ -24,7 +24,7 @@ import jax
 from _timing import record
 
 from sobolev.agents.dreamer.config import SIZES
-from sobolev.config import configure
+from sobolev.config import configure, resolved
 from sobolev.envs import VectorEnv
 from sobolev.system.jax_setup import use_large_buffers
 from sobolev.training import loop, start
@@ -88,7 +88,7 @@ def measure(size: str, iterations: int) -> tuple[dict[str, float], int]:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as restored:
         config = configure("walker-walk", size=size, settings={"run": Path(folder) / "run"})
         steps = config.env.number * 2
-        warmup = loop.Plan.of(start.resolved(config)).warmup
+        warmup = loop.Plan.of(resolved(config)).warmup
         config = configure(
             "walker-walk", size=size, settings={"run": Path(folder) / "run", "steps": (warmup + 1 + iterations) * steps}
         )

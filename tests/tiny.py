@@ -108,7 +108,7 @@ for _name in ("Spring", "Dot"):
         gymnasium.register(f"{_name}-v0", f"tests.tiny:{_name}", disable_env_checker=True)
 
 
-def config(task: str = TASK, method: str = "gpld", **settings: Any) -> TrainConfig:
+def config(task: str = TASK, method: str = "gpld", **settings: Any) -> TrainConfig[Any]:
     """A tiny run; dots of a setting are written as two underscores."""
     chosen = SETTINGS | {name.replace("__", "."): value for name, value in settings.items()}
     return resolved(configure(task, method=method, settings=chosen))

@@ -39,7 +39,7 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """All names: ours, then those of packages."""
-        return [*self.ours, *(point.name for point in self.registered() if point.name not in self.ours)]
+        return list(dict.fromkeys([*self.ours, *(point.name for point in self.registered())]))
 
     def registered(self) -> list[EntryPoint]:
         """What installed packages register, in the order of the names."""

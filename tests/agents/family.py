@@ -67,7 +67,7 @@ OWN: dict[str, dict[str, Any]] = {
 }
 
 
-def config(method: str, **settings: Any) -> TrainConfig:
+def config(method: str, **settings: Any) -> TrainConfig[Any]:
     """A tiny run; dots of a setting are written as two underscores."""
     own = OWN.get(method, OWN["dsdpg"])
     changes = SETTINGS | own | {name.replace("__", "."): value for name, value in settings.items()}

@@ -31,7 +31,7 @@ from sobolev.config.codec import settings
 from sobolev.errors import UserError
 
 
-def config(**values: Any) -> TrainConfig:
+def config(**values: Any) -> TrainConfig[Any]:
     chosen = {name.replace("__", "."): value for name, value in values.items()}
     return resolved(configure("walker-walk", preset="laptop", settings=chosen), "cpu")
 

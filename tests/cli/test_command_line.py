@@ -19,6 +19,7 @@ from sobolev.cli import COMMANDS, evaluate, parser, train
 from sobolev.config import TrainConfig, configure, defaults, resolved
 from sobolev.config.codec import settings
 from sobolev.config.registry import OURS
+from sobolev.config.validate import validate
 from sobolev.errors import UserError
 
 
@@ -122,6 +123,9 @@ def test_flags_override_size_and_preset_in_any_order(words: str) -> None:
         ("--log.no-tensorboard", {"log.tensorboard": False}),
         ("--penalty.rows 4", {"penalty.rows": 4}),
         ("--penalty.rows none", {"penalty.rows": None}),
+        ("--penalty.rows=None", {"penalty.rows": None}),
+        ("--env.repeat 2e0", {"env.repeat": 2}),
+        ("--warm-start x --warm_start_parts actor critic", {"warm_start_parts": ("actor", "critic")}),
         ("--run a/b", {"run": Path("a/b")}),
         ("--penalty.schedule custom --penalty.custom 0 1 10 0.5", {"penalty.custom": ((0, 1.0), (10, 0.5))}),
     ],
@@ -144,6 +148,20 @@ def test_kinds_of_flags(words: str, expected: dict[str, Any]) -> None:
         ("walker-walk --size 3m", "unknown size '3m'"),
         ("walker-walk --preset labtop", "unknown preset 'labtop': did you mean laptop?"),
         ("walker-walk --steps", "--steps needs a value"),
+        ("walker-walk --seeds", "--seeds needs a value"),
+        ("walker-walk --seeds --steps 3", "--seeds needs a value"),
+        ("--stepz 3 walker-walk", "unknown flag '--stepz': did you mean --steps?"),
+        ("--seeds 0 1", "a task is missing"),
+        ("--step 3", "unknown flag '--step': did you mean --steps?"),
+        ("--fresh=yes walker-walk", "--fresh takes no value"),
+        ("walker-walk --no-fresh=yes", "--no-fresh takes no value"),
+        ("walker-walk --fresh yes", "what is 'yes' for"),
+        ("walker-walk -x", "unknown flag '-x'"),
+        ("walker-walk --seeds 0 1 two", "--seeds takes a whole number, not 'two'"),
+        ("walker-walk --penalty.custom 1 0.5 x 0.3", "--penalty.custom takes a whole number, not 'x'"),
+        ("walker-walk --penalty.custom 1 y", "--penalty.custom takes a number, not 'y'"),
+        ("walker-walk --method td3 --critic.rate=x", "--critic.rate takes a number, not 'x'"),
+        ("walker-walk --precision=float16", "unknown --precision 'float16': did you mean bfloat16?"),
         ("walker-walk --size --steps 3", "--size needs a value"),
         ("walker-walk --steps many", "--steps takes a whole number, not 'many'"),
         ("walker-walk --steps 1.5", "--steps takes a whole number, not '1.5'"),
@@ -162,6 +180,21 @@ def test_wrong_flags(words: str, message: str, capsys: pytest.CaptureFixture[str
     assert message in str(caught.value) and "\n" not in str(caught.value)
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
+
+
+def test_a_mistake_is_one_sentence_without_tyros_hook_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tyro._errors", None)
+    with pytest.raises(UserError) as caught:
+        train.config_from(["walker-walk", "--steps", "many"])
+    assert "--steps" in str(caught.value) and "many" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_config_is_checked_once(quiet_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = []
+    monkeypatch.setattr("sobolev.config.resolve.validate", lambda config: counted.append(validate(config)))
+    install(monkeypatch, "loop", train=lambda config, run: 0)
+    assert train.main(["walker-walk", "--preset", "demo", "--evaluation.episodes", "0"]) == 0
+    assert len(counted) == 1
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from sobolev.errors import UserError
 from sobolev.ranges import bounded, check_ranges
 
 
-def changed(**values: Any) -> TrainConfig:
+def changed(**values: Any) -> TrainConfig[Any]:
     """The laptop preset with settings changed; a double underscore is a dot."""
     return configure(
         "walker-walk", preset="laptop", settings={name.replace("__", "."): value for name, value in values.items()}

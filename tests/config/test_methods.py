@@ -82,7 +82,8 @@ def places(tree: Any) -> list[int]:
 @pytest.mark.parametrize("seeds", [(4,), (4, 7, 9)], ids=str)
 def test_an_agent_observes_every_step_once_and_the_rest_of_its_state_is_not_copied(seeds: tuple[int, ...]) -> None:
     program = Program(Counting(), seeds)
-    state, carry, replay = program.initial_state(), program.initial_carry(2), program.initial_replay(2, 16)
+    state: Any = program.initial_state()
+    carry, replay = program.initial_carry(2), program.initial_replay(2, 16)
     rewards = np.random.default_rng(0).normal(size=(5, len(seeds), 2))
     for iteration, reward in enumerate(rewards):
         before = places(state.model)

@@ -16,7 +16,7 @@ from sobolev.errors import UserError
 from sobolev.logs import provenance
 
 
-def config(**values: Any) -> TrainConfig:
+def config(**values: Any) -> TrainConfig[Any]:
     settings = {name.replace("__", "."): value for name, value in values.items()}
     return resolved(configure("walker-walk", preset="laptop", settings=settings))
 

@@ -90,6 +90,12 @@ def test_a_flag_that_a_method_lacks_is_for_the_others():
     assert all("--penalty.rho" not in run.command(Path("x")) for run in runs if run.variant.method == "dreamer")
 
 
+@pytest.mark.parametrize("line", ["cost --seeds 1 --jobs 2", "--seeds 1 --jobs 2 cost", "--jobs 2 cost --seeds 1"])
+def test_the_suite_stands_anywhere(line):
+    config, suite, runs = sweep.planned(line.split())
+    assert (config.jobs, suite.name, {run.seeds for run in runs}) == (2, "cost", {(1,)})
+
+
 def test_seeds_may_train_apart():
     runs = found("quadruped-4m", "--methods", "gpld", "--seeds-per-run", "2")
     assert [run.seeds for run in runs] == [(0, 1), (2, 3), (4,)] * 2
@@ -103,6 +109,10 @@ def test_seeds_may_train_apart():
         ("dmc-propio", "unknown suite 'dmc-propio': did you mean dmc-proprio"),
         ("cost --step 5", "unknown flag '--step': did you mean --steps?"),
         ("cost --run x", "unknown flag '--run'"),
+        ("cost --tasks", "--tasks needs a value"),
+        ("cost --seeds", "--seeds needs a value"),
+        ("cost dmc-pixels", "what is 'dmc-pixels' for? One suite is given, 'cost'"),
+        ("cost --methods gpdl", "unknown method of the suite 'gpdl': did you mean gpld?"),
         ("cost --jobs 0", "--jobs is 0, but must be at least 1"),
         ("cost --launcher slrum", "did you mean slurm?"),
         ("cost --penalty.rho 0.3", "penalty.rho is what suite cost varies"),

@@ -25,7 +25,7 @@ CAPACITY = 48
 """Steps per environment of replay, fewer than a run has."""
 
 
-def config(**settings: Any) -> TrainConfig:
+def config(**settings: Any) -> TrainConfig[Any]:
     """A run of the dot from its images."""
     pixels = {name.replace(".", "__"): value for name, value in tiny.PIXELS.items()}
     return tiny.config(tiny.DOT, seeds=SEEDS, **(pixels | settings))

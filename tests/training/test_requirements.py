@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ IMAGES = Spaces((("image", ArraySpec((64, 64, 3), "uint8")),), 6)
 GB = 10**9
 
 
-def config(**settings) -> TrainConfig:
+def config(**settings) -> TrainConfig[Any]:
     """The paper's protocol from images, with 500,000 agent steps per seed."""
     chosen = {"observations": "pixels"} | {name.replace("__", "."): value for name, value in settings.items()}
     return resolved(configure("walker-walk", settings=chosen), "gpu")

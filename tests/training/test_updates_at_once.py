@@ -1,6 +1,7 @@
 """Several updates in one call, as on an accelerator, are the same updates one by one."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,8 @@ def test_loop_of_updates_equals_single_calls(seeds):
 def test_first_failure_is_the_batch_that_is_kept():
     program = tiny.program(tiny.agent(), (2,))
     with tiny.quickly():
-        state, replay = program.initial_state(), tiny.filled(program, (2,))
+        state: Any = program.initial_state()
+        replay = tiny.filled(program, (2,))
         broken = dataclasses.replace(replay, steps=replay.steps | {"reward": replay.steps["reward"] * jnp.nan})
         before = jax.tree.map(np.array, state.model)
         state, _, report = program.learn(state, broken, 0, 3)

@@ -40,10 +40,8 @@ def flags(config: Any) -> dict[str, str]:
 
 def flag_of(word: str) -> str | None:
     """The flag that a word of a command line is, as `spelled` writes it; None for a value."""
-    with contextlib.suppress(ValueError):
-        float(word)
-        return None
-    return word.partition("=")[0].replace("_", "-") if word.startswith("-") else None
+    flag = word.startswith("-") and not _is_number(word)
+    return word.partition("=")[0].replace("_", "-") if flag else None
 
 
 def early(arguments: Sequence[str], *names: str) -> dict[str, str | None]:
@@ -85,7 +83,7 @@ def _parsed(
 
     words = ["--help"] if {"--help", "-h"} & set(arguments) else list(arguments)
     line = _Line(default, words, positional, prog)
-    line.check_switches()
+    line.check_flags(unknown=rest)
     if positional is not None:
         default = copy.copy(default)
         vars(default)[positional] = tyro.MISSING  # not by `replace`, which would check its type
@@ -133,17 +131,22 @@ class _Line:
         self.flags = {flag: path for flag, path in flags(default).items() if path != positional}
         self.kinds = {path: kind for path, (kind, _) in settings(default).items()}
 
-    def check_switches(self) -> None:
-        """UserError for a switch that is given a value, which would be taken for the positional word."""
-        for word in self.words:
-            flag, equals, _ = word.partition("=")
-            if equals and self.kinds.get(self.flags.get(flag.replace("_", "-"), "")) is bool:
+    def check_flags(self, unknown: bool) -> None:
+        """UserError for a flag that is not `unknown` to be allowed, and for a switch with a value.
+
+        tyro would take these for the positional word, or say that it is missing.
+        """
+        for flag, word in ((flag, word) for word in self.words if (flag := flag_of(word)) not in (None, "--help")):
+            if flag not in self.flags and not unknown:
+                raise unknown_flag(flag, self.flags)
+            if "=" in word and self.kinds.get(self.flags.get(flag, "")) is bool:
                 raise UserError(f"{flag} takes no value")
 
     def check_given(self, config: Any) -> None:
         """UserError for a flag of several values that has none, a missing positional word, and nan or infinity."""
         for path, (_, value) in settings(config).items():
-            if value == () and path == self.positional:
+            # tyro leaves the last of a flag's numbers for the positional word, where that is missing
+            if path == self.positional and (value == () or isinstance(value, str) and _is_number(value)):
                 raise self.missing()
             if value == () and any(flag_of(word) == spelled(path) for word in self.words):
                 raise UserError(f"{spelled(path)} needs a value")
@@ -162,11 +165,12 @@ class _Line:
         flag = argument.lowered.name_or_flags[0] if argument is not None else ""
         match type(event).__name__:
             case "MissingArgs":
-                raise self.unknown(event.unrecognized_tokens) if event.unrecognized_tokens else self.missing()
+                raise self.missing()
             case "UnrecognizedArgs":
-                raise self.unknown(event.tokens)
+                one = "" if self.positional is None else f"One {self.positional} is given, and flags"
+                raise UserError(f"what is '{event.tokens[0]}' for? {one or 'Flags'} begin with --")
             case "BadValue":
-                raise UserError(f"{flag} needs a value")
+                raise UserError(f"{flag} needs a value") if flag in self.flags else self.missing()
             case "InvalidChoice":
                 raise nearest(flag, event.value, event.choices)
             case "InstantiationFailure" if flag in self.flags:
@@ -174,14 +178,6 @@ class _Line:
             case "InstantiationFailure" if self.positional is not None:
                 free = [word for word in self.words if flag_of(word) is None]
                 raise wrong_value(self.positional.upper(), self.kinds[self.positional], free)
-
-    def unknown(self, tokens: Sequence[str]) -> UserError:
-        """The error for words that are no part of the line."""
-        flag = next((token for token in tokens if flag_of(token)), None)
-        if flag is not None:
-            return unknown_flag(flag_of(flag) or flag, self.flags)
-        one = "" if self.positional is None else f"One {self.positional} is given, and flags"
-        return UserError(f"what is '{tokens[0]}' for? {one or 'Flags'} begin with --")
 
     def values(self, flag: str) -> list[str]:
         """The values that follow a flag where it was given last."""
@@ -224,6 +220,13 @@ def whole(word: str) -> int:
     if not number.is_integer():
         raise ValueError(word)
     return int(number)
+
+
+def _is_number(word: str) -> bool:
+    with contextlib.suppress(ValueError):
+        float(word)
+        return True
+    return False
 
 
 def _registry() -> Any:

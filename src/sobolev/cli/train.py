@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sobolev.agents.method import Method
 from sobolev.cli.parser import early, parse
@@ -19,7 +20,7 @@ setting.
 """
 
 
-def config_from(arguments: Sequence[str]) -> TrainConfig:
+def config_from(arguments: Sequence[str]) -> TrainConfig[Any]:
     """The config of a command line: the defaults of its preset, size, method and regularizer, changed by its other
     flags."""
     chosen = early(arguments, "method", "size", "preset", "regularizer")

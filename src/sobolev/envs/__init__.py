@@ -4,7 +4,7 @@ Knows nothing of agents, and imports neither jax nor a physics engine by itself.
 """
 
 from sobolev.envs.catalog import check_task, default_repeat, make, tasks
-from sobolev.envs.config import EnvConfig, check_config, worker_count
+from sobolev.envs.config import EnvConfig, worker_count
 from sobolev.envs.failures import WorkerError
 from sobolev.envs.family import Family
 from sobolev.envs.noise import Kicks, Noise
@@ -28,7 +28,6 @@ __all__ = [
     "View",
     "WorkerError",
     "Workers",
-    "check_config",
     "check_task",
     "default_repeat",
     "make",

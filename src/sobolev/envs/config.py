@@ -7,7 +7,6 @@ from typing import Annotated
 from annotated_types import Ge, Lt
 
 from sobolev.envs.noise import Noise
-from sobolev.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -32,16 +31,6 @@ class EnvConfig:
     def noise(self) -> Noise:
         """Both kinds of noise."""
         return Noise(self.observation_noise, self.dynamics_noise)
-
-
-def check_config(config: EnvConfig) -> None:
-    """UserError if a number is impossible."""
-    if config.number < 1:
-        raise UserError(f"--env.number is {config.number}: it must be at least 1")
-    if config.repeat is not None and config.repeat < 1:
-        raise UserError(f"--env.repeat is {config.repeat}: it must be at least 1")
-    if config.workers is not None and config.workers < 0:
-        raise UserError(f"--env.workers is {config.workers}: it must be at least 0 (0 steps in this process)")
 
 
 def worker_count(config: EnvConfig, environments: int) -> int:

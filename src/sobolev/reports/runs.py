@@ -196,7 +196,7 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     Settings that the scores of an older version do not have get the value of what it did. Which run a warm start came
     from does not count, only that there was one, and of which parts.
     """
-    leaves = OLDER | _leaves(config)
+    leaves = {**OLDER, **_leaves(config)}
     leaves = {path.removeprefix("agent."): value for path, value in leaves.items()}
     if leaves["warm_start"] is None:
         del leaves["warm_start_parts"]

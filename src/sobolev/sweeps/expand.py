@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from sobolev.checkpoints.run_folder import folder
 from sobolev.config import TrainConfig, configure, resolved
@@ -28,13 +29,13 @@ class PlannedRun:
     """`folder` of the run that must be complete before this one starts"""
 
     @cached_property
-    def config(self) -> TrainConfig:
+    def config(self) -> TrainConfig[Any]:
         """The config of the run, unresolved. Raises UserError for settings that do not exist."""
         settings = {path: value for path, value in self.settings.items() if path != "size"} | {"seeds": self.seeds}
         size = self.settings.get("size")
         return configure(self.task, method=self.variant.method, size=size, preset=self.preset, settings=settings)
 
-    def checked(self) -> TrainConfig:
+    def checked(self) -> TrainConfig[Any]:
         """The resolved config, except for the precision, which depends on the device. Raises UserError."""
         config = self.config
         return assign(resolved(config, "cpu"), "precision", config.agent.precision)

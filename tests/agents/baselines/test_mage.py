@@ -1,5 +1,6 @@
 """MAGE: gradients of the target against finite differences, the loss by hand, the model's schedule, and resets."""
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -43,7 +44,9 @@ def test_the_targets_gradient_is_that_of_the_target(state):
     """∂y/∂a through model, reward, target policy and target critics, against central differences in float64."""
     with jax.enable_x64(True):
         wide, size = cast_floating(state, jnp.float64), 4
-        agent = dataclasses.replace(AGENT, config=dataclasses.replace(CONFIG, precision="float64"))
+        config = copy.copy(CONFIG)
+        vars(config)["precision"] = "float64"  # which no run has
+        agent = dataclasses.replace(AGENT, config=config)
         states, actions = (jax.random.normal(jax.random.key(i), (size, n), jnp.float64) for i, n in ((0, 6), (1, 2)))
         actions, key = 0.3 * actions, jax.random.key(2)
         targets = jax.jit(lambda a: agent.targets(wide, states, a, key))
@@ -79,7 +82,8 @@ def test_the_model_is_trained_on_its_own_schedule():
     state, replay = family.observed(program, [steps])
     for number, trains in ((10, True), (11, False), (19, False), (20, True)):
         before = jax.tree.map(np.array, state.model)
-        state, replay, report = program.learn(state, replay, number)
+        after, replay, report = program.learn(state, replay, number)
+        state: Any = after
         kernels = before.dynamics.transitions.output.kernel, state.model.dynamics.transitions.output.kernel
         assert (not np.array_equal(*kernels)) == trains
         assert not np.array_equal(

@@ -1,6 +1,7 @@
 """Parameter counts of the published sizes (reference_vectors/README.md), and what a fresh agent is like."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ def test_parameter_counts(size):
 
 def test_a_fresh_agent():
     with tiny.quickly():
-        state = tiny.program(tiny.agent(), (2,)).initial_state()
+        state: Any = tiny.program(tiny.agent(), (2,)).initial_state()
     model = state.model
     for head in (model.world.reward, model.critic):
         assert not head.output.kernel.any() and not head.output.bias.any()

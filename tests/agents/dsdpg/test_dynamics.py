@@ -69,7 +69,12 @@ def test_the_bound_is_below_the_evidence():
     terms = jax.jit(jax.vmap(lambda n: model.losses(s, a, outcome, s, jnp.zeros(()), n)))(noise)
     bound = -float(terms.likelihood.mean() + terms.divergence.mean())
     prior = model.prior_at(s, a)
-    logs = jax.jit(jax.vmap(lambda n: normal_log_prob(*model.decode(s, a, prior.mean + prior.std * n), outcome)))(noise)
+
+    def log_prob(n):
+        decoded = model.decode(s, a, prior.mean + prior.std * n)
+        return normal_log_prob(decoded.mean, decoded.std, outcome)
+
+    logs = jax.jit(jax.vmap(log_prob))(noise)
     evidence = float(jax.nn.logsumexp(logs) - np.log(len(noise)))
     assert bound < evidence < bound + 3
 

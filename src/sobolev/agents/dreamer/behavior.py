@@ -1,5 +1,7 @@
 """Learning to act in imagination: rollouts, actor, critic, returns and their losses (DreamerV3)."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -76,16 +78,16 @@ def imagine(
     uniform = drawn(jax.random.uniform, uniform_key, (horizon, deter.shape[0], rssm.prior.rows))
     cell = jax.vmap(rssm.cell(), (1, 0, 0), 1)
 
-    def choose(deter, stoch, noise):
+    def choose(deter: Array, stoch: Array, noise: Array) -> tuple[Array, Array, Hiddens]:
         policy, hiddens = actor.traced(deter, stoch)
         action = policy.mean + policy.std * noise
         return action, rssm.embed_action(action.astype(deter.dtype)), hiddens
 
-    def draw(deter, uniform):
+    def draw(deter: Array, uniform: Array) -> Array:
         sample, _ = sample_one_hot(rssm.prior(deter), uniform)
         return sample.reshape(-1).astype(deter.dtype)
 
-    def advance(carry, inputs):
+    def advance(carry: tuple[Any, Array, Array], inputs: tuple[Array, Array]) -> tuple[Any, Any]:
         (blocks, deter, stoch), (noise, uniform) = carry, inputs
         action, embedded, hiddens = jax.vmap(choose)(deter, stoch, noise)
         blocks = cell(blocks, stoch, embedded)
@@ -108,7 +110,7 @@ def lambda_return(
     All arguments begin one step after the first return: their entry t belongs to step t + 1.
     """
 
-    def step(following, inputs):
+    def step(following: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
         reward, discount, trace, value = inputs
         result = reward + discount * ((1 - trace) * value + trace * following)
         return result, result
@@ -162,7 +164,7 @@ def critic_loss(
     weight, returns, slow_value = jax.lax.stop_gradient((weight, returns, slow_value))
     bins = TwoHot(logits.shape[-1])
 
-    def loss(logits, returns, slow_value):
+    def loss(logits: Array, returns: Array, slow_value: Array) -> Array:
         return bins.loss_to(logits, returns, slow_value, weights=(1.0, config.slow_regularizer))
 
     return weight * over(loss, 2)(logits, returns, slow_value)

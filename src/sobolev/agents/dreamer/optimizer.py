@@ -20,7 +20,7 @@ def adaptive_clip(clip: float, floor: float = 1e-3) -> optax.GradientTransformat
     Optax's transformation of this name works per output unit; DreamerV3's works per tensor.
     """
 
-    def update(updates, state, params=None):
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         def scaled(gradient: Array, parameter: Array) -> Array:
             largest = clip * jnp.maximum(floor, _norm(parameter))
             return gradient * (1.0 / jnp.maximum(1.0, _norm(gradient) / largest))

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, Protocol, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -24,6 +24,7 @@ D = TypeVar("D")
 T = TypeVar("T")
 
 
+@runtime_checkable
 class LearnerConfig(AgentConfig, Protocol):
     """What the settings of all these agents have."""
 

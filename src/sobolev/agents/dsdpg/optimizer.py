@@ -1,6 +1,6 @@
 """Adam and RAdam, one step of either, and target networks that follow."""
 
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import jax
 import optax
@@ -15,6 +15,7 @@ Rules = tuple[optax.GradientTransformation, optax.GradientTransformation, optax.
 """Optimizers of actor, critics and model."""
 
 
+@runtime_checkable
 class Moments(Protocol):
     """How Adam averages."""
 

@@ -138,7 +138,7 @@ def test_a_sweep_has_the_methods_flags(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     variants = '[{ method = "dreamer" }, { method = "calm_dreamer.method:METHOD", grid = { calm = [0.1, 0.2] } }]'
     Path("mine.toml").write_text(f'tasks = ["line:hold"]\nseeds = [0]\nvariants = {variants}\n')
-    _, suite, cells = sweep.planned(["--radius", "0.1", "mine.toml", "--preset", "laptop"])
+    _, suite, cells = sweep.plan(["--radius", "0.1", "mine.toml", "--preset", "laptop"])
     assert [variant.label for variant in suite.variants] == ["dreamer", "calm calm=0.1", "calm calm=0.2"]
     assert [settings(cell.config).get("radius", (0, None))[1] for cell in cells] == [None, 0.1, 0.1]
     assert [cell.folder.parent.name for cell in cells] == ["line-hold"] * 3

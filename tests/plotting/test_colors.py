@@ -1,11 +1,11 @@
 """Colours of methods, known and unknown."""
 
-from sobolev.config.registry import METHODS
+from sobolev.config.registry import OURS
 from sobolev.plotting.colors import COLORS, GREY, OTHERS, colors
 
 
 def test_every_method_of_the_package_has_a_colour_of_its_own() -> None:
-    assert set(COLORS) >= set(METHODS)
+    assert set(COLORS) >= set(OURS)
     every = [*COLORS.values(), *OTHERS, GREY]
     assert len(set(every)) == len(every)
 

@@ -92,7 +92,7 @@ def test_a_flag_that_a_method_lacks_is_for_the_others():
 
 @pytest.mark.parametrize("line", ["cost --seeds 1 --jobs 2", "--seeds 1 --jobs 2 cost", "--jobs 2 cost --seeds 1"])
 def test_the_suite_stands_anywhere(line):
-    config, suite, runs = sweep.planned(line.split())
+    config, suite, runs = sweep.plan(line.split())
     assert (config.jobs, suite.name, {run.seeds for run in runs}) == (2, "cost", {(1,)})
 
 

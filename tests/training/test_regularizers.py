@@ -13,7 +13,7 @@ import pytest
 from sobolev.agents.dreamer.agent import Dreamer
 from sobolev.agents.dsdpg.agent import DSDPG
 from sobolev.checkpoints.pytree_io import flatten, unflatten
-from sobolev.config.train import from_json, to_json
+from sobolev.config import from_json, to_json
 from sobolev.smoothness import REGULARIZERS, coefficients, find, kernels
 from sobolev.training.snapshot import keep_weights, kept_weights, read_weights
 from tests import tiny

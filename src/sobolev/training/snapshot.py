@@ -1,6 +1,6 @@
 """Everything that changes in a run, and how it becomes a checkpoint and comes back from one."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -170,7 +170,7 @@ def _constraint(state: State) -> dict[str, Any]:
     """What a regularizer's constraint needs beside the trained networks; {} where there is none."""
     if not jax.tree.leaves(getattr(state, "smoothing", {})):
         return {}
-    return {item.name: getattr(state, item.name) for item in fields(state) if item.name in ("smoothing", "updates")}
+    return {name: getattr(state, name) for name in ("smoothing", "updates") if hasattr(state, name)}
 
 
 def restore(

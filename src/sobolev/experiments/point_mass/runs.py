@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sobolev.config.train import TrainConfig, configure
+from sobolev.config import TrainConfig, configure
 from sobolev.experiments.api import Record, Say
 from sobolev.reports.scores import read
 from sobolev.training.evaluation import evaluate

@@ -204,8 +204,8 @@ def test_acting_uses_the_networks_that_learn(name):
 def test_kept_networks_bring_their_constraint_along(tmp_path):
     state = jax.tree.map(jnp.array, updated("gpld", "spectral")[0])
     keep_weights(tmp_path, state, 10)
-    other = tiny.program(Dreamer(config("gpld", "spectral").agent, tiny.SPACES), SEEDS).initial_state()
-    found = read_weights(kept_weights(tmp_path)[10], other)
+    other: Any = tiny.program(Dreamer(config("gpld", "spectral").agent, tiny.SPACES), SEEDS).initial_state()
+    found: Any = read_weights(kept_weights(tmp_path)[10], other)
     jax.tree.map(np.testing.assert_array_equal, (found.model, found.smoothing), (state.model, state.smoothing))
     assert (np.asarray(found.updates) == 1).all() and (np.asarray(other.updates) == 0).all()
 

@@ -150,8 +150,8 @@ def test_bounds_in_words() -> None:
     for found, sentence in (
         (Numbers(share=1.0), "--share is 1.0, but must be in [0, 1)"),
         (Numbers(rate=0.0), "--rate is 0.0, but must be above 0"),
-        (Numbers(rate=math.inf), "--rate is inf, but must be finite"),
-        (Numbers(rate=math.nan), "--rate is nan, but must be above 0"),
+        (Numbers(rate=math.inf), "--rate is inf, but must be a finite number above 0"),
+        (Numbers(rate=math.nan), "--rate is nan, but must be a finite number above 0"),
         (Numbers(rows=0), "--rows is 0, but must be at least 1"),
         (Numbers(most=4), "--most is 4, but must be at most 3"),
     ):

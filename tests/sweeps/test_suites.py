@@ -90,7 +90,7 @@ def test_a_warm_run_starts_from_the_cold_one_of_its_task():
     assert cold.needs is None and cold.config.warm_start is None
     assert {run.needs for run in warm} == {cold.folder}
     assert {run.config.warm_start for run in warm} == {Path("out") / cold.folder}
-    assert warm[0].config.warm_start_parts == ("encoder", "decoder")
+    assert warm[0].checked().warm_start_parts == ("encoder", "decoder")
 
 
 def test_a_suite_of_ones_own(tmp_path):

@@ -99,7 +99,7 @@ def check_all(self: Any) -> None:
 
     Raises UserError.
     """
-    check_ranges(self, "penalty.")
+    check_ranges(self, "--penalty.")
     for cls in type(self).__mro__:
         check = vars(cls).get("__post_init__")
         if check is not None and check is not check_all:

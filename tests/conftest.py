@@ -4,6 +4,7 @@ import atexit
 import gc
 import os
 import shutil
+import signal
 import tempfile
 
 # What is compiled is kept in a folder of this session: for the processes that tests start, for the other worker of
@@ -14,6 +15,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(os.environ["XDG_CACHE_HOME"], "tests")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# Under nohup it is ignored, and so it would be by the programs that tests start and send it to.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import hypothesis
 import jax

@@ -65,6 +65,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get("/".join(item.path.parts[-2:]), len(LONG)))
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def signals_are_as_they_were():
+    """What a test leaves to hear or hold back signals would end the worker in the middle of a later test."""
+    before = [signal.getsignal(number) for number in SIGNALS], signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    after = [signal.getsignal(number) for number in SIGNALS], signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert after == before
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled_programs():
     """One file's programs are of no use to another: kept, they add up to gigabytes in each worker."""

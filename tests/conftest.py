@@ -4,6 +4,7 @@ import atexit
 import gc
 import os
 import shutil
+import signal
 import tempfile
 
 # What is compiled is kept in a folder of this session: for the processes that tests start, for the other worker of
@@ -14,6 +15,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(os.environ["XDG_CACHE_HOME"], "tests")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# Under nohup it is ignored, and so it would be by the programs that tests start and send it to.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import hypothesis
 import jax
@@ -60,6 +64,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first; whichever come later, in the order of their names."""
     place = {name: number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get("/".join(item.path.parts[-2:]), len(LONG)))
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def signals_are_as_they_were():
+    """What a test leaves to hear or hold back signals would end the worker in the middle of a later test."""
+    before = [signal.getsignal(number) for number in SIGNALS], signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    after = [signal.getsignal(number) for number in SIGNALS], signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert after == before
 
 
 @pytest.fixture(autouse=True, scope="module")

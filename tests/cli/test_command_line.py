@@ -329,6 +329,8 @@ def test_what_the_disk_refuses_is_a_sentence(
 
     monkeypatch.setattr(command_line, "run", refuse)
     monkeypatch.setattr(command_line.output, "prepare", lambda: None)
+    for name in ("hold_back", "listen"):
+        monkeypatch.setattr(command_line.signals, name, lambda: None)
     monkeypatch.setattr("sobolev.system.jax_setup.use_large_buffers", lambda: None)
     monkeypatch.setattr(sys, "path", list(sys.path))
     with pytest.raises(SystemExit) as left:

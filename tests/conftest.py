@@ -16,9 +16,6 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(os.environ["XDG_CACHE_HOM
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-# Under nohup it is ignored, and so it would be by the programs that tests start and send it to.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
 import hypothesis
 import jax
 import pytest
@@ -29,6 +26,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Tracing makes millions of small objects: Python's usual 700 new ones between collections cost a tenth of the suite.
 gc.set_threshold(100_000, 20, 100)
+
+# Under nohup it is ignored, and so it would be by the programs that tests start and send it to.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Never uninstalled: tests import sobolev's modules at any time.
 install_import_hook("sobolev", "beartype.beartype")

@@ -40,6 +40,7 @@ hypothesis.settings.load_profile("sobolev")
 LONG = (
     "training/test_resume.py",
     "distributed/test_processes.py",
+    "training/test_regularizers.py",
     "dsdpg/test_probes.py",
     "dsdpg/test_runs.py",
     "training/test_program.py",
@@ -48,6 +49,7 @@ LONG = (
     "training/test_x64.py",
     "training/test_updates_at_once.py",
     "training/test_pixels.py",
+    "tests/test_golden.py",
     "dreamer/test_updates.py",
     "dreamer/test_gradients.py",
     "experiments/test_world_model.py",

@@ -98,8 +98,9 @@ def test_an_update(method, name):
         label = f"{find(name).name}/{each}"
         assert np.isfinite(report.metrics[label]).all() and (report.metrics[label] >= 0).all()
         np.testing.assert_allclose(report.metrics[f"{label}_lambda"], find(name).coefficient)
-        if "everything" not in label:
-            assert report.metrics[label][0] != report.metrics[label][1] and (report.metrics[label] > 0).all()
+        assert report.metrics[label][0] != report.metrics[label][1] and (report.metrics[label] > 0).all()
+        if name == NAMES[-1]:
+            assert (report.metrics[f"{label}_constraint"] == 0).all() and (report.metrics[f"{label}_noise"] > 0).all()
     _, plain = updated(method, "off")
     assert not any(metric.startswith(find(name).name + "/") for metric in plain.metrics)
     norm = "gradient_norm" if method == "gpld" else "gradient_norm/dynamics"

@@ -185,9 +185,10 @@ class Smoothing:
         """What is added to the inputs of a map that is `perturbed`: lambda times the noise; and its metrics."""
         draw = self.regularizer.noise
         assert draw is not None
-        weight, label = self.strength(name, updates), f"{self.metric}/{name}"
+        weight = self.strength(name, updates)
         added = weight * draw(self.settings, shape, key)
-        return added, {label: jnp.sqrt(jnp.mean(jnp.square(added))), f"{label}_lambda": weight}
+        size = jnp.sqrt(jnp.mean(jnp.square(added)))
+        return added, {self._label("noise", name): size, f"{self.metric}/{name}_lambda": weight}
 
     def init(self, maps: Mapping[str, PyTree], key: PRNGKeyArray) -> State:
         """The state of the constraint of every map that has one."""
@@ -218,10 +219,15 @@ class Smoothing:
         constraint, metrics = self.regularizer.constraint, {}
         for name in self._active if constraint else ():
             assert constraint is not None
-            label = f"{self.metric}/{name}"
-            metrics[label] = constraint.value(self.settings, maps[name], state[name])
-            metrics[f"{label}_lambda"] = self.strength(name, updates)
+            metrics[self._label("constraint", name)] = constraint.value(self.settings, maps[name], state[name])
+            metrics[f"{self.metric}/{name}_lambda"] = self.strength(name, updates)
         return metrics
+
+    def _label(self, part: str, name: str) -> str:
+        """The metric of a part of the regularizer: NAME/map for its first, else NAME/map_noise or the like."""
+        has = {"penalty": self.regularizer.penalty, "constraint": self.regularizer.constraint}
+        first = next((other for other, there in has.items() if there), "noise")
+        return f"{self.metric}/{name}" + ("" if part == first else f"_{part}")
 
     @property
     def _active(self) -> tuple[str, ...]:

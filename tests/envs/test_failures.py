@@ -59,8 +59,9 @@ def test_what_code_raises_becomes_a_sentence(workers: Workers, name: str, moment
     live(workers, odd.register(""))  # the worker is as good as before
 
 
-@pytest.mark.parametrize("moment", WHERE)
-@pytest.mark.parametrize("name", odd.DEADLY)
+@pytest.mark.parametrize(
+    ("name", "moment"), [(name, "step") for name in odd.DEADLY] + [("os-exit", m) for m in WHERE if m != "step"]
+)
 def test_the_death_of_a_worker_is_told_with_environment_and_seeds(name: str, moment: str):
     task = odd.register(f"deadly:{name}", moment)
     with Workers(1) as workers, pytest.raises(WorkerError, match=odd.DEADLY[name][1]) as caught:

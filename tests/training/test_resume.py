@@ -177,7 +177,8 @@ def test_signals_at_any_moment_again_and_again(straight, tmp_path, delay):
             patch.setattr(Training, "run_to_end", started)
             _, status = start(dataclasses.replace(config, run=folder))
         timer.cancel()
-        timer.join()
+        if timer.ident is not None:
+            timer.join()
         signal.signal(signal.SIGTERM, before)
     assert_same(folder, straight)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sobolev.config.train import LogConfig
 from sobolev.logs.sinks import RunLog, field_name
 from tests.system.test_atomic_files import full_disk
 
@@ -19,7 +20,7 @@ def lines(run: Path) -> list[dict[str, Any]]:
 
 
 def opened(run: Path, state: dict[str, Any] | None = None, tensorboard: bool = False) -> RunLog:
-    return RunLog(run, "walker-walk", "gpld", (3, 5), tensorboard=tensorboard, state=state)
+    return RunLog(run, "walker-walk", "gpld", (3, 5), log=LogConfig(tensorboard=tensorboard), state=state)
 
 
 def advance(log: RunLog, steps: range) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sobolev.config.train import LogConfig
 from sobolev.errors import UserError
 from sobolev.logs.rows import Picture
 from sobolev.logs.sinks import RunLog
@@ -75,7 +76,7 @@ def folder(path: Path) -> Path:
 
 
 def opened(run: Path, state: dict[str, Any] | None = None) -> RunLog:
-    return RunLog(run, "walker-walk", "gpld", (3, 5), tensorboard=False, wandb="project", state=state)
+    return RunLog(run, "walker-walk", "gpld", (3, 5), log=LogConfig(tensorboard=False, wandb="project"), state=state)
 
 
 def advance(log: RunLog, steps: range) -> None:

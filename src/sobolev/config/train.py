@@ -55,6 +55,8 @@ class LogConfig:
     """write TensorBoard event files beside metrics.jsonl"""
     wandb: str | None = None
     """Weights & Biases project to log to (needs the extra: pip install 'sobolev[wandb]')"""
+    sinks: tuple[str, ...] = ()
+    """further places to log to: sinks of installed packages, or my_package.my_module:SINK"""
 
 
 @dataclass(frozen=True)

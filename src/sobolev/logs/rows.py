@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Picture(NamedTuple):
@@ -31,6 +31,7 @@ class Row:
     pictures: Mapping[str, Picture] = field(default_factory=dict)
 
 
+@runtime_checkable
 class View(Protocol):
     """Another place to which rows go; what it raises is told once, and ends nothing."""
 

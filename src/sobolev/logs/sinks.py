@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sobolev.config.train import LogConfig
 from sobolev.errors import UserError
-from sobolev.logs.rows import Picture, Row, View
-from sobolev.logs.tensorboard import TensorBoard
-from sobolev.logs.weights_and_biases import WeightsAndBiases
+from sobolev.logs.rows import Picture, Row
+from sobolev.logs.views import Origin, views
 from sobolev.system.atomic_files import finite, json_text, write_json
 from sobolev.system.output import Guard
 
@@ -152,26 +152,20 @@ class RunLog:
         method: str,
         seeds: Sequence[int],
         *,
-        tensorboard: bool = True,
-        wandb: str | None = None,
+        log: LogConfig | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        """Open the files of a run; `state` is what `state()` gave at the checkpoint to go on from, else None.
+        """Open the files of a run, and the views that `log` asks for, if any.
 
-        Raises UserError where `wandb`, the name of a project, cannot be used on this machine.
+        `state` is what `state()` gave at the checkpoint that the run resumes from, None for a new run. Raises UserError
+        where a view cannot be used on this machine.
         """
         self.seeds = tuple(seeds)
         self.step: int = state["step"] if state else 0
         lines = run / "metrics.jsonl"
         self.rows: int = state.get("rows", 0) if state else 0
-        self.views: list[tuple[Guard, View]] = []
-        if wandb is not None:
-            self._open_wandb(run, wandb, count_lines(lines))
-        if tensorboard:
-            view, guard = TensorBoard(run / "tensorboard", self.step if state else None), _guard(run / "tensorboard")
-            self.views.append((guard, view))
-            for seed in seeds:
-                guard(view.begin, seed)
+        origin = Origin(run, self.seeds, self.step if state else None, count_lines(lines))
+        self.views = views(origin, log) if log else []
         self.scores = ScoreFile(run / "scores.json", task, method, seeds, state and state["scores"])
         self.episodes = ScoreFile(run / "train_scores.json", task, method, seeds, state and state["train_scores"])
         self.lines = JsonLines(lines, state["metrics"] if state else 0)
@@ -182,15 +176,6 @@ class RunLog:
         self._scores = [(_guard(file.path), file) for file in (self.scores, self.episodes)]
         self._lines(self.lines.flush)
         self.flush()
-
-    def _open_wandb(self, run: Path, project: str, written: int) -> None:
-        guard = Guard("Weights & Biases", Exception)
-        try:
-            self.views.append((guard, WeightsAndBiases(run, project, written)))
-        except UserError:
-            raise
-        except Exception as error:  # no network, no login: metrics.jsonl has it all
-            guard.tell(error)
 
     def write(self, step: int, metrics: Mapping[str, ArrayLike]) -> None:
         """Write metrics at an env step; each is a number for all seeds, or an array [seeds] of one for each."""

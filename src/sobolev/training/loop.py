@@ -84,8 +84,7 @@ def _train(config: TrainConfig, run: Path) -> int:
                 config.task,
                 method_of(config).name,
                 config.seeds,
-                tensorboard=config.log.tensorboard and leads(),
-                wandb=config.log.wandb if leads() else None,
+                log=config.log if leads() else None,
                 state=loaded.meta["log"] if loaded else None,
             )
             del loaded

@@ -9,6 +9,7 @@ from typing import Any
 
 from sobolev.checkpoints.run_folder import folder, opened
 from sobolev.config import TrainConfig, checked, configure, filled
+from sobolev.logs import views
 from sobolev.logs.provenance import recorded
 from sobolev.system import jax_setup
 
@@ -40,6 +41,7 @@ def start(config: TrainConfig) -> tuple[Path, int]:
     processes.join(config.devices)  # before anything asks jax for its devices
     jax_setup.configure(config.compilation_cache)
     config = filled(config)
+    views.wanted(config.log)  # what cannot be used is said before anything takes long
     from sobolev.training import loop
 
     with ExitStack() as stack:

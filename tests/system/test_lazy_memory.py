@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sobolev.system import lazy_memory
+from tests import tiny
 
 pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="of a CPU's memory")
 
@@ -25,6 +26,17 @@ def test_they_are_zeros_where_garbage_was():
             lambda leaf: (leaf.shape, leaf.dtype), shapes
         )
         assert not any(np.asarray(leaf).any() for leaf in found.values())
+
+
+def test_a_user_can_do_without(monkeypatch):
+    """Replay then is what JAX makes, with the same content."""
+    program = tiny.program(tiny.agent(), (2,))
+    lazy = program.initial_replay(tiny.ENVIRONMENTS, 1000)
+    assert program.layout.zeros is lazy_memory.zeros
+    monkeypatch.setenv("SOBOLEV_LAZY_MEMORY", "0")
+    assert program.layout.zeros is None
+    written = program.initial_replay(tiny.ENVIRONMENTS, 1000)
+    jax.tree.map(np.testing.assert_array_equal, lazy.steps, written.steps)
 
 
 MEASURED = """

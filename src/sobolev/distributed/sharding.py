@@ -85,7 +85,7 @@ class Layout:
     @property
     def zeros(self) -> Callable[[PyTree], PyTree] | None:
         """What makes large arrays of zeros from their shapes inside of `made`; None where JAX's own way is as good."""
-        return lazy_memory.zeros if self.mesh is None and jax.default_backend() == "cpu" else None
+        return lazy_memory.zeros if self.mesh is None and lazy_memory.usable() else None
 
     def made(self, create: Callable[[], PyTree], axes: Callable[[PyTree], Any]) -> PyTree:
         """What `create` makes, made where the run wants it; `axes` of what it makes, as in `spread`."""

@@ -3,6 +3,7 @@ once, and how much of it an array has taken."""
 
 import ctypes
 import mmap
+import os
 import sys
 from typing import Any
 
@@ -10,6 +11,11 @@ import jax
 import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 from jaxtyping import Array, PyTree
+
+
+def usable() -> bool:
+    """Whether large arrays of zeros are worth `zeros`: on a CPU, unless the user says SOBOLEV_LAZY_MEMORY=0."""
+    return jax.default_backend() == "cpu" and os.environ.get("SOBOLEV_LAZY_MEMORY") != "0"
 
 
 def zeros(shapes: PyTree) -> PyTree:

@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and exit status 2."""
-    signals.hold_back()  # this program may begin anew
+    signals.hold_back()  # this program may restart
     output.prepare()
     find_modules_here()
     from sobolev.system.jax_setup import use_large_buffers  # only now: it imports what a user's file might hide
@@ -101,7 +101,7 @@ MACHINE += (
 
 
 def _failed(error: OSError) -> int:
-    """The exit status after an error of the system, told in a sentence; one that is no such thing is raised again."""
+    """The exit status after an error of the system, reported in a sentence; any other is raised again."""
     if isinstance(error, output.OutputError):
         if output.reader_gone(error):
             return 141  # as of a program that SIGPIPE ends
@@ -118,7 +118,7 @@ def find_modules_here() -> None:
     """Let modules in the working folder be found, after all that is installed.
 
     So `gym:my_module:MyTask-v0` works with `sobolev` as with `python -m sobolev`, and a file there that is called
-    random.py or jax.py hides nothing. Left alone where Python was told not to look there (-P, PYTHONSAFEPATH).
+    random.py or jax.py hides nothing. Left alone where Python is set not to look there (-P, PYTHONSAFEPATH).
     """
     if sys.flags.safe_path:
         return

@@ -1,4 +1,4 @@
-"""A user's mistake, told in one sentence that says what is wrong and what to do."""
+"""A user's mistake, in one sentence that says what is wrong and what to do."""
 
 from collections.abc import Iterable
 

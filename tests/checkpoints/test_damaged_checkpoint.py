@@ -74,7 +74,7 @@ def test_steps_that_are_not_finite_are_left_out(tmp_path):
     loaded = checkpoints.load()
     assert loaded is not None
     assert loaded.had == [(0, 20)] and loaded.whole == [(0, 3), (5, 9), (10, 20)]
-    assert "replay holds NaN or infinity in steps 3 to 4 and 9: the run goes on without them" in loaded.notes[0]
+    assert "replay holds NaN or infinity in steps 3 to 4 and 9: the run resumes without them" in loaded.notes[0]
     assert np.isfinite(loaded.growing["observation/x"]).all() and len(loaded.growing["first"]) == 17
     checkpoints.save(2, state_of(2), steps_of(20, 25), {})
     loaded = Checkpoints(tmp_path).load(strict=True)

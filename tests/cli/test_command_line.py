@@ -293,7 +293,7 @@ def test_evaluate_prints_what_it_cannot_keep(run: Path, capsys: pytest.CaptureFi
     assert evaluate.main([str(run), "--json"]) == 0
     told = capsys.readouterr()
     assert json.loads(told.out) == RESULTS
-    assert told.err == f"sobolev: {run}/evaluation.json cannot be written (Is a directory): going on without it\n"
+    assert told.err == f"sobolev: {run}/evaluation.json cannot be written (Is a directory): continuing without it\n"
 
 
 def test_evaluate_says_that_a_film_is_missing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ def test_training_and_resuming(installed: Path, tmp_path: Path) -> None:
     agent = json.loads((run / "config.json").read_text())["agent"]
     assert agent["regularizer"] == "hinge" and agent["penalty"]["limit"] == 0.001 and agent["penalty"]["rho"] == 0.5
     again = sobolev(installed, *arguments, "120", cwd=tmp_path)
-    assert again.returncode == 0 and "goes on at 80 of 120 env steps" in again.stdout, again.stderr
+    assert again.returncode == 0 and "resumes at 80 of 120 env steps" in again.stdout, again.stderr
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     logged = [line for line in lines if "hinge/posterior" in line]
     assert [line["step"] for line in logged] == [80, 120]

@@ -177,7 +177,7 @@ def test_a_full_disk_ends_nothing_and_leaves_no_gap(
         assert state["metrics"] <= (full / "metrics.jsonl").stat().st_size
         assert not list(full.glob("*.tmp"))
     told = capsys.readouterr().err
-    assert told.count("/metrics.jsonl cannot be written (File too large): going on without it") == 1
+    assert told.count("/metrics.jsonl cannot be written (File too large): continuing without it") == 1
     for name in ("scores.json", "train_scores.json"):
         assert told.count(f"/{name} cannot be written") == (1 if size < 1000 else 0)
     assert told.count("tensorboard cannot be written") <= 1 and len(told.splitlines()) <= 4

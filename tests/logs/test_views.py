@@ -57,8 +57,8 @@ def test_rows_go_to_a_sink_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFix
     assert [(row.step, row.seed, row.values["episode/return"]) for row in view.rows] == [(12, 5, 1.0), (14, 5, 1.0)]
     assert view.closed
     assert capsys.readouterr().err == (
-        "sobolev: broken cannot be written (ConnectionError: no network): going on without it\n"
-        "sobolev: kept cannot be written (RuntimeError: unlucky): going on without it\n"
+        "sobolev: broken cannot be written (ConnectionError: no network): continuing without it\n"
+        "sobolev: kept cannot be written (RuntimeError: unlucky): continuing without it\n"
     )
     resumed = opened(tmp_path, f"{HERE}:KEPT", state=state)
     resumed.close()

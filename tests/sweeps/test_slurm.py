@@ -174,7 +174,7 @@ def test_a_job_array_is_preempted_goes_on_and_tells_its_failures(cluster, tmp_pa
     # Not in the second in which it was stopped: slurmd takes what begins then for what it has just ended.
     told("scontrol", "update", f"JobId={jobs[1]}", "StartTime=now+3")
     until(lambda: entry("long").state == "done", cluster)
-    assert entry("long").attempts == 2 and "goes on at" in ours.log(entry("long").run).read_text()
+    assert entry("long").attempts == 2 and "resumes at" in ours.log(entry("long").run).read_text()
 
     until(lambda: entry("short").state == "done" and entry("broken").state == "failed", cluster)
     assert "holds files that are not of a run" in str(entry("broken").error)

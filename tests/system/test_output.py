@@ -54,7 +54,7 @@ def test_a_guard_tells_once_and_goes_on(capsys: pytest.CaptureFixture[str]) -> N
 
     guard = output.Guard("a/b.json")
     assert [guard(fail), guard(lambda: 3), guard(fail)] == [None, 3, None]
-    told = "sobolev: a/b.json cannot be written (No space left on device): going on without it\n"
+    told = "sobolev: a/b.json cannot be written (No space left on device): continuing without it\n"
     assert capsys.readouterr().err == told
     with pytest.raises(ZeroDivisionError):
         guard(lambda: 1 / 0)
@@ -110,8 +110,11 @@ TRAIN = (
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("| head -1", "sobolev: standard output cannot be written (Broken pipe): going on without it\n"),
-        ("> /dev/full", "sobolev: standard output cannot be written (No space left on device): going on without it\n"),
+        ("| head -1", "sobolev: standard output cannot be written (Broken pipe): continuing without it\n"),
+        (
+            "> /dev/full",
+            "sobolev: standard output cannot be written (No space left on device): continuing without it\n",
+        ),
         ("2>&1 | head -1", ""),
         (">&- 2>&-", ""),
     ],

@@ -83,12 +83,12 @@ def test_a_signal_saves_and_leaves(straight, tmp_path, monkeypatch, capfd, numbe
     folder = run(tmp_path / "run", status=128 + number)
     printed = capfd.readouterr()
     assert "saving, then leaving" in printed.err
-    assert f"in {folder}: the same command goes on" in printed.out
+    assert f"in {folder}: the same command resumes it" in printed.out
     loaded = Checkpoints(folder / "checkpoint").load()
     assert loaded and 45 <= loaded.iteration < 80
     assert signal.getsignal(number) is not None and signal.set_wakeup_fd(-1) == -1
     assert_same(run(folder), straight)
-    assert "goes on at" in capfd.readouterr().out
+    assert "resumes at" in capfd.readouterr().out
 
 
 def test_a_signal_before_the_first_step(straight, tmp_path, monkeypatch):
@@ -200,7 +200,7 @@ def test_a_complete_run_says_so(straight, capfd):
     before = content(straight)
     run(straight)
     assert capfd.readouterr().out == (
-        f"{straight} is complete at 160 env steps: a larger --steps goes on, --fresh deletes it and begins anew\n"
+        f"{straight} is complete at 160 env steps: a larger --steps continues it, --fresh deletes it and starts over\n"
     )
     assert all(np.array_equal(before[name], array) for name, array in content(straight).items())
 
@@ -242,7 +242,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert process.wait() == -signal.SIGKILL, (seed, number, (tmp_path / "log").read_text())
     again = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert again.returncode == 0, (seed, again.stderr)
-    assert "goes on at" in again.stdout and "damage" not in again.stdout, (seed, moments, again.stdout)
+    assert "resumes at" in again.stdout and "damage" not in again.stdout, (seed, moments, again.stdout)
     return folder
 
 
@@ -256,7 +256,7 @@ def test_more_steps_go_on(killed, tmp_path, capfd):
     longer = tiny.config(seeds=(2,), steps=240)
     folder = shutil.copytree(killed, tmp_path / "run")
     run(folder, longer)
-    assert "goes on at 160 of 240 env steps" in capfd.readouterr().out
+    assert "resumes at 160 of 240 env steps" in capfd.readouterr().out
     assert_same(folder, run(tmp_path / "whole", longer))
 
 

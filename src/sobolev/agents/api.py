@@ -55,7 +55,7 @@ class State(Protocol):
 
 
 class Report(eqx.Module):
-    """What one update tells. Leaves have a seed axis in front outside `learn`."""
+    """What one update reports. Leaves have a seed axis in front outside `learn`."""
 
     metrics: dict[str, Float[Array, "*seeds"]]
     """scalars by name; the same names in every update"""
@@ -131,12 +131,12 @@ class Agent(Protocol[C, S]):
 
 
 AnyAgent: TypeAlias = Agent[Any, Any]
-"""An agent of whatever method: what only the run's config tells."""
+"""An agent of any method; which one, the config of the run decides."""
 
 
 @runtime_checkable
 class Inspected(Protocol[T]):
-    """An agent that has more to log than its updates tell, because it costs too much to be found in each of them."""
+    """An agent with metrics that cost too much to be computed in every update."""
 
     def inspect(self, state: T, report: Report, key: Key[Array, ""]) -> Metrics:
         """Scalars by name, always the same ones, given the newest update's report and the state after it."""

@@ -86,7 +86,7 @@ class Method(Generic[C]):
     """raises UserError for settings that do not go together, given whether the agent sees images"""
     fixed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """settings, or groups of them, that the presets decide for good: {"penalty": ("has no penalty", "gpld")}, with what
-    is said where one is changed, and the method that leaves it open"""
+    is given where one is changed, and the method that leaves it open"""
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """what of a trained agent can start another one (--warm-start): by name, where it lies in the agent's state, as the
     beginnings of paths ("model/actor/")"""

@@ -34,7 +34,7 @@ NOT_COMPUTED = (
 """Fields that do not change what is computed, up to the number of steps."""
 
 MARK = ".sobolev-run"
-"""The file that tells a run's folder from any other."""
+"""The file that distinguishes a run's folder from any other."""
 LOCK = "lock"
 MADE = {
     "": rf"{re.escape(MARK)}|{LOCK}|episode\.mp4|(metrics\.jsonl|warm_start\.safetensors|curve\.png|wandb\.json"
@@ -91,7 +91,7 @@ def read_config(run: Path) -> TrainConfig:
 def opened(config: TrainConfig) -> Iterator[Path]:
     """Hold the folder of a resolved config for training; yields its path.
 
-    A folder of the same identity is taken as it is (its config.json then tells the new steps); with `fresh` what its
+    A folder of the same identity is taken as it is (its config.json then has the new steps); with `fresh` what its
     run has made is deleted first. Where the training fails with a UserError before it has kept anything, a folder made
     here is removed again. Raises UserError for a folder of another config, one that holds other things, one in use, and
     one in which nothing can be written.

@@ -31,7 +31,7 @@ def merged(folder: Path, segments: Sequence[Segment], needed: int) -> list[Segme
     for group in plan(segments, MANY, LARGE):
         size = sum(_size(segment) for segment in group)
         if len(group) > 1 and size <= left and free_room(folder) >= size + needed:
-            with suppress(Damaged):  # the next load tells, and leaves out what is damaged alone
+            with suppress(Damaged):  # the next load says so, and leaves out what is damaged alone
                 group, left = [_one(folder, group)], left - size
         result += group
     return result

@@ -142,7 +142,7 @@ class Checkpoints:
             notes = [*lost, *found]
             if strict and notes:
                 told = "; ".join(notes)
-                raise UserError(f"{self.folder}: {told}: --strict-resume stops here, leave it out to go on")
+                raise UserError(f"{self.folder}: {told}: --strict-resume stops here, leave it out to resume")
             self._current = whole
             steps, stop = self.held(), manifest["growing_to"]
             return Loaded(
@@ -236,12 +236,12 @@ class Checkpoints:
             whole.append(segment)
             if rows is not None:
                 poisoned += ranges.true_ranges(rows, segment["from"])
-        notes, goes_on = [], "the run goes on without them, and is no longer the same to the bit"
+        notes, resumed = [], "the run resumes without them, and is no longer the same to the bit"
         if steps := ranges.common(damaged, had):
             files = why[0] + (f", and {len(why) - 1} more files" if len(why) > 1 else "")
-            notes.append(f"replay has damage in {ranges.told(steps)} ({files}): {goes_on}")
+            notes.append(f"replay has damage in {ranges.told(steps)} ({files}): {resumed}")
         if steps := ranges.common(poisoned, had):
-            notes.append(f"replay holds NaN or infinity in {ranges.told(steps)}: {goes_on}")
+            notes.append(f"replay holds NaN or infinity in {ranges.told(steps)}: {resumed}")
         holes = ranges.joined([*manifest.get("holes", ()), *damaged, *poisoned])
         return manifest | {"segments": whole, "holes": holes}, notes
 

@@ -44,7 +44,7 @@ def parts(config: TrainConfig, run: Path, shapes: State, spaces: Spaces) -> Arra
 
 
 def started(state: State, parts: Arrays) -> State:
-    """A fresh state with these parts; optimizer and statistics begin anew."""
+    """A fresh state with these parts; optimizer and statistics start fresh."""
     return unflatten(state, {**flatten(state), **parts}) if parts else state
 
 

@@ -50,7 +50,7 @@ class LogConfig:
     every: Annotated[int, Ge(1)] = 1000
     """env steps between two lines of metrics"""
     dreams: Annotated[int, Ge(0)] = 20_000
-    """env steps between two looks at what the world model foresees (RUN/dreams), taken at evaluations; 0 for none"""
+    """env steps between two looks at what the world model predicts (RUN/dreams), taken at evaluations; 0 for none"""
     tensorboard: bool = True
     """write TensorBoard event files beside metrics.jsonl"""
     wandb: str | None = None
@@ -92,7 +92,7 @@ class TrainConfig(Generic[C]):
     seeds: Annotated[tuple[int, ...], arg(metavar="S …")] = (0,)
     """seeds trained side by side in one program"""
     warm_start: Annotated[Path | None, arg(metavar="RUN")] = None
-    """run whose newest checkpoint gives some networks a trained start; all of it is trained on, all else begins anew"""
+    """run whose newest checkpoint gives some networks a trained start; all is trained further, the rest starts fresh"""
     warm_start_parts: Annotated[tuple[str, ...], arg(metavar="PART …")] = ()
     """which networks those are; for gpld and dreamer encoder, decoder (both of these unless others are given), rssm,
     reward, cont, actor, critic"""
@@ -101,7 +101,7 @@ class TrainConfig(Generic[C]):
     fresh: bool = False
     """delete what the run has left in its folder and start again; a folder that holds other things is left alone"""
     strict_resume: bool = False
-    """stop where a checkpoint is damaged, instead of going on with what is whole"""
+    """stop where a checkpoint is damaged, instead of resuming with what is whole"""
     compilation_cache: bool = True
     """keep compiled programs in the user's cache folder, where the next run finds them"""
     agent: Annotated[C, arg(name="")] = field(kw_only=True)

@@ -22,7 +22,7 @@ _GRAY = 32  # sides from which on a matrix of bytes is taken for a picture
 
 
 class Checked:
-    """An environment whose observations, rewards and flags are checked, and whose own errors are told.
+    """An environment whose observations, rewards and flags are checked, and whose own errors become sentences.
 
     What comes out of it are arrays of one's own, in the dtypes of the spaces. Sentences name the environment, the
     entry, what came, and the episode's seed and number of actions, so that it can be looked at. Entries that have no

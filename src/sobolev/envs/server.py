@@ -50,7 +50,7 @@ def not_deterministic(task: str, stream: Stream, episode: int) -> UserError:
     return UserError(
         f"environment {stream.environment} of seed {stream.seed} ('{task}') does not repeat episode {episode} from its "
         "seed and actions, so this run cannot be resumed: make the environment deterministic given reset(seed=...), or "
-        "begin again with --fresh"
+        "start over with --fresh"
     )
 
 
@@ -170,7 +170,7 @@ class Server:
             raise errors[0]
 
     def close_all(self) -> None:
-        """Close everything; what fails is told on stderr, for nothing depends on it any more."""
+        """Close everything; what fails is reported on stderr, for nothing depends on it any more."""
         for group in list(self.groups):
             try:
                 self.close(group)

@@ -211,7 +211,7 @@ class VectorEnv:
         return answers
 
     def _collect(self, ticket: int) -> list[Any]:
-        """The answers of the workers; the death of one is told with what it was doing."""
+        """The answers of the workers; the death of one is reported with what it was doing."""
         try:
             return self._workers.collect(ticket)
         except WorkerDied as died:

@@ -1,4 +1,4 @@
-"""What a run's world model sees and foresees of its evaluation episodes: a film of images, a plot of vectors.
+"""What a run's world model reconstructs and predicts of its evaluation episodes: a film of images, a plot of vectors.
 
 The model observes the first half of a recording and then predicts the second half from the actions alone.
 

@@ -89,7 +89,7 @@ class Progress:
         output: Console | None = None,
         bar: Console | None = None,
     ) -> None:
-        """`total` env steps are to be done; `advice` is said where they turn out to take more than a day.
+        """`total` env steps are to be done; `advice` is printed where they turn out to take more than a day.
 
         `output` and `bar` are the consoles for lines and for the bar: stdout and stderr, unless a test gives its own.
         """
@@ -123,7 +123,7 @@ class Progress:
         self.steps = steps
         self.values |= {name: value for name, value in values.items() if value is not None}
         self.speed.add(steps, updates)
-        self._foretell()
+        self._advise()
         self._draw()
 
     def show(self, note: str) -> None:
@@ -153,7 +153,7 @@ class Progress:
             self.shown = self.clock()
             self.live.update(self._bar(), refresh=True)
 
-    def _foretell(self) -> None:
+    def _advise(self) -> None:
         if self.told or not self.speed.training or self.speed.seconds() < MEASURE_SECONDS:
             return
         self.told = True

@@ -31,7 +31,8 @@ def recorded(config: TrainConfig, run: Path) -> Iterator[None]:
     """Adds an entry to the record of a run that is held, and closes it at the end, however the training ends.
 
     An entry has command, version, commit, python, jax, machine, started (UTC) and seconds, env_steps at its end. One in
-    which nothing was logged is taken out again. A file that cannot be written, or is no record, is told and left alone.
+    which nothing was logged is taken out again. A file that cannot be written, or is no record, is reported and left
+    alone.
     """
     guard, started, before = Guard(str(run / NAME), (OSError, UserError)), time.time(), _size(run)
     entries = guard(read_record, run)

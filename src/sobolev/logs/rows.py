@@ -33,7 +33,7 @@ class Row:
 
 @runtime_checkable
 class View(Protocol):
-    """Another place to which rows go; what it raises is told once, and ends nothing."""
+    """Another place to which rows go; what it raises is reported once, and ends nothing."""
 
     def write(self, row: Row) -> None:
         """Write a row."""

@@ -6,8 +6,8 @@
     tensorboard/seed-0   event files
 
 All of them continue where a checkpoint was taken: `state` says how far they were, and
-`RunLog(..., state=...)` cuts them back to there. None of them can end a run: one that cannot be written is told once,
-on stderr, and is tried again at every next line.
+`RunLog(..., state=...)` cuts them back to there. None of them can end a run: one that cannot be written is reported
+once, on stderr, and is tried again at every next line.
 """
 
 import contextlib
@@ -198,7 +198,7 @@ class RunLog:
         self.flush()
 
     def dream(self, step: int, errors: Mapping[str, float], keep: Callable[[], Mapping[str, Picture]]) -> None:
-        """What the first seed's world model foresaw at an env step, and by how much it was wrong.
+        """What the first seed's world model predicted at an env step, and its error.
 
         `keep` draws that, writes it into the run's folder, and gives the pictures by name.
         """

@@ -35,7 +35,7 @@ class Sink:
     called: Callable[[Path], str]
     """what messages call it, for a run's folder"""
     opened: Callable[[Origin, LogConfig], View]
-    """what this raises is told once, and ends nothing"""
+    """what this raises is reported once, and ends nothing"""
     wanted: Callable[[LogConfig], bool] = lambda log: False
     """whether settings of its own ask for it; else its name in `--log.sinks` does"""
     check: Callable[[LogConfig], None] = lambda log: None

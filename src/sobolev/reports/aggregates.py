@@ -34,7 +34,7 @@ def gain(
 def gain_interval(
     comparison: Comparison, label: str, tasks: Sequence[Task], measure: Measure = FINAL, over_tasks: bool = False
 ) -> statistics.Interval | None:
-    """The normalised gain of a label over the baseline with its 95% bootstrap interval, both methods' seeds drawn anew.
+    """The normalised gain of a label over the baseline with its 95% bootstrap interval, both methods' seeds resampled.
 
     None where `gain` is None.
     """

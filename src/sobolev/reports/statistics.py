@@ -125,7 +125,7 @@ def distribution(
 ) -> np.ndarray:
     """The statistic of every bootstrap resample [resamples, …].
 
-    Stratified: the tasks stay and their seeds are drawn anew, independently for each of several `scores`; with
+    Stratified: the tasks stay and their seeds are resampled, independently for each of several `scores`; with
     `over_tasks` the tasks are drawn as well, the same ones for all `scores`, as another set of tasks might have given
     other numbers.
     """

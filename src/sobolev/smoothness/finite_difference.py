@@ -1,7 +1,7 @@
 """The finite-difference penalty: equation (1) of paper 1 where states are continuous.
 
 With h the step and u a random unit vector, ||(f(x + h u) - f(x)) / h||^2 stands in for a summand of equation (1), the
-squared change of the transition law between two states over their squared distance. Its mean over u tends to
+squared change of the transition distribution between two states over their squared distance. Its mean over u tends to
 ||J(x)||_F^2 / d as h goes to 0 (equations 3 and 4), d the size of x. Here it is multiplied by d, and divided by the K
 rows of the table, so that it tends to the Jacobian penalty (equation 5): one lambda means the same for both.
 
@@ -47,7 +47,7 @@ def finite_difference_penalty(
         fn: maps one input [d] to a table [K, C]; a callable or a `LinearFirst`.
         inputs: a batch of inputs. Everything is computed in float32, as in `jacobian_penalty`; below a step of about
             a thousandth, the difference of two tables has few digits left.
-        key: draws the directions, uniform on the sphere, anew for every state.
+        key: draws the directions, uniform on the sphere, independently for every state.
         step: the distance between the inputs that are compared, in units of the input.
         directions: directions per state.
 

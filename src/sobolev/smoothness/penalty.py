@@ -54,7 +54,7 @@ def jacobian_penalty(
         key: draws the probes, and the rows where they are random.
         estimator: rows, joint or exact, as described at the head of this file.
         rows: penalise only this many rows of the table; None for all.
-        row_choice: the first `rows` rows, or rows drawn anew for every call (the same ones for all states).
+        row_choice: the first `rows` rows, or rows drawn for every call (the same ones for all states).
 
     The result is differentiable with respect to `inputs` and to what `fn` holds. Raises UserError for an unknown
     estimator or row choice, for inputs that are not [states, d], and for a number of rows outside 1 to K.

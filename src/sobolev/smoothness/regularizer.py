@@ -4,7 +4,7 @@ A regularizer makes a learned map smooth in one of three ways, or in several of 
   penalty     given the map and a batch of its inputs, a number that is added to the loss;
   constraint  given the map's parameters, other ones that take their place, with state that is kept in the agent's;
   noise       what is added to the map's inputs where it learns.
-The coefficient lambda(updates) of a map, from its settings' schedule, multiplies a penalty and the noise, and tells a
+The coefficient lambda(updates) of a map, from its settings' schedule, multiplies a penalty and the noise, and gives a
 constraint how much of it applies. The built-in ones are listed in `registry.py`.
 """
 

@@ -50,7 +50,7 @@ def sensitivity(
         fn: maps an input [d] to a table of probabilities [K, C]; a callable or a `LinearFirst`. The divergence is
             that of the K independent variables together: the sum over rows.
         inputs: the states' inputs.
-        key: draws the directions, uniform on the sphere, anew for every state and magnitude.
+        key: draws the directions, uniform on the sphere, independently for every state and magnitude.
         perturbed: the entries of the input that are moved: for a posterior of [deter, tokens], the tokens.
         magnitudes: ||delta|| as fractions of the mean norm of the perturbed part over `inputs`.
         directions: directions per state and magnitude.

@@ -100,7 +100,7 @@ def estimate(
 ) -> Estimate:
     """argmin_P L_MLE(P) + strength * L_FD(P) (Section 3.1), to `tolerance` of max(1, transitions).
 
-    Very strong smoothing is solved as well as float64 can tell, which the returned gap then says.
+    Very strong smoothing is solved as well as float64 resolves, which the returned gap then says.
 
     Where the minimum is not unique (no counts, and no neighbour that has any), the answer is the most central one:
     uniform. Raises UserError for negative counts or strength, or where the solver stalls.

@@ -82,7 +82,7 @@ class Work:
             file.flush()
             self.log_start = file.tell()
             self.child = self._spawn([*PROGRAM, *words], file)
-        if self.stopped:  # meanwhile, when there was no child to be told
+        if self.stopped:  # meanwhile, when there was no child to be signalled
             self.child.send_signal(signal.SIGTERM)
         if words[0] == "train":
             self.sweep.begun(self.run, self.child.pid)

@@ -162,7 +162,7 @@ threads ask for comes in huge pages, of which they use little."""
 
 
 def use_large_buffers() -> None:
-    """Start this process anew with glibc keeping what is freed, and asking for huge pages where the kernel wants that.
+    """Restart this process with glibc keeping what is freed, and asking for huge pages where the kernel wants that.
 
     On a CPU, XLA takes fresh memory for every call and gives it back; touching it first, by pages of 4 KB, takes up to
     a third of a small update's time. glibc reads the settings only when a program starts. A user's own GLIBC_TUNABLES

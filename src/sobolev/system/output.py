@@ -1,7 +1,7 @@
 """Standard output and standard error: any character in any encoding, and what happens where nobody reads them.
 
 A command whose output is its result stops quietly when the reader goes away, as Unix tools do. For a training the
-output is a view: `say` and `warn` never fail, and tell once that they cannot write.
+output is a view: `say` and `warn` never fail, and report once that they cannot write.
 """
 
 import codecs
@@ -41,7 +41,7 @@ def warn(sentence: str) -> None:
 
 
 class Guard:
-    """Calls what writes a view of a run; where that fails, it warns, the first time, and the run goes on."""
+    """Calls what writes a view of a run; where that fails, it warns, the first time, and the run continues."""
 
     def __init__(self, what: str, errors: type[Exception] | tuple[type[Exception], ...] = OSError):
         """`what` is named in the warning, as in "RUN/scores.json". Other exceptions than `errors` are passed on."""
@@ -59,7 +59,7 @@ class Guard:
         """Warn of a failure, once."""
         if not self.told:
             self.told = True
-            warn(f"{self.what} cannot be written ({reason(error)}): going on without it")
+            warn(f"{self.what} cannot be written ({reason(error)}): continuing without it")
 
 
 def reason(error: BaseException) -> str:
@@ -78,7 +78,7 @@ class Forgiving(io.TextIOBase):
     def __init__(self, stream: Any, name: str | None = None):
         """`stream` may be None, as `sys.stdout` is where a program was started without one.
 
-        With a name, the first failure is told on standard error.
+        With a name, the first failure is reported on standard error.
         """
         self.stream, self._name = stream, name
         self._guard = Guard(name or "", Exception)  # a closed file raises ValueError
@@ -114,7 +114,7 @@ _LATEST: dict[str | None, Forgiving] = {}
 
 
 def forgiving(stream: Any, name: str | None = None) -> Forgiving:
-    """The forgiving form of a stream, the same one as the last time, so that it tells of failures once."""
+    """The forgiving form of a stream, the same one as the last time, so that it reports failures once."""
     latest = _LATEST.get(name)
     if latest is None or latest.stream is not stream:
         latest = _LATEST[name] = Forgiving(stream, name)

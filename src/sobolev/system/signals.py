@@ -223,7 +223,7 @@ def held(saving: bool = False, last: Callable[[], None] | None = None) -> Iterat
 
 @contextlib.contextmanager
 def foreign() -> Iterator[None]:
-    """Code of an environment runs in this process: Interrupted is raised in it where it goes on for `PATIENCE` seconds
+    """Code of an environment runs in this process: Interrupted is raised in it where it runs on for `PATIENCE` seconds
     after a signal."""
     listener = _listener
     if listener is None:

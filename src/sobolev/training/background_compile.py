@@ -56,7 +56,7 @@ class Ahead:
         self._jobs[name].result()
 
     def temporary_bytes(self, name: str) -> int:
-        """Memory that the function takes while it runs, beside arguments and results; 0 where XLA does not tell."""
+        """Memory that the function takes while it runs, beside arguments and results; 0 where XLA does not say."""
         self.wait(name)
         analysis = self._jobs[name].result().memory_analysis() if name in self._jobs else None
         return analysis.temp_size_in_bytes if analysis is not None else 0

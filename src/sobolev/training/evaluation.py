@@ -48,7 +48,7 @@ def play(
     """`number` episodes of every seed, in the environments of `rounds(number)`, which step together.
 
     Returns their returns [seeds, number], and which of them were truncated by the limit. They are the same in however
-    many rounds: an episode has the seed of its number, and its policy draws the same. `waiting` tells how far they are.
+    many rounds: an episode has the seed of its number, and its policy draws the same. `waiting` reports progress.
     `watch` is called at every step of the first environment's episode, its first one included. `recording` keeps the
     first steps.
     """
@@ -105,8 +105,8 @@ def evaluate(
     Returns per seed {task, method, seed, episodes, mean, std, returns, truncated, env_steps}; std is over episodes
     (population), `truncated` the number of episodes that had no end within `max_steps` env steps, and whose returns so
     far count; None: the run's setting. With `video`, the first seed's first episode is written there as a film; with
-    `dream`, what its world model foresees of episodes, as a film of images or a plot of vectors (`dreams.write`). `say`
-    and `show` get what is to be told on the way, see `Waiting`. Where a film or plot cannot be written, that is said on
+    `dream`, what its world model predicts of episodes, as a film of images or a plot of vectors (`dreams.write`). `say`
+    and `show` get what is reported on the way, see `Waiting`. Where a film or plot cannot be written, that is said on
     stderr. Raises UserError where the run has no checkpoint, this
     machine cannot render, or the agent has nothing to dream of.
     """

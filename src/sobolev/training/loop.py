@@ -217,7 +217,7 @@ class Training:
             now.measured = self.program.inspect(now.state, self.newest, now.updates)
 
     def count_episodes(self, ended: np.ndarray) -> None:
-        """Adds the new rewards to the running episodes and logs those that end; `ended`: streams that began anew."""
+        """Adds the new rewards to the running episodes and logs those that end; `ended`: streams that were reset."""
         now = self.now
         now.returns[ended], now.lengths[ended] = 0.0, 0
         now.returns += now.transition["reward"]
@@ -273,11 +273,11 @@ class Training:
         snapshot.save(self.checkpoints, self.now, self.envs, meta | {"python": platform.python_version()})
 
     def unless_refused(self, save: Callable[[], None]) -> None:
-        """Saves what is saved again later; where the disk refuses it, that is said and training goes on."""
+        """Saves what is saved again later; where the disk refuses it, that is said and training continues."""
         try:
             save()
         except NotSaved as error:
-            self.progress.say(f"not saved: {error.what}; training goes on, and the next one is tried when it is due")
+            self.progress.say(f"not saved: {error.what}; training continues, and the next one is tried when it is due")
 
     def check_finite(self, reports: list[Report]) -> None:
         """Stops where one of the newest reports is not finite: raises UserError, with the batch in RUN/failure."""

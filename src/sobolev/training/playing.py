@@ -12,7 +12,7 @@ from sobolev.envs import Transition
 AT_ONCE = 32
 """Environments of a seed that are played in together, at most."""
 SECONDS = 30.0
-"""How often a line is said of episodes that take long."""
+"""How often a line reports on episodes that take long."""
 
 
 class Limit(NamedTuple):

@@ -1,4 +1,4 @@
-"""Whether a run fits into memory and on the disk, told with the numbers before it starts."""
+"""Whether a run fits into memory and on the disk, checked and said with numbers before it starts."""
 
 import shutil
 from dataclasses import dataclass
@@ -100,7 +100,7 @@ def _less(config: TrainConfig, steps: int | float) -> str:
 
 
 def device_memory(devices: int = 1) -> int | None:
-    """Bytes that jax can still allocate on so many accelerators; None on CPUs, and where a device does not tell."""
+    """Bytes that jax can still allocate on so many accelerators; None on CPUs, and where a device does not say."""
     device = jax.local_devices()[0]
     stats: dict[str, int] = (device.memory_stats() if device.platform != "cpu" else None) or {}
     limit = stats.get("bytes_limit")
@@ -108,7 +108,7 @@ def device_memory(devices: int = 1) -> int | None:
 
 
 def host_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that a process can still get without swapping, within its container's limit; None where nothing tells."""
+    """Bytes that a process can still get without swapping, within its container's limit; None where that is unknown."""
     found = []
     meminfo = _read(root / "proc/meminfo")
     if "MemAvailable:" in meminfo:

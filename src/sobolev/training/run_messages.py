@@ -28,7 +28,7 @@ def plan(config: TrainConfig, plan: Plan, run: Path, done: int, needs: Needs) ->
     where = f"{os.cpu_count()} CPU cores" if cpu and there == 1 else f"{used} of {there} × {kind}"
     host = " in host memory" if config.replay.memory == "host" else ""
     replay = f"replay {human(needs.steps + needs.latents)}{host} ({needs.step / 1000:.1f} KB a step)"
-    verb = f"goes on at {done:,} of" if done else "trains"
+    verb = f"resumes at {done:,} of" if done else "trains"
     who = f"seeds {' '.join(map(str, config.seeds))}" if seeds > 1 else f"seed {config.seeds[0]}"
     ratio = f"{plan.updates_due(plan.total):,} updates of {plan.batch}×{plan.pace.length} each"
     protocol = "" if config.preset == "paper" else f" (preset {config.preset}, not the paper's protocol)"
@@ -80,7 +80,9 @@ def advice(config: TrainConfig) -> str | None:
 
 def complete(run: Path, env_steps: int) -> str:
     """For a run that has nothing left to do."""
-    return f"{run} is complete at {env_steps:,} env steps: a larger --steps goes on, --fresh deletes it and begins anew"
+    return (
+        f"{run} is complete at {env_steps:,} env steps: a larger --steps continues it, --fresh deletes it and starts over"
+    )
 
 
 def finished(run: Path, env_steps: int) -> str:
@@ -92,4 +94,4 @@ def interrupted(run: Path, env_steps: int) -> str:
     """For a run that a signal ended."""
     if not env_steps:
         return f"left before the first step, with nothing to save in {run}: the same command begins again"
-    return f"saved at {env_steps:,} env steps in {run}: the same command goes on"
+    return f"saved at {env_steps:,} env steps in {run}: the same command resumes it"

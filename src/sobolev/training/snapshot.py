@@ -53,7 +53,7 @@ class Snapshot:
     measured: dict[str, np.ndarray] = field(default_factory=dict)
     """what is measured for the next line of metrics alone, [seeds]"""
     sent: np.ndarray | None = None
-    """actions that the environments have not answered: the iteration was broken off there, and goes on there"""
+    """actions that the environments have not answered: the iteration was broken off there, and resumes there"""
     due: bool = False
     """whether what is due after the iteration (metrics, an evaluation, kept weights) is still to be done"""
 
@@ -183,7 +183,7 @@ def restore(
     checkpoint does not fit the environment or the program, or an environment is not deterministic.
     """
     count, arrays, number = loaded.iteration, loaded.state, envs.shape[1]
-    cure = "take the environment it was made with, or begin anew with --fresh"
+    cure = "take the environment it was made with, or start over with --fresh"
     check_spaces(arrays, program.agent.spaces, "the environment", cure)
     forms = jax.eval_shape(lambda: program.initial_replay(number, capacity))
     rows = min((len(x) for name, x in arrays.items() if name.startswith("latents/")), default=count)
@@ -242,8 +242,8 @@ class Kept(NamedTuple):
 
     @property
     def begin(self) -> int:
-        """The number that the first of them has in replay: it begins anew where steps are lost, since a ring that is
-        full must be full of steps."""
+        """The number that the first of them has in replay: numbering starts over where steps are lost, since a ring
+        that is full must be full of steps."""
         return self.added - ranges.length(self.whole) if self.had == self.whole else 0
 
     @property
@@ -290,7 +290,7 @@ def _write_steps(rings: dict[str, Any], checkpoints: Checkpoints, kept: Kept) ->
 
 
 def _taken(kept: Kept, taken: int, environments: int, length: int) -> np.ndarray:
-    """`Replay.taken` where steps are lost: the online queue goes on behind the windows that it had given out."""
+    """`Replay.taken` where steps are lost: the online queue continues behind the windows that it had given out."""
     given = -(-taken // environments) * length - (kept.added - ranges.length(kept.had))
     left = int(kept.mask()[: max(0, given)].sum())
     return np.asarray(environments * -(-left // length), np.int32)

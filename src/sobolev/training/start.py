@@ -41,7 +41,7 @@ def start(config: TrainConfig) -> tuple[Path, int]:
     processes.join(config.devices)  # before anything asks jax for its devices
     jax_setup.configure(config.compilation_cache)
     config = filled(config)
-    views.wanted(config.log)  # what cannot be used is said before anything takes long
+    views.wanted(config.log)  # what cannot be used is said before anything that takes long
     from sobolev.training import loop
 
     with ExitStack() as stack:

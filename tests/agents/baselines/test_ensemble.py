@@ -30,19 +30,19 @@ def first() -> Member:
 
 def test_log_variances_lie_between_the_bounds():
     far = 1e4 * jax.random.normal(jax.random.key(1), (100, 2))
-    laws = jax.vmap(first().law)(far, jnp.ones((100, 1)))
-    logs = 2 * np.log(np.asarray(laws.std))
+    predictions = jax.vmap(first().distribution)(far, jnp.ones((100, 1)))
+    logs = 2 * np.log(np.asarray(predictions.std))
     assert logs.min() >= -5 - 1e-4 and logs.max() <= -1 + 1e-4 and logs.max() - logs.min() > 3
 
 
 def test_a_draw_and_the_loss_by_hand():
     member, s, a, noise = first(), jnp.array([0.3, -1.0]), jnp.array([0.5]), jnp.array([1.0, -2.0, 0.7])
-    law, drawn = member.law(s, a), member.draw(s, a, noise)
+    predicted, drawn = member.distribution(s, a), member.draw(s, a, noise)
     assert member.noise == 3
-    np.testing.assert_allclose(drawn.change, law.mean + law.std * noise[:2], rtol=1e-6)
+    np.testing.assert_allclose(drawn.change, predicted.mean + predicted.std * noise[:2], rtol=1e-6)
     np.testing.assert_allclose(drawn.reward, member.reward(s, a, drawn.change)[0], rtol=1e-6)
     outcome, following = jnp.array([0.2, 0.1, 1.5]), jnp.array([0.5, -0.9])
-    likelihood = np.mean(np.square((outcome[:2] - law.mean) / law.std) + 2 * np.log(law.std))
+    likelihood = np.mean(np.square((outcome[:2] - predicted.mean) / predicted.std) + 2 * np.log(predicted.std))
     logit = float(member.ending_logit(s, a, following))
     by_hand = likelihood + (member.reward(s, a, outcome[:2])[0] - 1.5) ** 2 + np.log1p(np.exp(-logit))
     found = member.loss(s, a, outcome, following, jnp.asarray(1.0))
@@ -85,10 +85,10 @@ def test_it_finds_a_linear_system_and_its_noise():
     found, (s, a, outcome, following, ended, _) = learned(ENSEMBLE), rows(jax.random.key(9), 300)
     for index in range(3):
         member = found.member(jax.tree.map(lambda leaf, i=index: leaf[i], found.transitions))
-        laws = jax.vmap(member.law)(s[0], a[0])
+        predictions = jax.vmap(member.distribution)(s[0], a[0])
         truth = np.concatenate([a[0], -s[0, :, :1]], -1)
-        assert np.sqrt(np.mean((laws.mean - truth) ** 2)) < 0.15
-        np.testing.assert_allclose(np.asarray(laws.std).mean(0), 0.3, atol=0.06)
+        assert np.sqrt(np.mean((predictions.mean - truth) ** 2)) < 0.15
+        np.testing.assert_allclose(np.asarray(predictions.std).mean(0), 0.3, atol=0.06)
     reward = jax.vmap(member.reward)(s[0], a[0], outcome[0, :, :2])[:, 0]
     assert np.sqrt(np.mean((reward - outcome[0, :, 2]) ** 2)) < 0.2
     right = (jax.vmap(member.ending_logit)(s[0], a[0], following[0]) > 0) == (ended[0] > 0)

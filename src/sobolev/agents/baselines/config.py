@@ -59,7 +59,7 @@ class TD3Config:
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """The world model: an ensemble of networks for the law of Δs, one network for the reward, one for the end."""
+    """The world model: an ensemble for the distribution of Δs, one network for the reward, one for the end."""
 
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(512, 4))
     members: Annotated[int, Ge(1)] = 8
@@ -93,7 +93,7 @@ class GradientConfig:
     clip: Annotated[float, Gt(0)] = 5.0
     """largest entry of a gradient of actor or critics"""
     reset_critic: Annotated[float, Gt(0)] = 100.0
-    """actor and critics begin anew where the mean of Huber(δ) is above this"""
+    """actor and critics are initialized again where the mean of Huber(δ) is above this"""
     reset_actor: Annotated[float, Gt(0)] = 1e5
     """or where the mean value of the policy's actions is beyond this"""
 

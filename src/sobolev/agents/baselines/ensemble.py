@@ -1,4 +1,4 @@
-"""MAGE's world model: an ensemble of normal laws of Δs given (s, a), with networks for the reward and the end.
+"""MAGE's world model: an ensemble of normal distributions of Δs given (s, a), with networks for the reward and the end.
 
 In normalised units, as `Dynamics` is. A draw of one member is reparametrised: with its noise held fixed, it is a smooth
 function of state and action.
@@ -27,8 +27,8 @@ class Member(eqx.Module):
         """Standard normal numbers that one draw takes: one per entry of Δs, and one for the end of the episode."""
         return self.transition.output.bias.size // 2 + 1
 
-    def law(self, state: Float[Array, " state"], action: Float[Array, " action"]) -> Normal:
-        """The law of Δs; log-variances are squashed between the bounds."""
+    def distribution(self, state: Float[Array, " state"], action: Float[Array, " action"]) -> Normal:
+        """The distribution of Δs; log-variances are squashed between the bounds."""
         raw, (low, high) = self.transition(state, action), self.bounds
         size = raw.size // 2
         return Normal(raw[:size], jnp.exp(0.5 * (low + (high - low) * jax.nn.sigmoid(raw[size:]))))
@@ -37,8 +37,8 @@ class Member(eqx.Module):
         self, state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, " noise"]
     ) -> Imagined:
         """(Δs, r) for given standard normal numbers."""
-        law = self.law(state, action)
-        change = law.mean + law.std * noise[:-1]
+        predicted = self.distribution(state, action)
+        change = predicted.mean + predicted.std * noise[:-1]
         return Imagined(change, self.reward(state, action, change)[0])
 
     def ending_logit(
@@ -60,8 +60,8 @@ class Member(eqx.Module):
         outcome: Δs, then r, normalised; terminal: 0 or 1. The likelihood loss is the mean over the entries of Δs of
         squared error over variance, plus log-variance. The reward learns at the true Δs.
         """
-        law, change = self.law(state, action), outcome[:-1]
-        likelihood = jnp.mean(jnp.square((change - law.mean) / law.std) + 2 * jnp.log(law.std))
+        predicted, change = self.distribution(state, action), outcome[:-1]
+        likelihood = jnp.mean(jnp.square((change - predicted.mean) / predicted.std) + 2 * jnp.log(predicted.std))
         reward = jnp.square(self.reward(state, action, change)[0] - outcome[-1])
         return likelihood + reward + bernoulli_loss(self.ending_logit(state, action, following), terminal)
 

@@ -98,7 +98,7 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         """The state after update `number` of critics and actor, whether all of it was finite, and metrics.
 
         The actor and its target move every `delay` updates. Where the loss says that learning has diverged, actor and
-        critics begin anew; the model stays.
+        critics are initialized again; the model stays.
         """
         config, model, memories, weight = self.config, state.model, state.optimizers, pairs.weight
         target_key, reset_key = jax.random.split(key)
@@ -176,7 +176,7 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         actions: Float[Array, "batch action"],
         key: Key[Array, ""],
     ) -> Float[Array, "batch vector"]:
-        """[y; ∂y/∂a] with y = r̂ + γ (1 − d̂) min_j Q̄_j(ŝ', π̄(ŝ') + noise), each state's ŝ' from one member's law.
+        """[y; ∂y/∂a] with y = r̂ + γ (1 − d̂) min_j Q̄_j(ŝ', π̄(ŝ') + noise), each state's ŝ' drawn from one member.
 
         The states of a batch are drawn at random, so that dealing them out in turn picks members at random.
         """

@@ -133,7 +133,7 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
         # World model: evidence bound of (Δs, r) given (s, a), and the end of the episode.
         outcome = jax.vmap(units.outcome)(pairs.state, pairs.following, pairs.reward)
         latent = jax.random.normal(keys[0], (states.shape[0], config.dynamics.latent))
-        perturbed, told = self.perturbed(states, pairs.action, key, number)
+        perturbed, logged = self.perturbed(states, pairs.action, key, number)
         terms = jax.vmap(dynamics.losses)(states, pairs.action, outcome, following, pairs.terminal, latent, perturbed)
         likelihood, divergence, ending = [jnp.sum(pairs.weight * term) for term in terms]
         model_loss = likelihood + config.dynamics.beta * divergence + ending
@@ -154,7 +154,7 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
             "loss/model_ending": ending,
             "loss/critic": far,
             **penalty_metrics,
-            **told,
+            **logged,
             "direction/return": jnp.square(compared.direction[..., 0]).mean(),
             **summary("predicted", compared.found.reshape(-1, *compared.found.shape[2:])),
             **summary("target", compared.wanted),

@@ -1,7 +1,7 @@
 """What defines a DSDPG agent.
 
 Paper 2 was not at hand: what is known of it are its equations, the ten samples and updates, and the kernel with h =
-100. Sizes, rates and shares (marked "ours") are choices of this project, told in docs/dsdpg.md.
+100. Sizes, rates and shares (marked "ours") are choices of this project, explained in docs/dsdpg.md.
 """
 
 from dataclasses import dataclass, field, replace
@@ -89,7 +89,8 @@ class DiscrepancyConfig:
     bandwidth: Annotated[float, Gt(0)] = 100.0
     """h of the multiquadric kernel (paper 2)"""
     unbiased: bool = True
-    """leave a sample's kernel with itself out of the means; with it, the loss favours too narrow laws (ours)"""
+    """leave a sample's kernel with itself out of the means; with it, the loss favours distributions that are too narrow
+    (ours)"""
     gradient_scale: Annotated[float, Ge(0)] = 0.1
     """what gradient coordinates are multiplied by beside the return; actions are in [-1, 1]. Where gradients are the
     larger ones, the worst direction is theirs, and nothing learns the return (ours)"""

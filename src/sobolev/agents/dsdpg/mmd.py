@@ -1,4 +1,4 @@
-"""Maximum mean discrepancy between samples of two laws: kernels, plain, sliced, and max-sliced (MSMMD).
+"""Maximum mean discrepancy between samples of two distributions: kernels, plain, sliced, and max-sliced (MSMMD).
 
 MMD²(X, Y) = E k(x, x') + E k(y, y') − 2 E k(x, y) with independent copies x', y'. Every function takes samples
 [samples, dimensions] and kernels take squared distances.
@@ -63,8 +63,8 @@ def mmd_squared(
     """MMD² of two samples, two at least of each.
 
     unbiased: the U-statistic, which leaves out each sample's kernel with itself; its expectation is the MMD² of the two
-    laws, and it may be negative. Otherwise the V-statistic: the MMD² of the two empirical laws, never negative, 0 for
-    equal samples, and too large on average by the order of 1/samples.
+    distributions, and it may be negative. Otherwise the V-statistic: the MMD² of the two empirical distributions,
+    never negative, 0 for equal samples, and too large on average by the order of 1/samples.
     """
     return _own(x, kernel, unbiased) + _own(y, kernel, unbiased) - 2 * kernel(_squares(x, y)).mean()
 

@@ -95,7 +95,7 @@ def quantile_of(xi: Float[Array, "*shape noise"]) -> Float[Array, "*shape"]:
 def sobolev_sample(
     value: Value, state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, " noise"]
 ) -> Float[Array, " vector"]:
-    """[Z(s, a, ξ); ∂Z/∂a], one sample of the vector whose law the critic models (paper 2)."""
+    """[Z(s, a, ξ); ∂Z/∂a], one sample of the vector whose distribution the critic models (paper 2)."""
     found, gradient = jax.value_and_grad(value, argnums=1)(state, action, noise)
     return jnp.concatenate([found[None], gradient])
 

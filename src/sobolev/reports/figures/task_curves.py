@@ -53,7 +53,7 @@ def warm_start(material: Material) -> list[Illustration]:
 
 
 def variants(material: Material) -> list[Illustration]:
-    """The variants of each method on each family of tasks, where they are few enough to tell apart."""
+    """The variants of each method on each family of tasks, where they are few enough to distinguish."""
     comparison, figures = material.comparison, []
     for method, labels in comparison.variants.items():
         for family in comparison.families if len(labels) <= LEGIBLE else ():

@@ -56,7 +56,7 @@ def test_of_damaged_steps_these_alone_are_lost(folder, damage, lost):
     assert_same(loaded.growing, steps_of(*kept))
     (note,) = loaded.notes
     assert f"replay has damage in steps {lost} to {lost + 9} ({name}" in note
-    assert "goes on without them" in note and "no longer the same to the bit" in note
+    assert "resumes without them" in note and "no longer the same to the bit" in note
     with pytest.raises(UserError, match="replay has damage.*--strict-resume stops here"):
         Checkpoints(folder).load(strict=True)
     save(checkpoints, 3)

@@ -229,7 +229,7 @@ def test_a_checkpoint_that_cannot_be_written_is_tried_again(straight, tmp_path, 
         with pytest.raises(NotSaved, match="a checkpoint of .*free some space|a checkpoint cannot be written"):
             run(folder, config)
     said = capfd.readouterr().out
-    assert "not saved: " in said and "training goes on" in said and "a copy of the networks" in said
+    assert "not saved: " in said and "training continues" in said and "a copy of the networks" in said
     assert finished_at(folder) == 49
     full.clear()
     assert_same(run(folder, config), straight)

@@ -81,7 +81,8 @@ def advice(config: TrainConfig) -> str | None:
 def complete(run: Path, env_steps: int) -> str:
     """For a run that has nothing left to do."""
     return (
-        f"{run} is complete at {env_steps:,} env steps: a larger --steps continues it, --fresh deletes it and starts over"
+        f"{run} is complete at {env_steps:,} env steps: a larger --steps continues it, --fresh deletes it and starts "
+        "over"
     )
 
 

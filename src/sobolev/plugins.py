@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
@@ -22,11 +22,15 @@ class Registry(Generic[T]):
     ours: Mapping[str, T]
     group: str
     """the entry point group under which packages register theirs"""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """more of ours, as module:OBJECT: those that are slow to import"""
 
     def find(self, reference: str) -> T:
         """The object of that name, or at `module:OBJECT`. Raises UserError where there is none, with the nearest."""
         if reference in self.ours:
             return self.ours[reference]
+        if reference in self.places:
+            return self._load(self.places[reference])
         if ":" in reference:
             return self._load(reference)
         points = [point for point in self.registered() if point.name == reference]
@@ -35,11 +39,11 @@ class Registry(Generic[T]):
         if len(points) > 1:
             places = ", ".join(f"{point.value} ({package(point)})" for point in points)
             raise UserError(f"several packages have a {self.kind} '{reference}': give one of {places} in its place")
-        return self._load(points[0].value)
+        return self._load(f"{points[0].module}:{points[0].attr}")  # without the extras that it may name
 
     def names(self) -> list[str]:
         """All names: ours, then those of packages."""
-        return list(dict.fromkeys([*self.ours, *(point.name for point in self.registered())]))
+        return list(dict.fromkeys([*self.ours, *self.places, *(point.name for point in self.registered())]))
 
     def registered(self) -> list[EntryPoint]:
         """What installed packages register, in the order of the names."""

@@ -11,11 +11,9 @@ from sobolev.replay import (
     ReplayConfig,
     add,
     create,
-    grow,
     read_ring,
     replay_axes,
     sample,
-    stored_windows,
     write_back,
     write_ring,
 )
@@ -81,7 +79,7 @@ def test_uniform_draw_covers_exactly_the_stored_windows(count):
     oldest = max(count - capacity, 0)
     cells = np.zeros((environments, count - length - oldest), int)
     np.add.at(cells, (np.asarray(windows.environment), np.asarray(windows.start) - oldest), 1)
-    assert cells.sum() == batch and cells.size == stored_windows(count, capacity, environments, length)
+    assert cells.sum() == batch and cells.size == environments * (min(count, capacity) - length)
     expected = batch / cells.size
     assert expected > 100
     chance = stats.chi2.sf(np.sum((cells - expected) ** 2) / expected, cells.size - 1)
@@ -120,18 +118,6 @@ def test_draws_do_not_depend_on_capacity_before_the_ring_wraps(capacity):
         left, short = jit_sample(short, jax.random.key(seed), batch=8, length=4)
         right, long = jit_sample(long, jax.random.key(seed), batch=8, length=4)
         assert_equal(left, right)
-
-
-def test_a_ring_that_grew_goes_on_as_one_that_was_long():
-    short, long = grow(filled(50, capacity=50), 70), filled(50, capacity=70)
-    assert_equal(short, long)
-
-
-def test_growing_a_ring_that_has_wrapped_is_an_error():
-    with pytest.raises(ValueError, match="no ring of 60 from one of 50 with 51 steps added"):
-        grow(filled(51), 60)
-    with pytest.raises(ValueError, match="no ring of 49"):
-        grow(filled(5), 49)
 
 
 def test_last_is_forced_before_a_first():
@@ -236,13 +222,6 @@ def test_each_seed_of_three_equals_that_seed_alone(count):
 
 def take_seed(replay, seed):
     return jax.tree.map(lambda leaf, axis: leaf if axis is None else leaf[seed], replay, AXES)
-
-
-def test_growing_under_vmap():
-    together = filled(20, seeds=3)
-    axes = replay_axes(together)
-    grown = jax.vmap(partial(grow, capacity_per_environment=70), in_axes=(axes,), out_axes=axes)(together)
-    assert_equal(take_seed(grown, 1), grow(take_seed(together, 1), 70))
 
 
 def used(function, replay, *arguments):

@@ -76,7 +76,7 @@ def check_jax() -> Line:
     devices = ", ".join(sorted({f"{device.platform} {device.device_kind}" for device in jax.devices()}))
     found = f"{jax.__version__} (jaxlib {metadata.version('jaxlib')}), {len(jax.devices())} device(s): {devices}"
     if jax.default_backend() == "cpu" and shutil.which("nvidia-smi"):
-        advice = "there is an NVIDIA GPU that jax does not use; after pip install 'jax[cuda12]' it would"
+        advice = "there is an NVIDIA GPU that jax does not use; after pip install 'jax[cuda13]' it would"
         return Line("jax", found, "note", advice)
     return Line("jax", found)
 

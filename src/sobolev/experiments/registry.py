@@ -3,16 +3,12 @@
 Loads no experiment before it is asked for: some take seconds to import.
 """
 
-import importlib
 from dataclasses import is_dataclass
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
 
-from sobolev.errors import UserError, nearest
+from sobolev.errors import UserError
 from sobolev.experiments.api import Experiment, Settings
-
-GROUP = "sobolev.experiments"
-"""The entry point group under which packages register experiments of theirs."""
+from sobolev.plugins import Registry, package
 
 
 class Entry(NamedTuple):
@@ -52,63 +48,21 @@ EXPERIMENTS = {
 }
 """Ours."""
 
+KNOWN: Registry[Experiment[Any]] = Registry(
+    "study", Experiment, {}, "sobolev.experiments", {name: entry.reference for name, entry in EXPERIMENTS.items()}
+)
+"""These, those of installed packages, and my_package.my_study:EXPERIMENT."""
+
 
 def listed() -> dict[str, str]:
     """The names of all experiments that are registered, ours first, and a line about each."""
     ours = {name: entry.about for name, entry in EXPERIMENTS.items()}
-    return ours | {point.name: f"from {_package(point)}" for point in _registered() if point.name not in ours}
+    return ours | {point.name: f"from {package(point)}" for point in KNOWN.registered() if point.name not in ours}
 
 
 def find(name: str) -> Experiment[Any]:
     """The experiment of that name, or at `module:OBJECT`. Raises UserError where there is none, with the nearest."""
-    if ":" in name:
-        return load(name)
-    others = [point for point in _registered() if point.name == name]
-    places = [f"{_reference(point)} ({_package(point)})" for point in others]
-    if name in EXPERIMENTS:
-        places.insert(0, f"{EXPERIMENTS[name].reference} (sobolev)")
-    if not places:
-        raise nearest("study", name, listed())
-    if len(places) > 1:
-        raise UserError(f"several packages have a study '{name}': give one of {', '.join(places)} in its place")
-    return load(EXPERIMENTS[name].reference if name in EXPERIMENTS else _reference(others[0]))
-
-
-def load(reference: str) -> Experiment[Any]:
-    """The experiment at `module:OBJECT`. Raises UserError where there is no such module, object or experiment."""
-    module_name, _, attribute = reference.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there, and lacks something itself
-        raise UserError(
-            f"there is no module '{error.name}' for {reference}: install its package, or run from the folder it is in"
-        ) from None
-    except (ValueError, TypeError):  # no name, or one that begins with a dot
-        raise UserError(
-            f"'{reference}' has no module: give module:OBJECT, as in my_package.my_study:EXPERIMENT"
-        ) from None
-    if not hasattr(module, attribute):
-        experiments = [key for key, value in vars(module).items() if isinstance(value, Experiment)]
-        raise nearest(f"object of {module_name}", attribute, experiments or ["EXPERIMENT"])
-    experiment = getattr(module, attribute)
-    if not isinstance(experiment, Experiment):
-        raise UserError(f"{reference} is a {type(experiment).__name__}, and not a sobolev.experiments.Experiment")
+    experiment = KNOWN.find(name)
     if not (is_dataclass(experiment.settings) and isinstance(experiment.settings, Settings)):
-        raise UserError(f"the settings of {reference} must be a dataclass with a field 'out', the folder for its files")
+        raise UserError(f"the settings of {name} must be a dataclass with a field 'out', the folder for its files")
     return experiment
-
-
-def _registered() -> list[EntryPoint]:
-    """What installed packages register, in the order of the names."""
-    return sorted(entry_points(group=GROUP), key=lambda point: point.name)
-
-
-def _package(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else point.module
-
-
-def _reference(point: EntryPoint) -> str:
-    """Where an entry point leads, without the extras that it may name."""
-    return f"{point.module}:{point.attr}"

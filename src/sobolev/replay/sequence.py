@@ -110,11 +110,6 @@ def replay_axes(replay: Replay | Streamed) -> Any:
     return jax.tree.unflatten(jax.tree.structure(replay), [0] * buffers + [None, None])
 
 
-def stored_windows(count: int, capacity: int, environments: int, length: int) -> int:
-    """Number of windows of `length` + 1 steps after `count` steps per environment (plain integers, on the host)."""
-    return environments * max(min(count, capacity) - length, 0)
-
-
 def add(replay: AnyReplay, step: dict[str, Any], latents: PyTree) -> AnyReplay:
     """Append one step [environments, ...] of every environment, in place of the oldest once the ring is full.
 
@@ -159,7 +154,7 @@ def sample(
     overwritten before their turn are passed over. `length` must be the same in all calls on one replay.
 
     A window never crosses the write head. What is drawn does not depend on the capacity before the ring wraps.
-    There must be a window to draw: see `stored_windows`. Raises ValueError where the ring is shorter than a window."""
+    There must be a window to draw. Raises ValueError where the ring is shorter than a window."""
     environments, capacity = _shape(replay)
     ring = Ring(replay.count, replay.taken, environments, capacity)
     environment, start, taken = choose(ring, key, batch, length, online=online)
@@ -185,24 +180,6 @@ def write_back(replay: AnyReplay, windows: Windows, latents: PyTree, where: Bool
         return at.set(value, mode="drop", unique_indices=True, wrap_negative_indices=False)
 
     return dataclasses.replace(replay, latents=jax.tree.map(write, replay.latents, latents))
-
-
-def grow(replay: Replay, capacity_per_environment: int) -> Replay:
-    """The same replay with longer rings. Outside `jit`; under `vmap` with `replay_axes` where there is a seed axis.
-
-    Raises ValueError for a shorter ring, and where the ring has wrapped (its positions would change)."""
-    capacity = _shape(replay)[1]
-    count = int(replay.count)
-    if capacity_per_environment < capacity or count > capacity:
-        raise ValueError(f"no ring of {capacity_per_environment} from one of {capacity} with {count} steps added")
-
-    def pad(ring):
-        widths = [(0, 0)] * ring.ndim
-        widths[1] = (0, capacity_per_environment - capacity)
-        return jnp.pad(ring, widths)
-
-    steps, latents = jax.tree.map(pad, (replay.steps, replay.latents))
-    return Replay(steps, latents, replay.count, replay.taken)
 
 
 def _shape(replay: Replay | Streamed) -> tuple[int, int]:

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import pytest
 
-from sobolev.agents.api import Agent, AgentConfig, Chooses, Dreams, State
-from sobolev.agents.method import variant
+from sobolev.agents.api import Agent, Chooses, Dreams, State
+from sobolev.agents.method import AgentConfig, variant
 from sobolev.checkpoints.pytree_io import forms
 from sobolev.config.registry import OURS, agent_of
 from tests import tiny

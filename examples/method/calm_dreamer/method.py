@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt
 from jaxtyping import Array, Key
 
-from sobolev.agents.api import variant
 from sobolev.agents.dreamer.agent import Dreamer, Model
 from sobolev.agents.dreamer.behavior import ImaginationLosses, ReturnScale
 from sobolev.agents.dreamer.config import DreamerConfig
 from sobolev.agents.dreamer.method import DREAMER
+from sobolev.agents.method import variant
 from sobolev.nn import Head
 
 

@@ -11,26 +11,20 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from sobolev.agents.method import AgentConfig, Method, Pace, Preset, variant
 from sobolev.envs.specs import Spaces
 from sobolev.replay import AnyReplay, Choice, Ring, Windows
 
 __all__ = [
     "Agent",
-    "AgentConfig",
     "AnyAgent",
     "Carry",
     "Chooses",
     "Dreams",
     "Inspected",
-    "Method",
     "Metrics",
-    "Pace",
-    "Preset",
     "Report",
     "State",
     "Step",
-    "variant",
 ]
 
 Metrics: TypeAlias = dict[str, Float[Array, ""]]
@@ -76,7 +70,7 @@ class Agent(Protocol[C, S]):
 
     @property
     def config(self) -> C:
-        """The method's settings (see `AgentConfig`)."""
+        """The method's settings (see `AgentConfig` in `method`)."""
         ...
 
     @property

@@ -11,11 +11,12 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from sobolev import replay as memory
-from sobolev.agents.api import AgentConfig, Metrics, Report, Step
+from sobolev.agents.api import Metrics, Report, Step
 from sobolev.agents.dsdpg.config import ExplorationConfig, NormalizerConfig
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, joined, vector_size
 from sobolev.agents.dsdpg.optimizer import chosen
 from sobolev.agents.dsdpg.units import Pairs, Statistics, pairs_of
+from sobolev.agents.method import AgentConfig
 from sobolev.envs.specs import Spaces
 from sobolev.nn import cast_floating
 from sobolev.replay import AnyReplay

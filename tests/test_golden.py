@@ -12,8 +12,11 @@ from tests import golden, tiny
 KEPT = json.loads(golden.KEPT.read_text())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compile_quickly() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def programs_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Which the cache has then; a larger replay gives the same numbers."""
+    tiny.share_programs(monkeypatch)
+    tiny.large_replay(monkeypatch)
     with tiny.quickly():
         yield
 

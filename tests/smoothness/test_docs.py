@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import tiny
+
 PAGE = Path(__file__).parents[2] / "docs" / "smoothness.md"
 
 
@@ -15,8 +17,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "smoothness.md"
 def names():
     """What the page's code blocks, run one after the other, leave behind."""
     found: dict = {}
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
-        exec(compile(block, str(PAGE), "exec"), found)
+    with tiny.quickly():
+        for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
+            exec(compile(block, str(PAGE), "exec"), found)
     return found
 
 

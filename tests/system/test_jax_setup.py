@@ -12,6 +12,7 @@ import pytest
 
 from sobolev.errors import UserError
 from sobolev.system import jax_setup
+from tests import tiny
 
 CHILD = """
 import hashlib, json, sys
@@ -128,7 +129,7 @@ with Workers(0) as workers:
 def test_an_update_after_a_step_is_done_when_its_call_returns():
     """JAX would make it in the background where a donated state is in use, which one is that a step has read."""
     root = Path(__file__).parents[2]
-    settings = {**os.environ, "PYTHONPATH": str(root)}
+    settings = {**os.environ, **tiny.quick_environment(), "PYTHONPATH": str(root)}
     command = [sys.executable, "-c", MAIN_THREAD]
     found = subprocess.run(command, env=settings, cwd=root, capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["True"] * 9

@@ -172,8 +172,15 @@ def sample(
     ring = Ring(replay.count, replay.taken, environments, capacity)
     environment, start, taken = choose(ring, key, batch, length, online=online)
     position = (start[:, None] + jnp.arange(length + 1)[None]) % capacity
-    steps = replay.batch if isinstance(replay, Streamed) else _gather(replay.steps, environment[:, None], position)
-    latents = _gather(replay.latents, environment, position[:, 0])
+
+    def window(ring: Array) -> Array:
+        return _gather(ring, environment[:, None], position)
+
+    def context(ring: Array) -> Array:
+        return _gather(ring, environment, position[:, 0])
+
+    steps = replay.batch if isinstance(replay, Streamed) else jax.tree.map(window, replay.steps)
+    latents = jax.tree.map(context, replay.latents)
     windows = Windows(_close_episodes(steps), latents, environment, start)
     return windows, dataclasses.replace(replay, taken=taken)
 
@@ -216,11 +223,8 @@ def _shape(replay: Replay | Streamed) -> tuple[int, int]:
     return buffer.shape[:2]
 
 
-def _gather(rings: PyTree, environment: Int[Array, "..."], position: Int[Array, "..."]) -> PyTree:
-    def gather(ring: Array) -> Array:
-        return ring.at[environment, position].get(mode="promise_in_bounds", wrap_negative_indices=False)
-
-    return jax.tree.map(gather, rings)
+def _gather(ring: Array, environment: Int[Array, "..."], position: Int[Array, "..."]) -> Array:
+    return ring.at[environment, position].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 def _positions(

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Mapping
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import jax
 from jax.stages import Compiled, Lowered, Wrapped
+from jaxtyping import PyTree
 
 from sobolev.system import signals
 from sobolev.system.jax_setup import in_32_bits
 
-Arguments = tuple[Any, ...] | Callable[[], tuple[Any, ...]]
+Arguments = tuple[PyTree, ...] | Callable[[], tuple[PyTree, ...]]
 
 
 class Ahead:

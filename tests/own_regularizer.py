@@ -24,7 +24,7 @@ def penalty(settings, table, inputs, key):
     return Penalty(rows.mean(), rows)
 
 
-SHRUNK = Constraint(
+SHRUNK = Constraint[EverythingConfig](
     init=lambda settings, tree, key: jnp.zeros((), jnp.int32),
     refresh=lambda settings, tree, count: count + 1,
     apply=lambda settings, tree, count, strength: jax.tree.map(lambda x: x * settings.decay**strength, tree),

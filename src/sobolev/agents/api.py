@@ -33,7 +33,7 @@ Metrics: TypeAlias = dict[str, Float[Array, ""]]
 Carry: TypeAlias = PyTree
 """What a policy remembers between two steps: leaves [environments, …], or no leaves."""
 
-Step: TypeAlias = dict[str, Any]
+Step: TypeAlias = dict[str, PyTree]
 """One step of all environments, leaves [environments, …]: observation (a dict), reward of the step that led here,
 first, last, terminal; and action, the one then taken, where it is known."""
 
@@ -99,7 +99,7 @@ class Agent(Protocol[C, S]):
         ...
 
     def act(
-        self, state: S, carry: Carry, transition: Any, key: Key[Array, ""], mode: Literal["train", "evaluate"]
+        self, state: S, carry: Carry, transition: Step, key: Key[Array, ""], mode: Literal["train", "evaluate"]
     ) -> tuple[Float[Array, "environments action"], Carry, dict[str, Array]]:
         """Actions in [−1, 1] for a step without its action, zero after a last one; the carry, and the extras.
 

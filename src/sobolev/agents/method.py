@@ -7,7 +7,7 @@ and reports do not wait for it.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 from sobolev.envs.specs import Spaces
 
@@ -56,11 +56,11 @@ class Preset(Generic[C]):
 
     agent: C
     size: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """other settings of a run, by path, that differ from TrainConfig's"""
 
 
-def _nothing(agent: Any, images: bool) -> None:
+def _nothing(agent: AgentConfig, images: bool) -> None:
     """The check of a method whose settings all go together."""
 
 
@@ -84,10 +84,10 @@ class Method(Generic[C]):
     """when the agent learns"""
     check: Callable[[C, bool], None] = _nothing
     """raises UserError for settings that do not go together, given whether the agent sees images"""
-    fixed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    fixed: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
     """settings, or groups of them, that the presets decide for good: {"penalty": ("has no penalty", "gpld")}, with what
     is given where one is changed, and the method that leaves it open"""
-    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """what of a trained agent can start another one (--warm-start): by name, where it lies in the agent's state, as the
     beginnings of paths ("model/actor/")"""
     warm: tuple[str, ...] = ()
@@ -114,5 +114,4 @@ def variant(
     settings of another type. That must be a subclass, since the base's sizes and checks are applied to it.
     """
     presets = {key: replace(preset, agent=change(preset.agent)) for key, preset in base.presets.items()}
-    changed: Any = replace(base, name=name, about=about, presets=presets, **others)
-    return changed
+    return cast("Method[D]", replace(base, name=name, about=about, presets=presets, **others))

@@ -4,6 +4,7 @@ from typing import Any, TypeVar, cast
 
 import jax
 import optax
+from jaxtyping import PyTree
 
 Tree = TypeVar("Tree")
 
@@ -11,7 +12,7 @@ Tree = TypeVar("Tree")
 def relaxed(chain: optax.GradientTransformation) -> optax.GradientTransformation:
     """The same rule where dtype promotion is strict: optax raises floats to integer powers."""
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    def update(updates: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
         with jax.numpy_dtype_promotion("standard"):
             return chain.update(updates, state, params)
 

@@ -6,6 +6,7 @@ from sobolev.replay.ring import read_ring, write_ring
 from sobolev.replay.sequence import (
     AnyReplay,
     Choice,
+    Like,
     Replay,
     Ring,
     Streamed,
@@ -22,6 +23,7 @@ __all__ = [
     "AnyReplay",
     "Choice",
     "HostReplay",
+    "Like",
     "Replay",
     "ReplayConfig",
     "Ring",

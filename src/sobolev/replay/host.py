@@ -6,24 +6,25 @@ sampled. Latents, which every update changes, stay on the device. All buffers ar
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
-from sobolev.replay.sequence import Choice, Streamed
+from sobolev.replay.sequence import Choice, Like, Streamed
 
 
 class Gathered(NamedTuple):
     """Windows that were gathered before their turn."""
 
     choice: Choice
-    count: int
+    added: int
     """steps of each environment that were there by then"""
-    steps: dict[str, Any]
+    steps: dict[str, PyTree]
     """NumPy leaves [seeds, batch, length + 1, ...]"""
 
 
@@ -31,7 +32,7 @@ class Gathered(NamedTuple):
 class HostReplay:
     """The parts of `Replay`, but steps are NumPy arrays that are written in place, and the counters NumPy scalars."""
 
-    steps: dict[str, Any]
+    steps: dict[str, PyTree]
     latents: PyTree
     count: np.ndarray
     taken: np.ndarray
@@ -44,27 +45,33 @@ class HostReplay:
 
 
 def create_host(
-    step: dict[str, Any], latents: PyTree, environments: int, capacity_per_environment: int, seeds: int
+    step: dict[str, PyTree], latents: PyTree, environments: int, capacity_per_environment: int, seeds: int
 ) -> HostReplay:
     """An empty replay; arguments and errors as for `create`. Host memory is taken as it fills."""
     if not 0 < environments * capacity_per_environment < 2**31:
         raise ValueError(f"no replay of {environments} environments x {capacity_per_environment} steps")
     lead = (seeds, environments, capacity_per_environment)
-    rings = jax.tree.map(lambda leaf: np.zeros(lead + tuple(leaf.shape), leaf.dtype), step)
-    buffers = jax.tree.map(lambda leaf: jnp.zeros(lead + tuple(leaf.shape), leaf.dtype), latents)
+
+    def ring(leaf: Like) -> np.ndarray:
+        return np.zeros(lead + tuple(leaf.shape), leaf.dtype)
+
+    def buffer(leaf: Like) -> Array:
+        return jnp.zeros(lead + tuple(leaf.shape), leaf.dtype)
+
+    rings, buffers = jax.tree.map(ring, step), jax.tree.map(buffer, latents)
     return HostReplay(rings, buffers, np.zeros((), np.int32), np.zeros((), np.int32))
 
 
-def streamed(replay: HostReplay, batch: dict[str, Any] | None = None) -> Streamed:
+def streamed(replay: HostReplay, batch: dict[str, PyTree] | None = None) -> Streamed:
     """The device's part, and the steps of the windows that it will sample, to be sent there."""
     return Streamed(batch or {}, replay.latents, jnp.asarray(replay.count), jnp.asarray(replay.taken))
 
 
-def append(replay: HostReplay, step: dict[str, Any], device: Streamed) -> HostReplay:
+def append(replay: HostReplay, step: dict[str, PyTree], device: Streamed) -> HostReplay:
     """The replay with one step [seeds, environments, ...] more, whose latents `add` has put into `device`."""
     position = int(replay.count) % replay.shape[2]
 
-    def write(ring: np.ndarray, value: Any) -> None:
+    def write(ring: np.ndarray, value: Array | np.ndarray) -> None:
         ring[:, :, position] = value
 
     jax.tree.map(write, replay.steps, step)
@@ -86,7 +93,7 @@ def take(replay: HostReplay, choice: Choice, length: int) -> tuple[Streamed, Hos
         steps = gather(replay, choice, length)
     else:
         steps = ahead.steps
-        for index in np.argwhere(choice.start + length >= ahead.count):
+        for index in np.argwhere(choice.start + length >= ahead.added).tolist():
             _copy(replay, choice, length, index, steps)
     # what was gathered is given away: the device may work in the same memory
     after = dataclasses.replace(replay, taken=np.asarray(choice.taken, np.int32), ahead=None)
@@ -98,16 +105,20 @@ def returned(replay: HostReplay, device: Streamed) -> HostReplay:
     return dataclasses.replace(replay, latents=device.latents)
 
 
-def gather(replay: HostReplay, choice: Choice, length: int) -> dict[str, Any]:
+def gather(replay: HostReplay, choice: Choice, length: int) -> dict[str, PyTree]:
     """Chosen windows [seeds, batch] out of the rings, leaves [seeds, batch, length + 1, ...]."""
     shape = (*choice.start.shape, length + 1)
-    steps = jax.tree.map(lambda ring: np.empty((*shape, *ring.shape[3:]), ring.dtype), replay.steps)
+
+    def windows(ring: np.ndarray) -> np.ndarray:
+        return np.empty((*shape, *ring.shape[3:]), ring.dtype)
+
+    steps = jax.tree.map(windows, replay.steps)
     for index in np.ndindex(*choice.start.shape):
         _copy(replay, choice, length, index, steps)
     return steps
 
 
-def _copy(replay: HostReplay, choice: Choice, length: int, index: Any, steps: dict[str, Any]) -> None:
+def _copy(replay: HostReplay, choice: Choice, length: int, index: Sequence[int], steps: dict[str, PyTree]) -> None:
     """One window, out of the at most two pieces in which it lies in its ring."""
     seed, number = index
     capacity, environment = replay.shape[2], int(choice.environment[seed, number])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 from jax import lax
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 
 def read_ring(buffers: PyTree, start: int, stop: int, axis: int = 1) -> PyTree:
@@ -18,7 +18,7 @@ def read_ring(buffers: PyTree, start: int, stop: int, axis: int = 1) -> PyTree:
     buffers: leaves [environments, capacity, ...] with axis=1, or [seeds, environments, capacity, ...] with axis=2.
     Raises ValueError where the range is longer than the ring (its beginning is overwritten)."""
 
-    def read(leaf):
+    def read(leaf: Array | np.ndarray) -> np.ndarray:
         pieces = [
             np.asarray(_slice(leaf, position, size, axis))
             for position, _, size in _pieces(start, stop, leaf.shape[axis])
@@ -33,11 +33,11 @@ def write_ring(buffers: PyTree, values: PyTree, start: int, axis: int = 1) -> Py
 
     NumPy buffers are written in place.     Raises ValueError where there are more values than the ring holds."""
 
-    def write(leaf, value):
+    def write(leaf: Array | np.ndarray, value: np.ndarray) -> Array | np.ndarray:
         for position, offset, size in _pieces(start, start + len(value), leaf.shape[axis]):
             piece = np.moveaxis(value[offset : offset + size], 0, axis)
             if isinstance(leaf, np.ndarray):
-                _slice(leaf, position, size, axis)[...] = piece
+                leaf[_steps(position, size, axis)] = piece
                 continue
             leaf = lax.dynamic_update_slice_in_dim(leaf, piece, position, axis)
         return leaf
@@ -57,11 +57,15 @@ def _pieces(start: int, stop: int, capacity: int) -> Iterator[tuple[int, int, in
         step += size
 
 
-def _slice(leaf, position: int, size: int, axis: int):
+def _slice(leaf: Array | np.ndarray, position: int, size: int, axis: int) -> Array | np.ndarray:
     if isinstance(leaf, np.ndarray):  # a view; lax would first copy the whole buffer
-        return leaf[(slice(None),) * axis + (slice(position, position + size),)]
+        return leaf[_steps(position, size, axis)]
     return lax.dynamic_slice_in_dim(leaf, position, size, axis)
 
 
-def _empty(leaf, axis: int) -> np.ndarray:
+def _steps(position: int, size: int, axis: int) -> tuple[slice, ...]:
+    return (slice(None),) * axis + (slice(position, position + size),)
+
+
+def _empty(leaf: Array | np.ndarray, axis: int) -> np.ndarray:
     return np.zeros((0, *leaf.shape[:axis], *leaf.shape[axis + 1 :]), leaf.dtype)

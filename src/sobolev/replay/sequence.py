@@ -12,18 +12,19 @@ seeds and stay scalars, because XLA copies the whole buffer where an update's po
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 
 class Replay(eqx.Module):
     """Rings of steps and latents. Leaves are [environments, capacity, ...], or [seeds, environments, capacity, ...]."""
 
-    steps: dict[str, Any]
+    steps: dict[str, PyTree]
     """what the environment and the policy gave; has the bool entries `first` and `last`; never changed once written"""
     latents: PyTree
     """what the agent stores beside each step, and refreshes by `write_back`"""
@@ -39,12 +40,15 @@ class Streamed(eqx.Module):
     `sample` takes the steps of its windows from `batch`, which must be of those that `choose` with the same key chose.
     """
 
-    batch: dict[str, Any]
+    batch: dict[str, PyTree]
     """steps of the windows to be sampled next, leaves [batch, length + 1, ...]; {} where none are"""
     latents: PyTree
     count: Int[Array, ""]
     taken: Int[Array, ""]
 
+
+Like: TypeAlias = Array | np.ndarray | jax.ShapeDtypeStruct
+"""What has a shape and a dtype."""
 
 AnyReplay = TypeVar("AnyReplay", Replay, Streamed)
 
@@ -52,7 +56,8 @@ AnyReplay = TypeVar("AnyReplay", Replay, Streamed)
 class Ring(NamedTuple):
     """What decides, with a random key, which windows are sampled: the counters of `Replay`, and its shape."""
 
-    count: Int[Array, ""]
+    added: Int[Array, ""]
+    """`Replay.count`"""
     taken: Int[Array, ""]
     environments: int
     capacity: int
@@ -61,17 +66,17 @@ class Ring(NamedTuple):
 class Choice(NamedTuple):
     """Windows that were chosen: integers [batch] of JAX or NumPy, or what stands for these, as axes for `vmap` do."""
 
-    environment: Any
-    start: Any
+    environment: PyTree
+    start: PyTree
     """number of each window's first step, the context step"""
-    taken: Any
+    taken: PyTree
     """`Replay.taken` after them"""
 
 
 class Windows(eqx.Module):
     """A batch of sampled windows: length + 1 consecutive steps of one environment each."""
 
-    steps: dict[str, Any]
+    steps: dict[str, PyTree]
     """leaves [batch, length + 1, ...]; index 0 is the context step. `last` is set where the next step is a first"""
     latents: PyTree
     """leaves [batch, ...]: the stored latents of the context step"""
@@ -81,7 +86,7 @@ class Windows(eqx.Module):
 
 
 def create(
-    step: dict[str, Any],
+    step: dict[str, PyTree],
     latents: PyTree,
     environments: int,
     capacity_per_environment: int,
@@ -98,25 +103,28 @@ def create(
         raise ValueError(f"steps lack {sorted(missing)}")
     lead = () if seeds is None else (seeds,)
     lead += (environments, capacity_per_environment)
-    shape = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(lead + tuple(leaf.shape), leaf.dtype), (step, latents))
-    steps, latents = (zeros or partial(jax.tree.map, jnp.zeros_like))(shape)
+
+    def ring(leaf: Like) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(lead + tuple(leaf.shape), leaf.dtype)
+
+    steps, latents = (zeros or partial(jax.tree.map, jnp.zeros_like))(jax.tree.map(ring, (step, latents)))
     # two arrays, since one buffer cannot be donated twice
     return Replay(steps, latents, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
-def replay_axes(replay: Replay | Streamed) -> Any:
+def replay_axes(replay: Replay | Streamed) -> PyTree:
     """The `in_axes` and `out_axes` of a replay with a leading seed axis: 0 for all buffers, None for the counters."""
-    buffers = jax.tree.structure(replay).num_leaves - 2
-    return jax.tree.unflatten(jax.tree.structure(replay), [0] * buffers + [None, None])
+    structure = jax.tree.structure(replay)
+    return jax.tree.unflatten(structure, [0] * (structure.num_leaves - 2) + [None, None])
 
 
-def add(replay: AnyReplay, step: dict[str, Any], latents: PyTree) -> AnyReplay:
+def add(replay: AnyReplay, step: dict[str, PyTree], latents: PyTree) -> AnyReplay:
     """Append one step [environments, ...] of every environment, in place of the oldest once the ring is full.
 
     Of a `Streamed` replay only the latents are here; `append` puts the step where its like are."""
     position = replay.count % _shape(replay)[1]
 
-    def write(ring, value):
+    def write(ring: Array, value: Array) -> Array:
         return jax.lax.dynamic_update_slice_in_dim(ring, value[:, None], position, axis=1)
 
     count, latents = replay.count + 1, jax.tree.map(write, replay.latents, latents)
@@ -159,11 +167,15 @@ def sample(
     ring = Ring(replay.count, replay.taken, environments, capacity)
     environment, start, taken = choose(ring, key, batch, length, online=online)
     position = (start[:, None] + jnp.arange(length + 1)[None]) % capacity
-    if isinstance(replay, Streamed):
-        steps = replay.batch
-    else:
-        steps = jax.tree.map(lambda ring: _gather(ring, environment[:, None], position), replay.steps)
-    latents = jax.tree.map(lambda ring: _gather(ring, environment, position[:, 0]), replay.latents)
+
+    def window(ring: Array) -> Array:
+        return _gather(ring, environment[:, None], position)
+
+    def context(ring: Array) -> Array:
+        return _gather(ring, environment, position[:, 0])
+
+    steps = replay.batch if isinstance(replay, Streamed) else jax.tree.map(window, replay.steps)
+    latents = jax.tree.map(context, replay.latents)
     windows = Windows(_close_episodes(steps), latents, environment, start)
     return windows, dataclasses.replace(replay, taken=taken)
 
@@ -175,7 +187,7 @@ def write_back(replay: AnyReplay, windows: Windows, latents: PyTree, where: Bool
     left alone, and so is everything where `where` is False (a masked update, without a copy of the buffer)."""
     position = _positions(replay, windows, jax.tree.leaves(latents)[0].shape[1], where)
 
-    def write(ring, value):
+    def write(ring: Array, value: Array) -> Array:
         at = ring.at[windows.environment[:, None], position]
         return at.set(value, mode="drop", unique_indices=True, wrap_negative_indices=False)
 
@@ -188,11 +200,13 @@ def _shape(replay: Replay | Streamed) -> tuple[int, int]:
     return buffer.shape[:2]
 
 
-def _gather(ring, environment, position):
+def _gather(ring: Array, environment: Int[Array, "..."], position: Int[Array, "..."]) -> Array:
     return ring.at[environment, position].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-def _positions(replay: Replay | Streamed, windows: Windows, length: int, where) -> Int[Array, "batch length"]:
+def _positions(
+    replay: Replay | Streamed, windows: Windows, length: int, where: Bool[Array, ""] | bool
+) -> Int[Array, "batch length"]:
     """Where each refreshed step goes in its environment's ring; out of bounds where it is not to be written.
 
     All are different within an environment (each dropped one has its own), so the order of writing does not matter and
@@ -216,7 +230,9 @@ def _after(values: PyTree) -> Bool[Array, ""]:
     return ~jnp.any(jnp.stack(highest) < -3e38)
 
 
-def _online_windows(taken, count, environments: int, oldest, batch: int, size: int):
+def _online_windows(
+    taken: Int[Array, ""], count: Int[Array, ""], environments: int, oldest: Int[Array, ""], batch: int, size: int
+) -> tuple[Int[Array, ""], Bool[Array, " batch"], Int[Array, " batch"], Int[Array, " batch"]]:
     """(taken after this batch, mask of the entries that come from the queue, their environments, their starts)"""
     lost = environments * ((oldest + size - 1) // size)
     taken = jnp.maximum(taken, lost)
@@ -225,7 +241,7 @@ def _online_windows(taken, count, environments: int, oldest, batch: int, size: i
     return taken + number, jnp.arange(batch) < number, item % environments, item // environments * size
 
 
-def _close_episodes(steps: dict[str, Any]) -> dict[str, Any]:
+def _close_episodes(steps: dict[str, PyTree]) -> dict[str, PyTree]:
     """A step whose successor in the window is a first ends its episode, as when an interaction was broken off."""
     last = steps["last"].at[:, :-1].set(steps["last"][:, :-1] | steps["first"][:, 1:])
     return steps | {"last": last}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
+@partial(jax.custom_jvp[Array], nondiff_argnums=(2,))
 def norm_silu(y: Float[Array, " units"], scale: Float[Array, " units"], epsilon: float) -> Float[Array, " units"]:
     """silu(y * rsqrt(mean(y^2) + epsilon) * scale): RMS norm, then SiLU.
 
@@ -19,7 +19,9 @@ def norm_silu(y: Float[Array, " units"], scale: Float[Array, " units"], epsilon:
 
 
 @norm_silu.defjvp
-def _norm_silu_jvp(epsilon: float, primals: tuple, tangents: tuple) -> tuple:
+def _norm_silu_jvp(
+    epsilon: float, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Float[Array, " units"], Float[Array, " units"]]:
     (y, scale), (dy, dscale) = primals, tangents
     root = _inverse_root(y, epsilon)
     unit = y * root

@@ -77,7 +77,7 @@ def gram(kernel: Float[Array, "inputs hidden"]) -> Float[Array, "hidden hidden"]
 
 
 @gram.defjvp
-def _gram_jvp(primals: tuple, tangents: tuple) -> tuple:
+def _gram_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (kernel,), (change,) = primals, tangents
     half = kernel.T @ change
     return gram(kernel), half + half.T
@@ -90,7 +90,7 @@ def quadratic(v: Float[Array, "*batch hidden"], matrix: Float[Array, "hidden hid
 
 
 @quadratic.defjvp
-def _quadratic_jvp(primals: tuple, tangents: tuple) -> tuple:
+def _quadratic_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (v, matrix), (dv, dmatrix) = primals, tangents
     image = v @ matrix
     return jnp.sum(image * v, -1), 2 * jnp.sum(image * dv, -1) + jnp.sum((v @ dmatrix) * v, -1)
@@ -105,7 +105,7 @@ def quadratic_sums(
 
 
 @quadratic_sums.defjvp
-def _quadratic_sums_jvp(primals: tuple, tangents: tuple) -> tuple:
+def _quadratic_sums_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (v, matrix), (dv, dmatrix) = primals, tangents
     double = _image(v, 2 * matrix)
     change = jnp.sum(double * dv, (0, 2)) + jnp.sum(_image(v, dmatrix) * v, (0, 2))

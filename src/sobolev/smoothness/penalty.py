@@ -158,7 +158,10 @@ def exact_energies(
 
 
 def _spread(
-    fn: Callable, x: Float[Array, " inputs"], probe: Float[Array, "rows classes"], rows: Int[Array, " rows"] | None
+    fn: Callable[[Array], Array],
+    x: Float[Array, " inputs"],
+    probe: Float[Array, "rows classes"],
+    rows: Int[Array, " rows"] | None,
 ) -> Float[Array, "rows total classes"]:
     """One cotangent of the whole table per penalised row: the row's probe there, zeros elsewhere."""
     total = jax.eval_shape(fn, x).shape[0]
@@ -166,7 +169,9 @@ def _spread(
     return jax.nn.one_hot(chosen, total, dtype=probe.dtype)[:, :, None] * probe[:, None, :]
 
 
-def _energy(fn: Callable, x: Float[Array, " inputs"], cotangent: Float[Array, "total classes"]) -> Float[Array, ""]:
+def _energy(
+    fn: Callable[[Array], Array], x: Float[Array, " inputs"], cotangent: Float[Array, "total classes"]
+) -> Float[Array, ""]:
     """||grad_x <cotangent, fn(x)>||^2 by one vector-Jacobian product."""
     _, pull = jax.vjp(lambda x: fn(x).astype(cotangent.dtype), x)
     return jnp.sum(jnp.square(pull(cotangent)[0]))

@@ -11,7 +11,7 @@ constraint how much of it applies. The built-in ones are listed in `registry.py`
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -39,16 +39,17 @@ Inputs = Float[Array, "states _"] | Sequence[Float[Array, "states _"]]
 Penalisable = tuple[Table, Inputs, Keys]
 
 
-class Constraint(NamedTuple):
+@dataclass(frozen=True)
+class Constraint(Generic[S]):
     """Parameters in the place of a map's own. The first argument of every function is the regularizer's settings."""
 
-    init: Callable[[Any, PyTree, PRNGKeyArray], PyTree]
+    init: Callable[[S, PyTree, PRNGKeyArray], PyTree]
     """(settings, parameters, key) -> state, () where nothing is remembered; parameters: the pytree of the map"""
-    refresh: Callable[[Any, PyTree, PyTree], PyTree]
+    refresh: Callable[[S, PyTree, PyTree], PyTree]
     """(settings, parameters, state) -> the state for parameters that an update has changed"""
-    apply: Callable[[Any, PyTree, PyTree, Float[Array, ""]], PyTree]
+    apply: Callable[[S, PyTree, PyTree, Float[Array, ""]], PyTree]
     """(settings, parameters, state, coefficient) -> the parameters that are used; differentiable in the parameters"""
-    value: Callable[[Any, PyTree, PyTree], Float[Array, ""]]
+    value: Callable[[S, PyTree, PyTree], Float[Array, ""]]
     """(settings, parameters, state) -> the number to log"""
 
 
@@ -63,12 +64,12 @@ class Regularizer(Generic[S]):
     """what its metrics begin with: NAME/posterior, NAME/posterior_lambda"""
     penalty: Callable[[S, Table, Float[Array, "states inputs"], PRNGKeyArray], Penalty] | None = None
     """(settings, map, inputs, key) -> value and rows; the states are sampled already"""
-    constraint: Constraint | None = None
+    constraint: Constraint[S] | None = None
     noise: Callable[[S, tuple[int, ...], PRNGKeyArray], Array] | None = None
     """(settings, shape, key) -> float32 numbers of that shape, which are added to the inputs"""
     coefficient: float = 0.5
     """initial coefficient of the agent's first map, where the user gives none"""
-    defaults: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
     """settings of the schedule that differ from the common ones, as in {"schedule": "none"}"""
 
     def __post_init__(self) -> None:
@@ -169,7 +170,8 @@ class Smoothing:
 
     def penalties(self, maps: Mapping[str, Penalisable], updates: Int[Array, ""]) -> tuple[Float[Array, ""], Metrics]:
         """The sum over maps of lambda times the penalty, and its metrics; zero where nothing is penalised."""
-        total, metrics, penalty = jnp.zeros(()), {}, self.regularizer.penalty
+        penalty, total = self.regularizer.penalty, jnp.zeros(())
+        metrics: Metrics = {}
         for name in self.penalised:
             assert penalty is not None
             table, inputs, keys = maps[name]
@@ -216,7 +218,8 @@ class Smoothing:
 
     def constraint_metrics(self, maps: Mapping[str, PyTree], state: State, updates: Int[Array, ""]) -> Metrics:
         """The number that a constraint logs of each map, and its coefficient."""
-        constraint, metrics = self.regularizer.constraint, {}
+        constraint = self.regularizer.constraint
+        metrics: Metrics = {}
         for name in self._active if constraint else ():
             assert constraint is not None
             metrics[self._label("constraint", name)] = constraint.value(self.settings, maps[name], state[name])

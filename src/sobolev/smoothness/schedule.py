@@ -51,5 +51,4 @@ def _decayed(config: Schedule, initial: float, after: Int[Array, ""]) -> Float[A
         case "custom":
             updates, factors = jnp.asarray(config.custom, jnp.float32).T
             return initial * jnp.interp(time, updates, factors)
-        case unknown:
-            raise nearest("schedule", unknown, ("none", "sqrt", "linear", "exponential", "cosine", "step", "custom"))
+    raise nearest("schedule", config.schedule, ("none", "sqrt", "linear", "exponential", "cosine", "step", "custom"))

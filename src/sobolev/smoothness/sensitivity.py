@@ -96,5 +96,7 @@ def divergence(p: Float[Array, "*table"], q: Float[Array, "*table"]) -> Float[Ar
     return jnp.sum(jnp.where(some, terms, q))
 
 
-def _moved_divergence(fn: Callable, x: Float[Array, " inputs"], moved: Float[Array, " inputs"]) -> Float[Array, ""]:
+def _moved_divergence(
+    fn: Callable[[Array], Array], x: Float[Array, " inputs"], moved: Float[Array, " inputs"]
+) -> Float[Array, ""]:
     return divergence(fn(x).astype(x.dtype), fn(moved).astype(x.dtype))

@@ -12,7 +12,7 @@ tables what binds is the kernel of the logits.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +83,7 @@ def spectrally_bounded(
     """The network with every kernel W replaced by W min(1, bound / sigma)^strength; all else stays as it is."""
     sigmas = iter(singular_values(tree, vectors))
 
-    def bounded(leaf: Any) -> Any:
+    def bounded(leaf: PyTree) -> PyTree:
         if not _is_kernel(leaf):
             return leaf
         # Above the bound alone there is something to differentiate, and sigma cannot be 0.
@@ -94,7 +94,7 @@ def spectrally_bounded(
     return jax.tree.map(bounded, tree)
 
 
-def _is_kernel(leaf: Any) -> bool:
+def _is_kernel(leaf: PyTree) -> bool:
     return getattr(leaf, "ndim", None) == 2 and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
@@ -108,7 +108,7 @@ def _norm(vector: Float[Array, " size"]) -> Float[Array, ""]:
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
-CONSTRAINT = Constraint(
+CONSTRAINT = Constraint[SpectralConfig](
     init=lambda settings, tree, key: init_vectors(tree, key),
     refresh=lambda settings, tree, vectors: power_iteration(tree, vectors, settings.iterations),
     apply=lambda settings, tree, vectors, strength: spectrally_bounded(tree, vectors, settings.bound, strength),

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Mapping
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import jax
+from jax.stages import Compiled, Lowered, Wrapped
+from jaxtyping import PyTree
 
 from sobolev.system import signals
 from sobolev.system.jax_setup import in_32_bits
 
-Arguments = tuple[Any, ...] | Callable[[], tuple[Any, ...]]
+Arguments = tuple[PyTree, ...] | Callable[[], tuple[PyTree, ...]]
 
 
 class Ahead:
@@ -21,10 +22,10 @@ class Ahead:
     """
 
     def __init__(self) -> None:
-        self._jobs: dict[str, Future] = {}
-        self._started: set[Any] = set()
+        self._jobs: dict[str, Future[Compiled]] = {}
+        self._started: set[tuple[str, str]] = set()
 
-    def start(self, jobs: Mapping[str, tuple[Any, Arguments]]) -> None:
+    def start(self, jobs: Mapping[str, tuple[Wrapped, Arguments]]) -> None:
         """Compile functions for these arguments (arrays, or shapes of them): traced one by one, in the order given.
 
         `jobs` are (jitted function, arguments) by name; a function in the place of the arguments is asked for them in
@@ -63,10 +64,10 @@ class Ahead:
 
 
 @in_32_bits()
-def _lowered(function: Any, arguments: Arguments) -> Any:
+def _lowered(function: Wrapped, arguments: Arguments) -> Lowered:
     return function.lower(*(arguments() if callable(arguments) else arguments))
 
 
 @in_32_bits()
-def _compiled(lowered: Future) -> Any:
+def _compiled(lowered: Future[Lowered]) -> Compiled:
     return lowered.result().compile()

@@ -193,8 +193,13 @@ class Policy:
                 raise UserError(f"the policy needs the observation '{name}' of shape {spec.shape} and got {found}")
             found = entry(self.config.task, name, spec.shape, np.dtype(spec.dtype), observation[name])
             entries[name] = found[None, None]
-        flags = {"first": np.array([[self._step == 0]]), **dict.fromkeys(("last", "terminal"), np.array([[False]]))}
-        transition: Any = {"observation": entries, "reward": np.zeros((1, 1), np.float32), **flags}
+        transition: Transition = {
+            "observation": entries,
+            "reward": np.zeros((1, 1), np.float32),
+            "first": np.array([[self._step == 0]]),
+            "last": np.array([[False]]),
+            "terminal": np.array([[False]]),
+        }
         action, self._carry = self._program.act(
             self._state, self._carry, transition, "evaluate", (self._episode, self._step)
         )

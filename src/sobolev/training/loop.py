@@ -3,11 +3,10 @@
 import contextlib
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -95,7 +94,7 @@ def _train(config: TrainConfig, run: Path) -> int:
 
 
 @contextlib.contextmanager
-def _environments(config: TrainConfig) -> Iterator[tuple[Envs, Envs | None]]:
+def _environments(config: TrainConfig) -> Generator[tuple[Envs, Envs | None], None, None]:
     """Training and evaluation environments of all seeds, in the same few processes."""
     number, (_, played) = config.env.number, rounds(config.evaluation.episodes)
     if not leads():
@@ -288,8 +287,8 @@ class Training:
             index, update = int(np.argmin(finite)), self.now.updates - len(reports) + number
             seed, where = self.config.seeds[index], "another process has the batch"
             if leads():
-                kept: Any = (report.batch, report.metrics)
-                arrays = {name: array[index] for name, array in flatten(kept).items()}
+                kept = flatten((report.batch, report.metrics))
+                arrays = {name: array[index] for name, array in kept.items()}
                 where = snapshot.keep_failure(self.folder, seed, update, arrays)
             raise UserError(
                 f"seed {seed} met a non-finite loss or gradient by update {update}: {where}, the last checkpoint is "

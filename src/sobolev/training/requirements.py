@@ -3,9 +3,9 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
+from jaxtyping import PyTree
 
 from sobolev.config import TrainConfig
 from sobolev.errors import UserError
@@ -129,7 +129,7 @@ def _read(path: Path) -> str:
         return ""
 
 
-def size(tree: Any) -> int:
+def size(tree: PyTree) -> int:
     """Bytes of a pytree's arrays, or of the shapes that stand for them."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 

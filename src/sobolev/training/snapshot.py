@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, PyTree
 
 from sobolev.agents.api import Carry, State
 from sobolev.checkpoints import ranges
@@ -17,9 +18,9 @@ from sobolev.checkpoints.ranges import Range
 from sobolev.checkpoints.slots import Checkpoints, Loaded
 from sobolev.distributed.processes import Envs
 from sobolev.distributed.sharding import local
-from sobolev.envs import Transition
+from sobolev.envs import Records, Transition
 from sobolev.errors import UserError
-from sobolev.replay import HostReplay, Replay, read_ring, write_ring
+from sobolev.replay import HostReplay, Like, Replay, read_ring, write_ring
 from sobolev.training.program import Program, Stored
 from sobolev.training.schedule import Plan
 
@@ -27,6 +28,10 @@ SEED_RING = 2
 """The axis of time in a replay buffer [seeds, environments, capacity, …]."""
 FINITE = ("agent/", "carry/", "transition/")
 """Where the arrays of a checkpoint lie that are finite in every run that can go on."""
+
+
+Measured: TypeAlias = dict[str, Array | np.ndarray]
+"""Metrics by name, as arrays of JAX, or of a checkpoint."""
 
 
 @dataclass
@@ -44,13 +49,13 @@ class Snapshot:
     """returns so far of the running episodes, float64[seeds, environments]"""
     lengths: np.ndarray
     """their agent steps, the first observation included"""
-    pending: list[dict[str, Any]]
+    pending: list[Measured]
     """metrics [seeds] of the updates since metrics were last written, one entry per call of `learn`"""
     missing: int = 0
     """how many steps fewer than `iteration` were added to replay, because a checkpoint had lost some"""
     forgone: int = 0
     """updates that were due while replay, which had lost steps, held too few of them; they are not made up for"""
-    measured: dict[str, np.ndarray] = field(default_factory=dict)
+    measured: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     """what is measured for the next line of metrics alone, [seeds]"""
     sent: np.ndarray | None = None
     """actions that the environments have not answered: the iteration was broken off there, and resumes there"""
@@ -166,7 +171,7 @@ def read_weights(path: Path, state: State) -> State:
     return eqx.tree_at(lambda state: [getattr(state, name) for name in values], state, list(values.values()))
 
 
-def _constraint(state: State) -> dict[str, Any]:
+def _constraint(state: State) -> dict[str, PyTree]:
     """What a regularizer's constraint needs beside the trained networks; {} where there is none."""
     if not jax.tree.leaves(getattr(state, "smoothing", {})):
         return {}
@@ -209,7 +214,7 @@ def restore(
         taken = _taken(kept, int(taken), number, getattr(program.agent.config, "batch_length", 0) + 1)
     replay = filled(steps, latents, kept.end, taken, where)
     del steps, latents
-    transition: Any = envs.restore(records, tree["transition"])  # pyright: ignore[reportArgumentType]
+    transition = envs.restore(cast(Records, records), tree["transition"])
     if not kept.whole or kept.whole[-1][1] < count:
         transition["first"] = np.ones_like(transition["first"])
     return Snapshot(
@@ -276,7 +281,7 @@ def _kept(loaded: Loaded, stored: int, capacity: int) -> Kept:
     return Kept(had, ranges.common(had, loaded.whole), added)
 
 
-def _write_steps(rings: dict[str, Any], checkpoints: Checkpoints, kept: Kept) -> None:
+def _write_steps(rings: dict[str, PyTree], checkpoints: Checkpoints, kept: Kept) -> None:
     """Puts the steps of a checkpoint where they belong; those after a hole begin an episode."""
     for start, piece in checkpoints.pieces():
         length = len(next(iter(piece.values())))
@@ -296,7 +301,7 @@ def _taken(kept: Kept, taken: int, environments: int, length: int) -> np.ndarray
     return np.asarray(environments * -(-left // length), np.int32)
 
 
-def stacked(metrics: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+def stacked(metrics: list[Measured]) -> dict[str, np.ndarray]:
     """Metrics of several updates by name: [updates, seeds]."""
     return {name: np.stack([np.asarray(entry[name]) for entry in metrics]) for name in (metrics[0] if metrics else ())}
 
@@ -306,7 +311,7 @@ def _below(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
 
 
-def filled(steps: dict[str, Any], latents: Any, count: int, taken: np.ndarray, where: str) -> Stored:
+def filled(steps: dict[str, PyTree], latents: PyTree, count: int, taken: np.ndarray, where: str) -> Stored:
     """A replay of rings [seeds, environments, capacity, …] that lie in host memory; `where`: see `ReplayConfig`."""
     counters = np.asarray(count, np.int32), np.asarray(taken, np.int32)
     if where == "host":
@@ -314,11 +319,11 @@ def filled(steps: dict[str, Any], latents: Any, count: int, taken: np.ndarray, w
     return Replay(_on_device(steps), _on_device(latents), *_on_device(counters))
 
 
-def _on_device(tree: Any) -> Any:
+def _on_device(tree: PyTree) -> PyTree:
     """JAX arrays that own their memory, as donation needs."""
     return jax.tree.map(lambda array: jnp.array(array, copy=True), tree)
 
 
-def _host(ring: Any, steps: int) -> np.ndarray:
+def _host(ring: Like, steps: int) -> np.ndarray:
     """A host array for so many steps of a ring [seeds, environments, capacity, …], time first."""
     return np.zeros((steps, *ring.shape[:SEED_RING], *ring.shape[SEED_RING + 1 :]), ring.dtype)

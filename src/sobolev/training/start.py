@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,6 @@ def _held(config: TrainConfig, stack: ExitStack) -> Path:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def _silence() -> Generator[None, None, None]:
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield

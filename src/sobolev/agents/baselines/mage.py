@@ -1,7 +1,6 @@
 """MAGE (arXiv 2004.14309): deterministic critics trained on the TD error and its action gradient through a model."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,11 @@ from sobolev.agents.dsdpg.networks import Actor, TwinCritic, sobolev_sample, vec
 from sobolev.agents.dsdpg.optimizer import Rules, chosen, descend, follow, rectified_adam
 from sobolev.agents.dsdpg.target import backup
 from sobolev.agents.dsdpg.units import Pairs, imagination, pairs_of
+from sobolev.nn import Perceptron
 from sobolev.replay import AnyReplay
+
+Moved = tuple[Actor, optax.OptState, Actor]
+"""An actor, its optimizer's memory, and its target."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,10 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         (loss, (error, slope_error, found)), slopes = gradient(model.critics)
         critics, critics_memory = descend(self.rules[1], model.critics, slopes, memories.critics)
 
-        def improve() -> tuple[Any, Float[Array, ""], Float[Array, ""]]:
+        def improve() -> tuple[Moved, Float[Array, ""], Float[Array, ""]]:
             return self.improved(state, self.cast(critics), states, weight)
 
-        def wait() -> tuple[Any, Float[Array, ""], Float[Array, ""]]:
+        def wait() -> tuple[Moved, Float[Array, ""], Float[Array, ""]]:
             return (model.actor, memories.actor, state.targets.actor), jnp.zeros(()), jnp.zeros(())
 
         moved, value, actor_norm = jax.lax.cond(number % config.actor.delay == 0, improve, wait)
@@ -157,7 +160,7 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         critics: TwinCritic,
         states: Float[Array, "batch state"],
         weight: Float[Array, " batch"],
-    ) -> tuple[Any, Float[Array, ""], Float[Array, ""]]:
+    ) -> tuple[Moved, Float[Array, ""], Float[Array, ""]]:
         """(actor, its optimizer's memory, its target) after a step up the smaller value, with the loss and the norm."""
 
         def loss(actor: Actor) -> Float[Array, ""]:
@@ -186,7 +189,7 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         epsilon = jax.random.normal(draw_key, (states.shape[0], size))
         noise = smoothing(noise_key, actions.shape, config.critic)
 
-        def of_member(transition: Any, *parts: Array) -> Float[Array, "share vector"]:
+        def of_member(transition: Perceptron, *parts: Array) -> Float[Array, "share vector"]:
             model = imagination(ensemble.member(transition), state.statistics)
 
             def one(s: Array, a: Array, epsilon: Array, noise: Array) -> Array:

@@ -1,7 +1,6 @@
 """TD3 with Huber loss (arXiv 1802.09477): the baseline without a world model."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +57,7 @@ class TD3(Learner[TD3Config, tuple[()]]):
         (loss, found), slopes = jax.value_and_grad(critic_loss, has_aux=True)(model.critics)
         critics, critics_memory = descend(self.rules[1], model.critics, slopes, memories.critics)
 
-        def improve() -> tuple[Any, Float[Array, ""]]:
+        def improve() -> tuple[tuple[Actor, optax.OptState, Targets], Float[Array, ""]]:
             def actor_loss(actor: Actor) -> Float[Array, ""]:
                 policy, first = self.cast(actor), self.cast(critics)
                 values = jax.vmap(lambda s: first(s, policy(s), jnp.zeros((2, 0)))[0])(states)
@@ -69,7 +68,7 @@ class TD3(Learner[TD3Config, tuple[()]]):
             targets = follow(state.targets, Targets(actor, critics), config.critic.rate)
             return (actor, actor_memory, targets), optax.tree.norm(slope)
 
-        def wait() -> tuple[Any, Float[Array, ""]]:
+        def wait() -> tuple[tuple[Actor, optax.OptState, Targets], Float[Array, ""]]:
             return (model.actor, memories.actor, state.targets), jnp.zeros(())
 
         due = number % config.actor.delay == 0

@@ -1,7 +1,6 @@
 """The DSDPG agent: pure functions over one pytree of state, and each loss on one page."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +86,7 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
         stepped = descend(rules[1], model.critics, critic_slopes, remembered.critics)
         critics, critics_memory = chosen(ready, stepped, (model.critics, remembered.critics))
 
-        def improve() -> tuple[Actor, Any, Float[Array, ""]]:
+        def improve() -> tuple[Actor, optax.OptState, Float[Array, ""]]:
             states = jax.vmap(state.statistics.normalised)(pairs.state)
 
             def loss(actor: Actor) -> Float[Array, ""]:
@@ -96,7 +95,7 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
             slope = jax.grad(loss)(model.actor)
             return *descend(rules[0], model.actor, slope, remembered.actor), optax.tree.norm(slope)
 
-        def wait() -> tuple[Actor, Any, Float[Array, ""]]:
+        def wait() -> tuple[Actor, optax.OptState, Float[Array, ""]]:
             return model.actor, remembered.actor, jnp.zeros(())
 
         due = ready & (number % config.actor.delay == 0)

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from sobolev import replay as memory
 from sobolev.agents.api import Metrics, Report, Step
@@ -75,7 +75,7 @@ class State(eqx.Module, Generic[D]):
     statistics: Statistics
     steps: Int[Array, ""]
     """agent steps seen"""
-    smoothing: dict[str, Any] = eqx.field(default_factory=dict)
+    smoothing: dict[str, PyTree] = eqx.field(default_factory=dict[str, PyTree])
     """what the regularizer remembers of the world model; {} for nothing"""
 
 

@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 
 from sobolev.agents.dsdpg.config import CriticConfig, NetworkConfig
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
 from sobolev.nn import Perceptron
+
+Result = TypeVar("Result")
 
 Policy = Callable[[Float[Array, " state"]], Float[Array, " action"]]
 """a = π(s)"""
@@ -68,7 +70,7 @@ class TwinCritic(eqx.Module):
             jax.vmap(lambda k: Generator.init(k, state, action, noise, network))(jax.random.split(key, 2))
         )
 
-    def over(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def over(self, function: Callable[..., Result], *arguments: PyTree) -> Result:
         """function(critic, *arguments of that critic), for both; arguments and results have a leading axis of two."""
         return jax.vmap(function)(self.both, *arguments)
 

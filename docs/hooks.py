@@ -141,8 +141,9 @@ the others change. A flag is the path of a setting: `--penalty.rho 0.25` on the 
 `sobolev.train(…, settings={…})`, and `penalty` → `rho` in a run's `config.json`.
 
 A flag that is on or off has two forms, such as `--fresh` and `--no-fresh`, `--log.tensorboard` and
-`--log.no-tensorboard`. Whole numbers may be written `1e6` or `1_000_000`. `sobolev train --help` shows the everyday flags,
-`sobolev train --help-all --method NAME` all that a method has.
+`--log.no-tensorboard`. Whole numbers may be written `1e6` or `1_000_000`.
+
+`sobolev train --help` shows the everyday flags, `sobolev train --help-all --method NAME` all that a method has.
 """
 
 

@@ -116,6 +116,21 @@ def test_the_page_of_flags_has_every_flag(hooks: types.ModuleType) -> None:
     assert "| `--penalty.rho` | number in (0, 1] | `0.5` |" in page
 
 
+def test_every_flag_says_what_it_is() -> None:
+    flags = [flag for method in OURS for flag in described(defaults("", method))]
+    flags += [flag for name in REGULARIZERS for flag in described(defaults("", regularizer=name))]
+    assert not {flag.name for flag in [*flags, *described(sweep.SweepConfig("SUITE"))] if not flag.about}
+
+
+def test_files_of_the_code_that_pages_name_exist() -> None:
+    """As in `agents/dreamer/rssm.py`, below src/sobolev."""
+    for page in PAGES:
+        for name in re.findall(
+            r"`((?:agents|smoothness|training|experiments|nn)/[a-z_/]+(?:\.py|/))`", page.read_text()
+        ):
+            assert (ROOT / "src" / "sobolev" / name).exists(), f"{page.name}: {name}"
+
+
 def test_the_page_of_presets_has_every_preset_and_size(hooks: types.ModuleType) -> None:
     page = hooks.presets_page()
     for name, method in OURS.items():

@@ -1,14 +1,14 @@
-# make test | test-slurm | lint | demo | bench; each sets up .venv by itself. PYTHON chooses the interpreter: make test PYTHON=python3.13
+# make test | test-slurm | lint | docs | tutorial | wheel | demo | bench; each sets up .venv by itself. PYTHON chooses the interpreter: make test PYTHON=python3.13
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 TASK ?= finger-spin
 
-.PHONY: test test-slurm lint demo bench clean
+.PHONY: test test-slurm lint docs tutorial wheel demo bench clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[dev,docs]' --constraint constraints.txt
 	$(BIN)/python -c 'import dm_control' 2>/dev/null || $(BIN)/python -m pip install --quiet --no-deps dm_control --constraint constraints.txt
 	touch $@
 
@@ -25,6 +25,20 @@ lint: $(VENV)/.ready
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# The documentation, into site/; open site/index.html.
+docs: $(VENV)/.ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Executes the tutorial's notebook and keeps its outputs, which the site shows.
+tutorial: $(VENV)/.ready
+	$(BIN)/python docs/run_tutorial.py
+
+# The wheel, and a test of it: installed outside of the checkout it passes doctor and trains.
+wheel: $(VENV)/.ready
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m pytest tests/test_wheel.py -rs
+
 demo: $(VENV)/.ready
 	$(BIN)/sobolev train $(TASK) --preset demo --run runs/demo
 	$(BIN)/sobolev evaluate runs/demo --episodes 10 --video runs/demo/episode.mp4
@@ -35,4 +49,4 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/penalty.py --size 12m --write
 
 clean:
-	rm -rf .venv .venv-newest .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf .venv .venv-newest site .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info

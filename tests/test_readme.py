@@ -9,7 +9,8 @@ from pathlib import Path
 import gymnasium
 import pytest
 
-from sobolev.cli import COMMANDS
+from sobolev._version import __version__
+from sobolev.cli import COMMANDS, sweep
 from sobolev.cli.train import config_from
 from sobolev.config import resolved
 from sobolev.training import loop
@@ -19,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = {kind: re.findall(rf"```{kind}\n(.*?)```", README, re.S) for kind in ("bash", "python")}
 LINES = [shlex.split(line, comments=True) for block in BLOCKS["bash"] for line in block.splitlines()]
+IN_TEXT = [shlex.split(words) for words in re.findall(r"`(sobolev [^`]*)`", README)]
+"""Commands in the tables and sentences."""
 
 
 @pytest.fixture
@@ -33,25 +36,42 @@ def own_task(monkeypatch):
 
 
 def test_train_commands(own_task):
-    commands = [line[2:] for line in LINES if line[:2] == ["sobolev", "train"]]
-    assert len(commands) >= 5
+    commands = [line[2:] for line in [*LINES, *IN_TEXT] if line[:2] == ["sobolev", "train"] and "--help" not in line]
+    assert ["cartpole-swingup", "--preset", "laptop"] in commands and len(commands) >= 2
     for arguments in commands:
         assert resolved(config_from(arguments), "cpu").task == arguments[0]
 
 
+def test_sweep_commands():
+    commands = [line[2:] for line in [*LINES, *IN_TEXT] if line[:2] == ["sobolev", "sweep"]]
+    assert commands
+    for arguments in commands:
+        assert sweep.plan(arguments)[2]
+
+
 def test_every_line_names_something_that_exists():
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
-    for program, name, *_ in LINES:
+    for program, name, *_ in [*LINES, *IN_TEXT]:
         if program == "make":
             assert name in targets
         elif program == "sobolev":
             assert name in COMMANDS
         else:
-            assert program == "pip"
+            assert (program, name) == ("pip", "install")
+
+
+def test_the_wheel_has_this_version():
+    (named,) = set(re.findall(r"sobolev-([0-9.]+)-py3", README))
+    assert named == __version__ and f"version = {{{__version__}}}" in README
+
+
+def test_it_fits_a_screen():
+    assert len(README.splitlines()) < 100 and len(README.split()) < 700
 
 
 def test_every_command_is_in_the_table():
-    assert set(re.findall(r"^\| `sobolev ([a-z]+)", README, re.M)) == set(COMMANDS)
+    table = (ROOT / "docs" / "commands.md").read_text()
+    assert set(re.findall(r"^\| `sobolev ([a-z]+)", table, re.M)) == set(COMMANDS)
 
 
 def test_linked_files_exist():

@@ -53,6 +53,11 @@ def bounded(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, tuple[Bou
             yield prefix + name, value, limits
 
 
+def allowed(cls: type) -> dict[str, str]:
+    """The numbers that each field of a dataclass can have, in words as in "at least 1"; empty where all are allowed."""
+    return {name: _words(0, limits) if limits else "" for name, limits in _bounds(cls).items()}
+
+
 @cache
 def _bounds(cls: type) -> dict[str, tuple[Bound, ...]]:
     """The bounds of each field of a dataclass, by name; () for one that has none."""

@@ -4,6 +4,7 @@ import errno
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import types
@@ -15,11 +16,12 @@ import pytest
 
 from sobolev import __main__ as command_line
 from sobolev.checkpoints.run_folder import opened
-from sobolev.cli import COMMANDS, evaluate, parser, train
+from sobolev.cli import COMMANDS, evaluate, parser, sweep, train
 from sobolev.config import TrainConfig, configure, defaults, resolved
 from sobolev.config.codec import settings
-from sobolev.config.registry import OURS
+from sobolev.config.registry import METHODS, OURS
 from sobolev.config.validate import validate
+from sobolev.envs import check_task
 from sobolev.errors import UserError
 
 
@@ -75,13 +77,49 @@ def test_help_of_train_names_every_setting(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     with pytest.raises(SystemExit) as leaving:
-        train.main(["--help", "--preset", "laptop", "--method", method])
+        train.main(["--help-all", "--preset", "laptop", "--method", method])
     shown = capsys.readouterr().out
     assert leaving.value.code == 0
     default = defaults("walker-walk", method, preset="laptop")
     for path in settings(default):
         assert path == "task" or parser.spelled(path) in shown
     assert f"(default: {default.steps})" in shown and "usage: sobolev train [-h] [OPTIONS] TASK" in shown
+
+
+@pytest.mark.parametrize("method", OURS)
+def test_short_help_of_train_fits_a_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as leaving:
+        train.main(["--help", "--preset", "laptop", "--method", method])
+    shown = capsys.readouterr().out
+    default = defaults("walker-walk", method, preset="laptop")
+    assert leaving.value.code == 0 and len(shown.splitlines()) < 50
+    assert f"[{default.steps}]" in shown and "--help-all" in shown
+    named = {name.replace("-", "_") for name in re.findall(r"^  --([a-z.-]+)", shown, re.M)}
+    assert {"steps", "seeds", "batch_size"} <= named <= set(settings(default))
+    fixed = METHODS.find(method).fixed
+    assert not [name for name in named for path in fixed if f"{name}.".startswith(f"{path}.")]
+
+
+def test_everyday_flags_exist() -> None:
+    every = {path for method in OURS for path in settings(defaults("walker-walk", method))}
+    assert set(train.EVERYDAY) <= every
+    assert set(sweep.EVERYDAY) <= set(settings(sweep.SweepConfig("SUITE")))
+
+
+def test_tasks_to_try_exist() -> None:
+    names = [name for where, names in train.TASKS if where != "your own" for name in names.split(", ")]
+    for name in names:
+        check_task(name)
+
+
+def test_short_help_shows_the_flags_of_a_chosen_regularizer(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train.main(["--regularizer", "spectral", "--help"])
+    shown = capsys.readouterr().out
+    assert "Flags of spectral:" in shown and "--penalty.bound" in shown and "--penalty.rho" not in shown
 
 
 @pytest.mark.parametrize(
@@ -138,12 +176,12 @@ def test_kinds_of_flags(words: str, expected: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("", "a task is missing, as in sobolev train walker-walk"),
+        ("", "a task is missing, as in sobolev train walker-walk; others to try are cartpole-swingup"),
         ("walker-walk walker-run", "what is 'walker-run' for"),
         ("walker-walk --methd gpld", "unknown flag '--methd': did you mean --method?"),
         ("walker-walk --rho 0.5", "unknown flag '--rho': did you mean --penalty.rho?"),
         ("walker-walk --agent.batch-size 3", "unknown flag '--agent.batch-size': did you mean --batch-size?"),
-        ("walker-walk --qqqq", "unknown flag '--qqqq': --help lists all flags"),
+        ("walker-walk --qqqq", "unknown flag '--qqqq': --help-all lists all flags"),
         ("walker-walk --method gpdl", "unknown method 'gpdl': did you mean gpld?"),
         ("walker-walk --size 3m", "unknown size '3m'"),
         ("walker-walk --preset labtop", "unknown preset 'labtop': did you mean laptop?"),

@@ -55,10 +55,11 @@ def test_flags_help_and_config(capsys: pytest.CaptureFixture[str]) -> None:
         assert config.agent.model.deter == 512 and config.agent.penalty.posterior == 0
         assert from_json(to_json(config)) == config
     assert type(config.agent) is importlib.import_module("calm_dreamer.method").CalmConfig
-    with pytest.raises(SystemExit):
-        train.main(["--help", "--method", "calm"])
-    shown = capsys.readouterr().out
-    assert "--radius FLOAT" in shown and "calm     from calm-dreamer" in shown
+    for word, flag in (("--help-all", "--radius FLOAT"), ("--help", "--radius")):
+        with pytest.raises(SystemExit):
+            train.main([word, "--method", "calm"])
+        shown = capsys.readouterr().out
+        assert flag in shown and "calm     from calm-dreamer" in shown
 
 
 @pytest.mark.parametrize(

@@ -58,9 +58,13 @@ def test_training_and_resuming(installed: Path, tmp_path: Path) -> None:
 
 
 def test_help_and_mistakes(installed: Path, tmp_path: Path) -> None:
-    shown = sobolev(installed, "train", "--regularizer", "sobolev_hinge:HINGE", "--help", cwd=tmp_path)
-    text = " ".join(shown.stdout.replace("│", " ").split())
-    assert "--penalty.limit FLOAT" in text and "it is free (default: 0.1)" in text
+    for word, flag, default in (
+        ("--help-all", "--penalty.limit FLOAT", "it is free (default: 0.1)"),
+        ("--help", "--penalty.limit ", "it is free [0.1]"),
+    ):
+        shown = sobolev(installed, "train", "--regularizer", "sobolev_hinge:HINGE", word, cwd=tmp_path)
+        text = " ".join(shown.stdout.replace("│", " ").split())
+        assert flag in text and default in text
     for package, flags, sentence in (
         (installed, ["--regularizer", "hing"], "unknown regularizer 'hing': did you mean hinge?"),
         (installed, ["--regularizer", "hinge", "--penalty.limt", "1"], "did you mean --penalty.limit?"),

@@ -139,10 +139,15 @@ def test_slurm_that_is_not_there_is_said_first(tmp_path, monkeypatch):
 
 
 def test_help_names_suites_and_flags(capsys):
-    with pytest.raises(SystemExit):
-        sweep.main(["--help"])
-    shown = capsys.readouterr().out
-    assert all(word in shown for word in ("dmc-proprio-2m", "ablation-target", "--dry-run", "--slurm.partition"))
+    every = {}
+    for word in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            sweep.main([word])
+        every[word] = capsys.readouterr().out
+        parts = ("dmc-proprio-2m", "ablation-target", "--dry-run", "--slurm.partition")
+        assert all(part in every[word] for part in parts)
+    assert "--slurm.constraint" in every["--help-all"] and "--slurm.constraint" not in every["--help"]
+    assert len(every["--help"].splitlines()) < 50
 
 
 def test_status_tells_failures(tmp_path, capsys):

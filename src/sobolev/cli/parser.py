@@ -81,7 +81,7 @@ def _parsed(
 ) -> tuple[T, list[str]]:
     import tyro
 
-    words = ["--help"] if {"--help", "-h"} & set(arguments) else list(arguments)
+    words = ["--help"] if {"--help", "-h", "--help-all"} & set(arguments) else list(arguments)
     line = _Line(default, words, positional, prog)
     line.check_flags(unknown=rest)
     if positional is not None:
@@ -157,7 +157,8 @@ class _Line:
         """The error for a line without its positional word."""
         assert self.positional is not None
         example = _EXAMPLES.get(self.positional, f"{{prog}} {self.positional.upper()}").format(prog=self.prog)
-        return UserError(f"a {self.positional.removesuffix('s')} is missing, as in {example}")
+        others = _OTHERS.get(self.positional, "")
+        return UserError(f"a {self.positional.removesuffix('s')} is missing, as in {example}{others}")
 
     def tell(self, event: Any) -> None:
         """Raises UserError for a mistake that tyro found; what is not known here is left to tyro."""
@@ -193,7 +194,7 @@ def unknown_flag(name: str, known: Iterable[str]) -> UserError:
     inside = [flag for flag in known if flag.endswith("." + name.lstrip("-"))]
     near = inside[0] if inside else suggestion(name.lstrip("-"), [flag.lstrip("-") for flag in known])
     if near is None:
-        return UserError(f"unknown flag '{name}': --help lists all flags")
+        return UserError(f"unknown flag '{name}': --help-all lists all flags")
     return UserError(f"unknown flag '{name}': did you mean --{near.lstrip('-')}?")
 
 
@@ -286,6 +287,11 @@ _EXAMPLES = {
     "suite": "sobolev sweep dmc-proprio-locomotion",
     "sweep": "sobolev status runs/dmc-proprio-locomotion",
 }
+_OTHERS = {
+    "task": "; others to try are cartpole-swingup, finger-spin, hopper-hop, gym:HalfCheetah-v5 and toy:point-mass, and "
+    "sobolev train --help has more",
+}
+"""What follows the example of a word that is missing."""
 
 
 def _sentence(box: str) -> str:

@@ -3,6 +3,7 @@
 import itertools
 import shlex
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from sobolev.cli import short_help
+from sobolev.cli.described import described
 from sobolev.cli.parser import early, flag_of, flags, parse, parse_known, unknown_flag
 from sobolev.cli.train import config_from
 from sobolev.config import defaults
@@ -85,7 +88,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def plan(arguments: Sequence[str]) -> tuple[SweepConfig, suites.Suite, list[PlannedRun]]:
     """The sweep's own settings, its suite, and its runs. Raises UserError for the first mistake."""
-    if "--help" in arguments or "-h" in arguments:
+    if short_help.asked(arguments):
+        if short_help.ALL not in arguments:
+            print("\n".join(everyday()))
+            raise SystemExit(0)
         parse(SweepConfig("SUITE"), ["--help"], prog="sobolev sweep", description=_description(), positional="suite")
     config, rest = divided(arguments)
     for name, value, least in (
@@ -111,6 +117,42 @@ def plan(arguments: Sequence[str]) -> tuple[SweepConfig, suites.Suite, list[Plan
 def folder(config: SweepConfig, suite: suites.Suite) -> Path:
     """The folder of the sweep."""
     return config.output or Path("runs") / suite.name
+
+
+EVERYDAY = {
+    "tasks": ("TASK …", "only these tasks of the suite"),
+    "methods": ("METHOD …", "only these methods"),
+    "output": ("DIR", "folder of the runs; unless given, runs/SUITE"),
+    "jobs": ("N", "runs side by side"),
+    "dry_run": ("", "list the runs, with an estimate of time and disk"),
+    "launcher": ("NAME", "local, or slurm: as a job array"),
+    "slurm.partition": ("NAME", "of the cluster"),
+    "slurm.gpus": ("N", "GPUs of a job"),
+    "slurm.minutes": ("N", "time limit, after which a job goes on in the queue"),
+}
+"""Settings that are changed often: what stands for the value, and what it is."""
+
+
+def everyday() -> list[str]:
+    """The help that fits on a screen."""
+    return [
+        "usage: sobolev sweep SUITE [--FLAG VALUE …]",
+        "",
+        *textwrap.wrap(SHORT, 80),
+        "",
+        "Suites:",
+        *short_help.table((name, table["about"]) for name, table in suites.named().items()),
+        "",
+        "Everyday flags, with their defaults in brackets:",
+        *short_help.everyday(described(SweepConfig("SUITE")), EVERYDAY),
+        "",
+        "All runs take the flags of sobolev train: --preset laptop, --seeds 0 1, --steps 100000.",
+        f"All flags of sweep: sobolev sweep {short_help.ALL}",
+    ]
+
+
+SHORT = """Train all runs of SUITE, a name or a TOML file: tasks, methods and seeds. The same command again skips runs
+that are complete and resumes all others; sobolev status shows them."""
 
 
 def _description() -> str:

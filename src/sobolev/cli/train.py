@@ -1,12 +1,16 @@
 """`sobolev train TASK …`: train an agent, or go on with a run that stopped."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sobolev.agents.method import Method
+from sobolev.cli import short_help
+from sobolev.cli.described import described
 from sobolev.cli.parser import early, parse
 from sobolev.config import TrainConfig, defaults
+from sobolev.config.codec import settings
 from sobolev.config.registry import METHODS, OURS
 from sobolev.plugins import package
 from sobolev.system.output import Guard, say
@@ -19,6 +23,40 @@ setting.
 
 """
 
+TASKS = (
+    ("DeepMind Control", "cartpole-swingup, finger-spin, walker-walk, hopper-hop"),
+    ("Gymnasium", "gym:InvertedDoublePendulum-v5, gym:HalfCheetah-v5"),
+    ("a toy", "toy:point-mass"),
+    ("your own", "gym:my_package.my_module:MyTask-v0"),
+)
+"""Tasks to begin with, by where they come from."""
+
+EVERYDAY = {
+    "preset": ("NAME", "paper (for a GPU), laptop (two cores), demo"),
+    "size": ("NAME", "size of the networks"),
+    "steps": ("N", "env steps per seed"),
+    "seeds": ("S …", "trained side by side in one program"),
+    "observations": ("NAME", "proprio, pixels or both"),
+    "run": ("DIR", "folder; unless given, runs/TASK/METHOD-SIZE-HASH"),
+    "fresh": ("", "delete what the run has made, and begin anew"),
+    "regularizer": ("NAME", "how maps are made smooth"),
+    "penalty.posterior": ("X", "how much at first, on the posterior"),
+    "penalty.prior": ("X", "the same on the prior"),
+    "penalty.transition": ("X", "how much at first, on the world model"),
+    "penalty.rho": ("X", "share of a batch's states that is penalised"),
+    "train_ratio": ("X", "replayed steps per agent step"),
+    "updates_per_step": ("N", "updates per agent step"),
+    "batch_size": ("N", "windows, or steps, of an update"),
+    "optimizer.learning_rate": ("X", "of everything"),
+    "env.number": ("N", "environments per seed"),
+    "replay.memory": ("NAME", "device, or host if it outgrows the GPU"),
+    "evaluation.every": ("N", "env steps between evaluations"),
+    "evaluation.episodes": ("N", "episodes of an evaluation"),
+    "log.wandb": ("PROJECT", "log to Weights & Biases too"),
+    "devices.data": ("N", "devices that divide each batch"),
+}
+"""Settings that are changed often, in the order of the help: what stands for the value, and what it is."""
+
 
 def config_from(arguments: Sequence[str]) -> TrainConfig[Any]:
     """The config of a command line: the defaults of its preset, size, method and regularizer, changed by its other
@@ -26,15 +64,41 @@ def config_from(arguments: Sequence[str]) -> TrainConfig[Any]:
     chosen = early(arguments, "method", "size", "preset", "regularizer")
     method = chosen["method"] or "gpld"
     default = defaults("", method, chosen["size"], chosen["preset"], chosen["regularizer"])
-    asks_help = "-h" in arguments or "--help" in arguments
+    if short_help.asked(arguments) and short_help.ALL not in arguments:
+        print("\n".join(everyday(default, chosen["regularizer"])))
+        raise SystemExit(0)
     return parse(
         default,
         arguments,
         prog="sobolev train",
-        description=DESCRIPTION + listed(METHODS.find(method)) if asks_help else "",
+        description=DESCRIPTION + listed(METHODS.find(method)) if short_help.asked(arguments) else "",
         positional="task",
         kind=TrainConfig[type(default.agent)],
     )
+
+
+def everyday(default: TrainConfig[Any], regularizer: str | None) -> list[str]:
+    """The help that fits on a screen: tasks, methods, everyday flags, and those of a method or regularizer that is the
+    user's own or was chosen."""
+    method, all_flags = METHODS.find(default.method), described(default)
+    free = [flag for flag in all_flags if not f"{flag.path}.".startswith(tuple(f"{path}." for path in method.fixed))]
+    lines = ["usage: sobolev train TASK [--FLAG VALUE …]", "", *textwrap.wrap(SHORT, 80), "", "Tasks to try:"]
+    lines += short_help.table(TASKS)
+    lines += ["", listed(method), "", "Everyday flags, with their defaults in brackets:"]
+    lines += short_help.everyday(free, EVERYDAY)
+    if method.name not in OURS:
+        common = {path for name in OURS for path in settings(defaults("", name))}
+        if own := [flag for flag in free if flag.path not in common]:
+            lines += ["", f"Flags of {method.name}:", *short_help.in_full(own)]
+    if regularizer is not None:
+        common = set(settings(defaults("", default.method)))
+        if own := [flag for flag in free if flag.group == "penalty" and flag.path not in common]:
+            lines += ["", f"Flags of {regularizer}:", *short_help.in_full(own)]
+    return [*lines, "", f"All flags: sobolev train {short_help.ALL} [--method NAME] [--regularizer NAME]"]
+
+
+SHORT = """Train an agent on TASK, or go on with a run that stopped: the same command is the same run. A larger --steps
+goes further."""
 
 
 def listed(method: Method) -> str:

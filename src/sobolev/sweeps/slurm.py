@@ -33,9 +33,13 @@ class SlurmConfig:
     """The resources of a job; the cluster's defaults apply where a setting is none."""
 
     partition: Annotated[str | None, arg(metavar="NAME")] = None
+    """partition that jobs go to"""
     account: Annotated[str | None, arg(metavar="NAME")] = None
+    """account that jobs are charged to"""
     qos: Annotated[str | None, arg(metavar="NAME")] = None
+    """quality of service of jobs"""
     constraint: Annotated[str | None, arg(metavar="FEATURES")] = None
+    """features that nodes must have"""
     minutes: Annotated[int, arg(metavar="N")] = 1440
     """time limit of a job, which saves itself before it and is put back into the queue"""
     grace: Annotated[int, arg(metavar="SECONDS")] = 120

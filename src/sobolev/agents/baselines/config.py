@@ -19,6 +19,7 @@ class ValueConfig:
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     discount: Annotated[float, Ge(0), Lt(1)] = 0.99
+    """discount of returns"""
     rate: Annotated[float, Gt(0), Le(1)] = 0.005
     """share by which target networks move"""
     smoothing: Annotated[float, Ge(0)] = 0.2
@@ -36,8 +37,11 @@ class RatesConfig:
     critic: Annotated[float, Gt(0)] = 3e-4
     """learning rate of the critics"""
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """decay of the momentum"""
     beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
+    """decay of the mean squared gradient"""
     eps: Annotated[float, Gt(0)] = 1e-8
+    """added to the root mean squared gradient"""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,9 @@ class EnsembleConfig:
     batches: Annotated[int, Ge(1)] = 120
     """updates of one training"""
     learning_rate: Annotated[float, Gt(0)] = 1e-4
+    """learning rate of the model"""
     weight_decay: Annotated[float, Ge(0)] = 1e-4
+    """weight decay of the model"""
     clip: Annotated[float, Gt(0)] = 5.0
     """largest entry of a gradient"""
     memory: Annotated[float, Ge(1)] = 1e6

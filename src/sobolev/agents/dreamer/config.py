@@ -31,13 +31,21 @@ class ModelConfig:
     unimix: Annotated[float, Ge(0), Lt(1)] = 0.01
     """share of the uniform distribution in every categorical latent"""
     encoder_layers: Annotated[int, Ge(1)] = 3
+    """hidden layers of the encoder of vectors"""
     decoder_layers: Annotated[int, Ge(1)] = 3
+    """hidden layers of the decoder of vectors"""
     prior_layers: Annotated[int, Ge(1)] = 2
+    """hidden layers of the prior"""
     posterior_layers: Annotated[int, Ge(1)] = 1
+    """hidden layers of the posterior"""
     reward_layers: Annotated[int, Ge(1)] = 1
+    """hidden layers of the reward head"""
     continue_layers: Annotated[int, Ge(1)] = 1
+    """hidden layers of the continue head"""
     actor_layers: Annotated[int, Ge(1)] = 3
+    """hidden layers of the actor"""
     critic_layers: Annotated[int, Ge(1)] = 3
+    """hidden layers of the critic"""
     bins: Annotated[int, Ge(3)] = 255
     """bins of the two-hot heads"""
 
@@ -62,13 +70,17 @@ class OptimizerConfig:
     """One optimizer for everything: clip per tensor, RMS scaling, momentum, learning rate."""
 
     learning_rate: Annotated[float, Gt(0)] = 4e-5
+    """learning rate after the warm-up"""
     warmup: Annotated[int, Ge(0)] = 1000
     """updates of linear warm-up from 0"""
     clip: Annotated[float, Gt(0)] = 0.3
     """adaptive clipping: gradient norm of a tensor over max(1e-3, its own norm)"""
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """decay of the momentum"""
     beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
+    """decay of the mean squared gradient"""
     eps: Annotated[float, Gt(0)] = 1e-20
+    """added to the root mean squared gradient"""
 
 
 @dataclass(frozen=True)
@@ -76,13 +88,21 @@ class LossConfig:
     """Scales of the loss terms: loss = sum of scale times mean."""
 
     reconstruction: Annotated[float, Ge(0)] = 1.0
+    """scale of the reconstruction of every observation"""
     reward: Annotated[float, Ge(0)] = 1.0
+    """scale of the reward's cross-entropy"""
     cont: Annotated[float, Ge(0)] = 1.0
+    """scale of the continue flag's cross-entropy"""
     dyn: Annotated[float, Ge(0)] = 1.0
+    """scale of the KL that trains the prior towards the posterior"""
     rep: Annotated[float, Ge(0)] = 0.1
+    """scale of the KL that trains the posterior towards the prior"""
     policy: Annotated[float, Ge(0)] = 1.0
+    """scale of the actor's loss"""
     value: Annotated[float, Ge(0)] = 1.0
+    """scale of the critic's loss on imagined states"""
     replay_value: Annotated[float, Ge(0)] = 0.3
+    """scale of the critic's loss on replayed states"""
     free_nats: Annotated[float, Ge(0)] = 1.0
     """KL below this many nats is not pushed down further"""
 
@@ -98,8 +118,11 @@ class BehaviorConfig:
     trace: Annotated[float, Ge(0), Le(1)] = 0.95
     """lambda of the lambda-return"""
     entropy: Annotated[float, Ge(0)] = 3e-4
+    """weight of the policy's entropy"""
     min_std: Annotated[float, Gt(0)] = 0.1
+    """smallest standard deviation of an action"""
     max_std: Annotated[float, Gt(0)] = 1.0
+    """largest standard deviation of an action"""
     slow_rate: Annotated[float, Gt(0), Le(1)] = 0.02
     """share by which the slow critic moves after every update"""
     slow_regularizer: Annotated[float, Ge(0)] = 1.0
@@ -107,7 +130,9 @@ class BehaviorConfig:
     return_rate: Annotated[float, Gt(0), Le(1)] = 0.01
     """rate of the running return percentiles"""
     return_low: Annotated[float, Ge(0), Le(100)] = 5.0
+    """lower percentile of imagined returns, for the scale of advantages"""
     return_high: Annotated[float, Ge(0), Le(100)] = 95.0
+    """upper percentile"""
     return_floor: Annotated[float, Gt(0)] = 1.0
     """smallest scale by which advantages are divided"""
 
@@ -117,7 +142,9 @@ class DreamerConfig:
     """A DreamerV3 agent; with a non-zero penalty it is GPLD-DreamerV3."""
 
     batch_size: Annotated[int, Ge(1)] = 16
+    """windows of one update"""
     batch_length: Annotated[int, Ge(1)] = 64
+    """steps of a window"""
     train_ratio: Annotated[float, Ge(0)] = 512.0
     """replayed steps per agent step"""
     precision: Precision = "auto"

@@ -42,6 +42,7 @@ class CriticConfig:
     drop: Annotated[float, Ge(0), Lt(1)] = 0.1
     """share of the pooled target samples that is dropped, largest returns first, their gradients with them (ours)"""
     discount: Annotated[float, Ge(0), Lt(1)] = 0.99
+    """discount of returns"""
     rate: Annotated[float, Gt(0), Le(1)] = 0.005
     """share by which target networks move after every update (MAGE's)"""
     gradient: bool = True
@@ -142,8 +143,11 @@ class AdamConfig:
     dynamics_clip: Annotated[float, Gt(0)] = 10.0
     """largest norm of the model's gradient, whose likelihood knows outliers; a critic's loss grows linearly (ours)"""
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """decay of the momentum"""
     beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
+    """decay of the mean squared gradient"""
     eps: Annotated[float, Gt(0)] = 1e-8
+    """added to the root mean squared gradient"""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,203 @@
+"""What the pages of docs/ say can be typed, is there, and has the right numbers."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import jax
+import pytest
+
+from sobolev.agents.api import AnyAgent, Inspected
+from sobolev.cli import COMMANDS, sweep
+from sobolev.cli.described import described
+from sobolev.cli.parser import spelled
+from sobolev.cli.train import config_from
+from sobolev.config import configure, defaults, resolved
+from sobolev.config.codec import settings
+from sobolev.config.registry import OURS, agent_of
+from sobolev.experiments.registry import EXPERIMENTS
+from sobolev.smoothness.registry import REGULARIZERS
+from sobolev.training.program import Program
+from sobolev.training.schedule import Plan
+from tests import tiny
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+ELSEWHERE = ("calm", "line:hold", "my_module:", "my_package.my_study", "probe_noise:", "mine.toml")
+"""Words of commands that need a package of the reader's own."""
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    """The code blocks of a page."""
+    return re.findall(rf"^```{kind}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The lines of a page's shell blocks, as words."""
+    lines = [line for block in blocks(page, "bash") for line in block.replace("\\\n", " ").splitlines()]
+    return [words for line in lines if "…" not in line and (words := shlex.split(line, comments=True))]
+
+
+@pytest.fixture
+def own_task(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module that a reader has written."""
+    monkeypatch.setitem(sys.modules, "my_package", types.ModuleType("my_package"))
+    monkeypatch.setitem(sys.modules, "my_package.my_module", types.ModuleType("my_package.my_module"))
+    gymnasium.register("MyTask-v0", "tests.tiny:Spring", disable_env_checker=True)
+    yield
+    del gymnasium.registry["MyTask-v0"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_can_be_typed(page: Path, own_task: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    del own_task
+    monkeypatch.chdir(tmp_path)
+    for words in commands(page):
+        if "sobolev" not in words or any(part.startswith(ELSEWHERE) for part in words):
+            continue
+        name, *arguments = words[words.index("sobolev") + 1 :]
+        assert name in COMMANDS or name == "COMMAND", words
+        if {"--help", "--help-all"} & set(arguments):
+            continue
+        if name == "train":
+            assert config_from(arguments).task in arguments
+        elif name == "sweep":
+            assert sweep.plan(arguments)[2], words
+        elif name == "study":
+            assert arguments[0] in EXPERIMENTS, words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_python_blocks_are_python(page: Path) -> None:
+    for block in blocks(page, "python"):
+        compile(block, str(page), "exec")
+
+
+OF_OTHERS = ("--run.steps",)
+"""Flags of the public DreamerV3 code."""
+
+
+def test_no_flag_of_the_past_is_mentioned() -> None:
+    known = {flag.name for method in OURS for flag in described(defaults("", method))}
+    known |= {flag.name for name in REGULARIZERS for flag in described(defaults("", regularizer=name))}
+    for page in PAGES:
+        if page.name == "performance.md":
+            continue
+        for flag in re.findall(r"`(--[a-z]+\.[a-z.-]+[a-z])[ `=]", page.read_text(encoding="utf-8")):
+            positive = flag.replace(".no-", ".")
+            assert positive in known or positive.startswith("--slurm.") or flag in OF_OTHERS, f"{page.name}: {flag}"
+
+
+@pytest.fixture(scope="module")
+def hooks() -> types.ModuleType:
+    """docs/hooks.py, which makes pages."""
+    spec = importlib.util.spec_from_file_location("docs_hooks", DOCS / "hooks.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_flags_has_every_flag(hooks: types.ModuleType) -> None:
+    page = hooks.flags_page()
+    for method in OURS:
+        for path in settings(defaults("", method)):
+            assert path == "task" or f"| `{spelled(path)}` |" in page
+    for name in REGULARIZERS:
+        for path in settings(defaults("", regularizer=name)):
+            assert path == "task" or f"| `{spelled(path)}` |" in page
+    assert "| `--penalty.rho` | number in (0, 1] | `0.5` |" in page
+
+
+def test_every_flag_says_what_it_is() -> None:
+    flags = [flag for method in OURS for flag in described(defaults("", method))]
+    flags += [flag for name in REGULARIZERS for flag in described(defaults("", regularizer=name))]
+    assert not {flag.name for flag in [*flags, *described(sweep.SweepConfig("SUITE"))] if not flag.about}
+
+
+def test_files_of_the_code_that_pages_name_exist() -> None:
+    """As in `agents/dreamer/rssm.py`, below src/sobolev."""
+    for page in PAGES:
+        for name in re.findall(
+            r"`((?:agents|smoothness|training|experiments|nn)/[a-z_/]+(?:\.py|/))`", page.read_text()
+        ):
+            assert (ROOT / "src" / "sobolev" / name).exists(), f"{page.name}: {name}"
+
+
+def test_the_page_of_presets_has_every_preset_and_size(hooks: types.ModuleType) -> None:
+    page = hooks.presets_page()
+    for name, method in OURS.items():
+        section = page.split(f"## Presets of {name}\n")[1].split("\n## ")[0]
+        assert all(f"`{preset}`" in section for preset in method.presets)
+        assert f"### Sizes of {name}" in section or "The sizes are [those of" in section
+    assert "| `--steps` | 1000000 | 60000 | 40000 |" in page
+    assert "| `--model.deter` | 512 | 2048 | 3072 | 4096 | 6144 | 8192 | 12288 |" in page
+
+
+def test_the_steps_of_the_worked_example() -> None:
+    page = (DOCS / "steps.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `sobolev train ([^`]+)` \| ([0-9,]+) \| ([0-9,]+) \| ([0-9,]+) \|", page, re.M)
+    assert len(rows) == 4
+    for line, *numbers in rows:
+        plan = Plan.of(resolved(config_from(line.split()), "cpu"))
+        agent_steps = plan.total * plan.environments
+        expected = [agent_steps, plan.env_steps(plan.warmup), plan.updates_due(plan.total)]
+        assert [int(number.replace(",", "")) for number in numbers] == expected, line
+    (updates,) = re.findall(r"\*\*updates\*\*.*\*\*([0-9,]+)\*\*", page)
+    (end,) = re.findall(r"0\.5 / √\(1 \+ [0-9,]+/1000\) \| ([0-9.]+)", page)
+    assert updates == rows[0][3]
+    assert float(end) == pytest.approx(0.5 / (1 + int(updates.replace(",", "")) / 1000) ** 0.5, rel=1e-2)
+
+
+OF_THE_LOOP = ("evaluation/return", "evaluation/std", "evaluation/truncated", "episode/return", "episode/length")
+SMALL: dict[str, dict[str, Any]] = {
+    "gpld": {**tiny.SETTINGS, "penalty.prior": 0.1},
+    "dsdpg": {"batch_size": 4, "penalty.transition": 0.1},
+    "mage": {"batch_size": 8, "ensemble.members": 2, "ensemble.batch_size": 4},
+    "td3": {"batch_size": 4},
+    "iqn": {"batch_size": 4},
+}
+
+
+def metrics(agent: AnyAgent) -> set[str]:
+    """The names of what an agent's updates measure; nothing is computed."""
+    program: Any = Program(agent, (0,))
+    replay, number = program.initial_replay(1, 200), jax.ShapeDtypeStruct((), "int32")
+    _, _, report = jax.eval_shape(program._learn_all, program.state_shapes(), replay, number)
+    if not isinstance(agent, Inspected):
+        return set(report.metrics)
+    return {*report.metrics, *jax.eval_shape(program._inspect_all, program.state_shapes(), report, number)}
+
+
+@pytest.mark.parametrize("method", SMALL)
+def test_every_metric_is_on_its_page(method: str) -> None:
+    page = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    config = resolved(configure(tiny.TASK, method=method, settings=SMALL[method]), "cpu")
+    agent = agent_of(config, tiny.SPACES)
+    for name in {*metrics(agent), *OF_THE_LOOP, "updates"}:
+        name = re.sub(r"/(posterior|prior|transition)", "/MAP", name) if name.startswith("penalty/") else name
+        name = re.sub(r"^loss/reconstruction/.*", "loss/reconstruction/NAME", name)
+        assert f"`{name}`" in page, name
+
+
+def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    pages = sorted((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 35
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r'<(?:script|img|iframe|source)[^>]*\ssrc="(https?:[^"]*)"', text)
+        loaded += re.findall(r'<link[^>]*rel="(?:stylesheet|preconnect|preload)"[^>]*href="(https?:[^"]*)"', text)
+        assert not loaded, (page.name, loaded)
+        assert 'class="arithmatex"' not in text and "\\(" not in re.sub(
+            r"<(script|pre|code).*?</\1>", "", text, flags=re.S
+        )

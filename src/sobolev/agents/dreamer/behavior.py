@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 from sobolev.agents.dreamer.config import BehaviorConfig, ModelConfig
 from sobolev.agents.dreamer.rssm import RSSM, flatten_blocks
 from sobolev.nn import MLP, BoundedNormal, Linear, TwoHot, drawn, joined, over, sample_one_hot
+from sobolev.system.target import for_accelerator
 
 Hiddens = tuple[Float[Array, "*batch units"], ...]
 """Outputs of the linear parts of hidden layers, one by one."""
@@ -110,6 +111,10 @@ def lambda_return(
     All arguments begin one step after the first return: their entry t belongs to step t + 1.
     """
 
+    if for_accelerator():
+        gain, factor = reward + discount * (1 - trace) * value, discount * trace
+        return _discounted_sums(gain.at[-1].add(factor[-1] * value[-1]), factor)
+
     def step(following: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
         reward, discount, trace, value = inputs
         result = reward + discount * ((1 - trace) * value + trace * following)
@@ -117,6 +122,22 @@ def lambda_return(
 
     _, returns = jax.lax.scan(step, value[-1], (reward, discount, trace, value), reverse=True)
     return returns
+
+
+def _discounted_sums(gain: Float[Array, "time batch"], factor: Float[Array, "time batch"]) -> Array:
+    """R_t = gain_t + factor_t · R_{t+1}, with 0 after the last one: in as many turns as the time has binary digits.
+
+    Before each turn R_t is the sum of as many gains as a power of two, and factor_t what the next sum counts.
+    """
+    length, reach = len(gain), 1
+
+    def ahead(x: Array) -> Array:
+        return jnp.pad(x[reach:], ((0, reach), (0, 0)))
+
+    while reach < length:
+        gain, factor = gain + factor * ahead(gain), factor * ahead(factor)
+        reach *= 2
+    return gain
 
 
 class ReturnScale(eqx.Module):

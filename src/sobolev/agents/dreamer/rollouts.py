@@ -1,0 +1,131 @@
+"""The recurrence along a window in the form for accelerators: as few kernels for a step as its products allow.
+
+What depends on no state before is multiplied for all steps together, state and latents are one array, read by one
+product, and batches come first in every array, so that nothing is turned round between the products and the norms.
+The same numbers as `RSSM.observe` has on a CPU, but for the order of sums.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sobolev.nn import BlockLinear, Hidden, Norm, batched_recurrence, sample_one_hot
+
+UNROLL = 4
+"""Steps of a window that one turn of the loop makes."""
+
+State = tuple[Float[Array, "... deter"], Float[Array, "... state"]]
+"""h, and h beside z in one array, which one product reads."""
+
+
+class Step(eqx.Module):
+    """h' = f(h, z, a) as its products read it: of [h, z] in one array, and the action's part of the first product."""
+
+    embed: Float[Array, "state embedded"]
+    """kernels of deter_in and stoch_in, with zeros where the one would read the other's input"""
+    embed_bias: Float[Array, " embedded"]
+    embed_scales: Float[Array, "2 hidden"]
+    own: Float[Array, "G block block"]
+    shared: Float[Array, "embedded deter"]
+    norm: Norm
+    gates: BlockLinear
+
+    def __call__(
+        self,
+        deter: Float[Array, "batch deter"],
+        state: Float[Array, "batch state"],
+        action: Float[Array, "batch deter"],
+    ) -> Float[Array, "batch deter"]:
+        """The next h, given h, [h, z], and the action's part, from `Actions`."""
+        embedded = state @ self.embed + self.embed_bias[None]
+        embedded = embedded.reshape(len(state), 2, -1)
+        activate = jax.vmap(lambda y, scale: jax.nn.silu(Norm(scale)(y)))
+        embedded = jax.vmap(activate, (0, None))(embedded, self.embed_scales)
+        y = _in_blocks(deter, self.own) + embedded.reshape(len(state), -1) @ self.shared + action
+        y = jax.nn.silu(jax.vmap(self.norm)(y))
+        gates = _in_blocks(y, self.gates.kernel, flat=False) + self.gates.bias.reshape(1, len(self.own), -1)
+        reset, candidate, update = (part.reshape(deter.shape) for part in jnp.split(gates, 3, -1))
+        update = jax.nn.sigmoid(update - 1)
+        candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
+        return update * candidate + (1 - update) * deter
+
+
+class Actions(eqx.Module):
+    """The part of the recurrence's first product that depends on the action alone, with that product's bias."""
+
+    hidden: Hidden
+    kernel: Float[Array, "hidden deter"]
+    bias: Float[Array, " deter"]
+
+    def __call__(self, action: Float[Array, "batch action"]) -> Float[Array, "batch deter"]:
+        """Of actions in the networks' dtype, none beyond [−1, 1]."""
+        return jax.vmap(self.hidden)(action) @ self.kernel + self.bias[None]
+
+
+def networks(cell: Any, action_in: Hidden) -> tuple[Step, Actions]:
+    """Both, of a `Cell` and the layer that embeds actions."""
+    deter, stoch = cell.deter_in.linear, cell.stoch_in.linear
+    rows = [(0, stoch.kernel.shape[0]), (deter.kernel.shape[0], 0)]
+    columns = [(0, stoch.kernel.shape[1]), (deter.kernel.shape[1], 0)]
+    padded = [jnp.pad(each.kernel, sides) for each, *sides in zip((deter, stoch), rows, columns, strict=True)]
+    embedded = sum(each.kernel.shape[1] for each in (deter, stoch))
+    step = Step(
+        embed=padded[0] + padded[1],
+        embed_bias=jnp.concatenate([deter.bias, stoch.bias]),
+        embed_scales=jnp.stack([cell.deter_in.norm.scale, cell.stoch_in.norm.scale]),
+        own=cell.own,
+        shared=cell.shared[:embedded],
+        norm=cell.norm,
+        gates=cell.gates,
+    )
+    return step, Actions(action_in, cell.shared[embedded:], cell.bias)
+
+
+def _in_blocks(x: Float[Array, "batch inputs"], kernel: Float[Array, "G inside outside"], flat: bool = True) -> Array:
+    """Every block of x times its kernel."""
+    blocks = x.reshape(len(x), kernel.shape[0], -1)
+    y = jnp.swapaxes(jax.lax.dot_general(blocks, kernel, (((2,), (1,)), ((1,), (0,)))), 0, 1)
+    return y.reshape(len(x), -1) if flat else y
+
+
+class Observed(eqx.Module):
+    """The networks of a step along a window: the recurrence, and the posterior's table from the state's part on."""
+
+    step: Step
+    kernel: Float[Array, "deter hidden"]
+    finish: Any
+    """a `LatentTable`"""
+
+
+def observe_step(networks: Observed, state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple[Array, ...]]:
+    """From the state that the step begins with, and (action, token, keep, uniform), to the next one, and (h, z, probs).
+
+    `token` is the posterior's first layer without the state's part; `keep` [batch, 1] is 0 where the step after this
+    one begins an episode, else 1, and has been applied to the state already.
+    """
+    action, token, keep, uniform = inputs
+    deter = networks.step(*state, action)
+    hidden = deter @ networks.kernel + token
+    probs = jax.vmap(networks.finish.finish)(hidden)
+    sample, _ = jax.vmap(sample_one_hot)(probs, uniform)
+    stoch = sample.reshape(len(deter), -1).astype(deter.dtype)
+    return begun(deter, stoch, keep), (deter, stoch, probs)
+
+
+def begun(deter: Array, stoch: Array, keep: Array) -> State:
+    """The state that a step begins with: h and [h, z], or zeros."""
+    return deter * keep, jnp.concatenate([deter, stoch], -1) * keep
+
+
+def states_before(first: State, outputs: tuple[Array, ...], inputs: tuple[Array, ...]) -> State:
+    """What `observe_step` begins every step with."""
+    after = begun(*outputs[:2], inputs[2])
+    return jax.tree.map(lambda one, more: jnp.concatenate([one[None], more[:-1]]), first, after)
+
+
+def observe(networks: Observed, state: State, inputs: tuple[Array, ...]) -> tuple[Array, Array, Array]:
+    """deter, stoch and probabilities [time, batch, …] along a window; arguments as of `observe_step`."""
+    return batched_recurrence(observe_step, states_before, networks, state, inputs, UNROLL)

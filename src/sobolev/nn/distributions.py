@@ -61,12 +61,11 @@ def sample_one_hot(
 
 def _one_hot_at(probs: Float[Array, "rows classes"], uniform: Float[Array, " rows"]) -> Float[Array, "rows classes"]:
     """1 for the class in whose part of [0, 1) the number lies: which begins at the sum of all before it."""
-    classes = probs.shape[-1]
-    below = np.triu(np.ones((classes, classes), bool))
-    cumulative = jnp.sum(jnp.where(below[None], probs[:, :, None], 0), 1)
-    passed = (cumulative <= uniform[:, None])[:, :-1]
-    begun = jnp.pad(passed, ((0, 0), (1, 0)), constant_values=True)
-    return (begun & ~jnp.pad(passed, ((0, 0), (0, 1)))).astype(probs.dtype)
+    parts, end = [], jnp.zeros_like(uniform)
+    for i in range(probs.shape[-1]):
+        begin, end = end, end + probs[:, i]
+        parts.append((begin <= uniform) & ((end > uniform) | (i == probs.shape[-1] - 1)))
+    return jnp.stack(parts, -1).astype(probs.dtype)
 
 
 def bernoulli_loss(logit: Float[Array, ""], target: Float[Array, ""]) -> Float[Array, ""]:

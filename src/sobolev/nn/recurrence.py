@@ -86,7 +86,9 @@ def scan_in_pieces(advance: Callable, carry: PyTree, xs: PyTree, size: int) -> t
 
     A kernel that fetches its own part of a loop's inputs is one that XLA does not join to the next one.
     """
-    turns, left = divmod(len(jax.tree.leaves(xs)[0]), size)
+    length = len(jax.tree.leaves(xs)[0])
+    size = min(size, length)
+    turns, left = divmod(length, size)
 
     def steps(carry: PyTree, piece: PyTree, number: int) -> tuple:
         outputs = []

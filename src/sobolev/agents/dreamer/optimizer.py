@@ -4,6 +4,7 @@ from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -15,27 +16,26 @@ from sobolev.system.target import for_accelerator
 Tree = TypeVar("Tree")
 
 
-def adaptive_clip(clip: float, floor: float = 1e-3, stacked: bool = False) -> optax.GradientTransformation:
+def adaptive_clip(clip: float, floor: float = 1e-3) -> optax.GradientTransformation:
     """Scales each tensor's gradient down to norm `clip` · max(floor, ‖tensor‖) where it is larger.
 
-    Optax's transformation of this name works per output unit; DreamerV3's works per tensor. `stacked`: the leaves are
-    several tensors of a shape, along their first axis.
+    Optax's transformation of this name works per output unit; DreamerV3's works per tensor.
     """
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        def scaled(gradient: Array, parameter: Array) -> Array:
-            largest = clip * jnp.maximum(floor, _norm(parameter))
-            return gradient * (1.0 / jnp.maximum(1.0, _norm(gradient) / largest))
+        def scaled(gradient: Array, size: Array, parameter_size: Array) -> Array:
+            largest = clip * jnp.maximum(floor, parameter_size)
+            return gradient * (1.0 / jnp.maximum(1.0, size / largest))
 
-        return jax.tree.map(jax.vmap(scaled) if stacked else scaled, updates, params), state
+        return jax.tree.map(scaled, updates, norms(updates), norms(params)), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def build_optimizer(config: OptimizerConfig, stacked: bool = False) -> optax.GradientTransformation:
-    """The chain as one gradient transformation, to be applied with `optax.apply_updates`; see `adaptive_clip`."""
+def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """The chain as one gradient transformation, to be applied with `optax.apply_updates`."""
     chain = optax.chain(
-        adaptive_clip(config.clip, stacked=stacked),
+        adaptive_clip(config.clip),
         optax.scale_by_rms(config.beta2, config.eps, eps_in_sqrt=False, bias_correction=True),
         optax.ema(config.beta1, debias=True),
         optax.scale_by_schedule(lambda update: -learning_rate(config, jnp.asarray(update))),
@@ -48,47 +48,8 @@ def descend(
     config: OptimizerConfig, parameters: Tree, gradients: Tree, state: optax.OptState
 ) -> tuple[Tree, optax.OptState, Array]:
     """One step: the new parameters, the optimizer's new state, and the norm of the change."""
-    rule = by_shape(build_optimizer(config, stacked=True)) if for_accelerator() else build_optimizer(config)
-    parameters, state, updates = optimizer.descend(rule, parameters, gradients, state)
-    return parameters, state, optax.tree.norm(updates)
-
-
-LARGE = 2**17
-"""Entries of a tensor from which on it has kernels of its own."""
-
-
-def by_shape(rule: optax.GradientTransformation) -> optax.GradientTransformation:
-    """A rule that treats every tensor by itself, for all tensors of a shape together: the same numbers, few kernels."""
-
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        leaves, structure = jax.tree.flatten(updates)
-        groups: dict[Any, list[int]] = {}
-        for i, leaf in enumerate(leaves):
-            groups.setdefault((leaf.shape, None if leaf.size < LARGE else i), []).append(i)
-
-        def whole(node: Any) -> bool:
-            return jax.tree.structure(node) == structure
-
-        def pack(node: Any) -> Any:
-            if not whole(node):
-                return node
-            found = jax.tree.leaves(node)
-            return {str(key): jnp.stack([found[i] for i in group]) for key, group in groups.items()}
-
-        def unpack(node: Any) -> Any:
-            if not isinstance(node, dict):
-                return node
-            found: list[Any] = [None] * len(leaves)
-            for key, group in groups.items():
-                for i, leaf in zip(group, node[str(key)], strict=True):
-                    found[i] = leaf
-            return jax.tree.unflatten(structure, found)
-
-        packed = jax.tree.map(pack, (updates, state, params), is_leaf=whole)
-        updates, state = rule.update(*packed)
-        return jax.tree.map(unpack, (updates, state), is_leaf=lambda node: isinstance(node, dict))
-
-    return optax.GradientTransformation(rule.init, update)
+    parameters, state, updates = optimizer.descend(build_optimizer(config), parameters, gradients, state)
+    return parameters, state, tree_norm(updates)
 
 
 def follow(slow: Tree, fast: Tree, rate: float) -> Tree:
@@ -99,6 +60,42 @@ def follow(slow: Tree, fast: Tree, rate: float) -> Tree:
 def learning_rate(config: OptimizerConfig, update: Int[Array, ""]) -> Float[Array, ""]:
     """The learning rate of an update (the first one is 0): from 0 up to its full value over the warm-up."""
     return config.learning_rate * jnp.minimum(1.0, update.astype(jnp.float32) / max(1, config.warmup))
+
+
+def norms(tree: Tree) -> Tree:
+    """The norm of every tensor of a tree.
+
+    On an accelerator tensors are laid side by side and their squares added up together, in a few kernels for all.
+    """
+    if not for_accelerator():
+        return jax.tree.map(_norm, tree)
+    leaves, structure = jax.tree.flatten(tree)
+    small = iter(_norms_together([leaf for leaf in leaves if leaf.size < LARGE]))
+    return jax.tree.unflatten(structure, [next(small) if leaf.size < LARGE else _norm(leaf) for leaf in leaves])
+
+
+def tree_norm(tree: Any) -> Float[Array, ""]:
+    """The norm of all tensors of a tree together."""
+    if not for_accelerator():
+        return optax.tree.norm(tree)
+    return _norm(jnp.stack(jax.tree.leaves(norms(tree))))
+
+
+LARGE = 2**20
+"""Entries of a tensor from which on it is not copied to lie beside others."""
+
+ROW = 256
+"""Entries whose squares are added up first."""
+
+
+def _norms_together(leaves: list[Array]) -> Float[Array, " leaves"]:
+    rows = [jnp.pad(leaf.reshape(-1), (0, -leaf.size % ROW)).reshape(-1, ROW) for leaf in leaves]
+    end = np.cumsum([len(each) for each in rows])
+    begin = end - [len(each) for each in rows]
+    number = jnp.arange(end[-1])[None]
+    inside = (number >= jnp.asarray(begin)[:, None]) & (number < jnp.asarray(end)[:, None])
+    sums = jnp.sum(jnp.square(jnp.concatenate(rows)), 1)
+    return jnp.sqrt(jnp.sum(jnp.where(inside, sums[None], 0), 1))
 
 
 def _norm(x: Array) -> Array:

@@ -12,10 +12,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sobolev.nn import BlockLinear, Hidden, Norm, batched_recurrence, sample_one_hot
+from sobolev.nn import BlockLinear, Hidden, Norm, batched_recurrence, sample_one_hot, scan_in_pieces
 
 UNROLL = 4
 """Steps of a window that one turn of the loop makes."""
+
+IMAGINED = 5
+"""Steps of a rollout that one turn of the loop makes."""
 
 State = tuple[Float[Array, "... deter"], Float[Array, "... state"]]
 """h, and h beside z in one array, which one product reads."""
@@ -40,11 +43,19 @@ class Step(eqx.Module):
         action: Float[Array, "batch deter"],
     ) -> Float[Array, "batch deter"]:
         """The next h, given h, [h, z], and the action's part, from `Actions`."""
-        embedded = state @ self.embed + self.embed_bias[None]
-        embedded = embedded.reshape(len(state), 2, -1)
+        return self.advance(deter, state @ self.embed + self.embed_bias[None], action)
+
+    def advance(
+        self,
+        deter: Float[Array, "batch deter"],
+        embedded: Float[Array, "batch embedded"],
+        action: Float[Array, "batch deter"],
+    ) -> Float[Array, "batch deter"]:
+        """The next h, where the product of [h, z] with `embed` is known."""
+        embedded = embedded.reshape(len(deter), 2, -1)
         activate = jax.vmap(lambda y, scale: jax.nn.silu(Norm(scale)(y)))
         embedded = jax.vmap(activate, (0, None))(embedded, self.embed_scales)
-        y = _in_blocks(deter, self.own) + embedded.reshape(len(state), -1) @ self.shared + action
+        y = _in_blocks(deter, self.own) + embedded.reshape(len(deter), -1) @ self.shared + action
         y = jax.nn.silu(jax.vmap(self.norm)(y))
         gates = _in_blocks(y, self.gates.kernel, flat=False) + self.gates.bias.reshape(1, len(self.own), -1)
         reset, candidate, update = (part.reshape(deter.shape) for part in jnp.split(gates, 3, -1))
@@ -129,3 +140,37 @@ def states_before(first: State, outputs: tuple[Array, ...], inputs: tuple[Array,
 def observe(networks: Observed, state: State, inputs: tuple[Array, ...]) -> tuple[Array, Array, Array]:
     """deter, stoch and probabilities [time, batch, …] along a window; arguments as of `observe_step`."""
     return batched_recurrence(observe_step, states_before, networks, state, inputs, UNROLL)
+
+
+def imagine(
+    step: Step, actions: Actions, rssm: Any, actor: Any, state: State, inputs: tuple[Array, ...]
+) -> tuple[State, tuple]:
+    """Rolls the prior forward under the actor, from a state [starts, …] and (noise, uniform) [horizon, starts, …].
+
+    Returns the final state, and of every state before it [h, z], action and outputs of the actor's linear parts. One
+    product reads [h, z], for the recurrence and for the actor.
+    """
+    first, *layers = actor.mlp.layers
+    width = step.embed.shape[1]
+    kernel = jnp.concatenate([step.embed, first.linear.kernel], 1)
+    bias = jnp.concatenate([step.embed_bias, first.linear.bias])[None]
+    heads = jnp.concatenate([actor.mean.kernel, actor.std.kernel], 1)
+    heads_bias = jnp.concatenate([actor.mean.bias, actor.std.bias])[None]
+
+    def advance(state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple]:
+        (deter, joined), (noise, uniform) = state, inputs
+        product = joined @ kernel + bias
+        hiddens, x = [product[:, width:]], jax.vmap(first.activate)(product[:, width:])
+        for layer in layers:
+            hiddens.append(x @ layer.linear.kernel + layer.linear.bias[None])
+            x = jax.vmap(layer.activate)(hiddens[-1])
+        mean, std = jnp.split((x @ heads + heads_bias).astype(jnp.float32), 2, -1)
+        policy = actor.bounded(mean, std)
+        action = policy.mean + policy.std * noise
+        taken = jax.vmap(rssm.bounded)(action.astype(deter.dtype))
+        following = step.advance(deter, product[:, :width], actions(taken))
+        sample, _ = jax.vmap(sample_one_hot)(jax.vmap(rssm.prior)(following), uniform)
+        stoch = sample.reshape(len(deter), -1).astype(deter.dtype)
+        return (following, jnp.concatenate([following, stoch], -1)), (joined, action, tuple(hiddens))
+
+    return scan_in_pieces(advance, state, inputs, IMAGINED)

@@ -114,6 +114,12 @@ class Latents(eqx.Module):
     probs: Float[Array, "*batch rows classes"]
     index: Int[Array, "*batch rows"]
 
+    @property
+    def parts(self) -> tuple[Float[Array, "*batch _"], ...]:
+        """[deter, stoch] as heads read it: a product for each of the two or, on an accelerator, one for both."""
+        both = self.deter, self.stoch
+        return (jnp.concatenate(both, -1),) if for_accelerator() else both
+
 
 class Cell(eqx.Module):
     """The recurrence h' = f(h, z, a), with its kernels as the products read them.

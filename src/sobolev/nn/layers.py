@@ -6,7 +6,7 @@ normalisation in float32. Initial kernels are truncated normal, as DreamerV3's.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -33,8 +33,15 @@ def initial_kernel(key: Key[Array, ""], shape: tuple[int, ...], fan_in: int, sca
 
 
 def cast_floating(tree: Tree, dtype: DTypeLike) -> Tree:
-    """The same pytree with its floating-point arrays in `dtype`."""
-    return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)
+    """The same pytree with its floating-point arrays in `dtype`; the scales of norms, which compute in float32 at
+    least, are kept in that, as in DreamerV3."""
+
+    def cast(leaf: Any) -> Any:
+        if isinstance(leaf, Norm):
+            return Norm(leaf.scale.astype(at_least_float32(jnp.dtype(dtype))))
+        return leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf
+
+    return jax.tree.map(cast, tree, is_leaf=lambda node: isinstance(node, Norm))
 
 
 @jax.custom_jvp

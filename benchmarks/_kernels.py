@@ -74,6 +74,8 @@ class Plan:
     """beside the kernels: asynchronous copies of slices into and out of a loop's buffers"""
     bytes: float = 0
     """read and written by all kernels"""
+    operations: float = 0
+    """floating-point ones of products and convolutions"""
     by_part: Counter = field(default_factory=Counter)
     """kernels"""
     by_kind: Counter = field(default_factory=Counter)
@@ -88,6 +90,23 @@ def size(shape: str) -> int:
     """Bytes of an array, or of a tuple of arrays, of XLA's text."""
     found = re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", shape)
     return sum(BYTES.get(kind, 1) * math.prod(int(n) for n in sides.split(",") if n) for kind, sides in found)
+
+
+def sides(shape: str) -> list[int]:
+    """Of the first array in XLA's text of a shape."""
+    found = re.search(r"\[([\d,]*)\]", shape)
+    return [int(n) for n in found.group(1).split(",") if n] if found else []
+
+
+def _convolved(each: Instruction, shapes: dict[str, Instruction]) -> float:
+    """Operations of a convolution: every number of the output takes the window, for every channel that is read."""
+    window = re.search(r"window=\{size=([\dx]+)", each.line)
+    taps = math.prod(int(n) for n in window.group(1).split("x")) if window else 1
+    labels = re.search(r"dim_labels=\w+_(\w+)->", each.line)
+    kernel = sides(shapes[each.operands[1]].shape) if len(each.operands) > 1 and each.operands[1] in shapes else []
+    place = labels.group(1).find("i") if labels else -1
+    inputs = kernel[place] if 0 <= place < len(kernel) else 1
+    return 2.0 * math.prod(sides(each.shape)) * taps * inputs
 
 
 def instructions(text: str) -> tuple[dict[str, list[Instruction]], str]:
@@ -156,6 +175,7 @@ class _Reader:
             self.plan.collectives[collective] += times
         part, kind = self.part_of.get(each.name, UNATTRIBUTED), _kind(each)
         self.plan.bytes += times * self._bytes(each, shapes)
+        self.plan.operations += times * self._operations(each, shapes)
         self.plan.bodies.append((times, part, kind, each.shape[:60], _origin(each.line)))
         if each.operation == "fusion-start":
             self.plan.copies += times
@@ -164,6 +184,19 @@ class _Reader:
         self.plan.by_part[part] += times
         self.plan.by_kind[kind] += times
         return 1, 0
+
+    def _operations(self, each: Instruction, shapes: dict[str, Instruction]) -> float:
+        """Of the products in a kernel, and in what it calls; two for every multiplication with its addition."""
+        if each.operation == "dot":
+            contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", each.line)
+            left = sides(shapes[each.operands[0]].shape)
+            shared = [left[int(i)] for i in contracted.group(1).split(",") if i] if contracted else []
+            return 2.0 * math.prod(sides(each.shape)) * math.prod(shared)
+        if each.operation == "convolution" or "__cudnn$conv" in each.line:
+            return _convolved(each, shapes)
+        inside = self.computations.get(each.called or "", [])
+        local = {one.name: one for one in inside}
+        return sum(self._operations(one, local) for one in inside)
 
     def _bytes(self, each: Instruction, shapes: dict[str, Instruction]) -> int:
         """What a kernel reads and writes; of an array that it only takes a slice of, or writes into, that slice."""
@@ -230,4 +263,5 @@ def summary(plan: Plan) -> dict[str, Any]:
         "loops": loops,
         "collectives": dict(plan.collectives),
         "bytes": plan.bytes,
+        "operations": plan.operations,
     }

@@ -33,3 +33,5 @@ from sobolev.nn.perceptron import Perceptron as Perceptron
 from sobolev.nn.recurrence import batched_recurrence as batched_recurrence
 from sobolev.nn.recurrence import recurrence as recurrence
 from sobolev.nn.recurrence import scan_in_pieces as scan_in_pieces
+from sobolev.nn.short_derivatives import activated_product as activated_product
+from sobolev.nn.short_derivatives import mixed_softmax as mixed_softmax

@@ -12,7 +12,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sobolev.nn import BlockLinear, Hidden, Norm, batched_recurrence, sample_one_hot, scan_in_pieces
+from sobolev.nn import (
+    BlockLinear,
+    Hidden,
+    Norm,
+    activated_product,
+    batched_recurrence,
+    mixed_softmax,
+    sample_one_hot,
+    scan_in_pieces,
+)
 
 UNROLL = 4
 """Steps of a window that one turn of the loop makes."""
@@ -53,11 +62,10 @@ class Step(eqx.Module):
     ) -> Float[Array, "batch deter"]:
         """The next h, where the product of [h, z] with `embed` is known."""
         embedded = embedded.reshape(len(deter), 2, -1)
-        activate = jax.vmap(lambda y, scale: jax.nn.silu(Norm(scale)(y)))
-        embedded = jax.vmap(activate, (0, None))(embedded, self.embed_scales)
-        y = _in_blocks(deter, self.own) + embedded.reshape(len(deter), -1) @ self.shared + action
-        y = jax.nn.silu(jax.vmap(self.norm)(y))
-        gates = _in_blocks(y, self.gates.kernel, flat=False) + self.gates.bias.reshape(1, len(self.own), -1)
+        shared = activated_product(jnp.matmul, embedded, self.embed_scales, self.shared)
+        y = _in_blocks(deter, self.own).reshape(deter.shape) + shared + action
+        gates = activated_product(_in_blocks, y[:, None], self.norm.scale[None], self.gates.kernel)
+        gates = gates + self.gates.bias.reshape(1, len(self.own), -1)
         reset, candidate, update = (part.reshape(deter.shape) for part in jnp.split(gates, 3, -1))
         update = jax.nn.sigmoid(update - 1)
         candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
@@ -95,11 +103,10 @@ def networks(cell: Any, action_in: Hidden) -> tuple[Step, Actions]:
     return step, Actions(action_in, cell.shared[embedded:], cell.bias)
 
 
-def _in_blocks(x: Float[Array, "batch inputs"], kernel: Float[Array, "G inside outside"], flat: bool = True) -> Array:
-    """Every block of x times its kernel."""
+def _in_blocks(x: Float[Array, "batch inputs"], kernel: Float[Array, "G inside outside"]) -> Array:
+    """Every block of x times its kernel: [batch, G, outside]."""
     blocks = x.reshape(len(x), kernel.shape[0], -1)
-    y = jnp.swapaxes(jax.lax.dot_general(blocks, kernel, (((2,), (1,)), ((1,), (0,)))), 0, 1)
-    return y.reshape(len(x), -1) if flat else y
+    return jnp.swapaxes(jax.lax.dot_general(blocks, kernel, (((2,), (1,)), ((1,), (0,)))), 0, 1)
 
 
 class Observed(eqx.Module):
@@ -107,8 +114,19 @@ class Observed(eqx.Module):
 
     step: Step
     kernel: Float[Array, "deter hidden"]
-    finish: Any
+    posterior: Any
     """a `LatentTable`"""
+
+    def table(self, y: Float[Array, "batch hidden"]) -> Float[Array, "batch rows classes"]:
+        """Probabilities from the output of the posterior's first linear part."""
+        first, *layers = self.posterior.layers
+        scale = first.norm.scale
+        for layer in layers:
+            y = activated_product(jnp.matmul, y[:, None], scale[None], layer.linear.kernel) + layer.linear.bias[None]
+            scale = layer.norm.scale
+        logits = activated_product(jnp.matmul, y[:, None], scale[None], self.posterior.logits.kernel)
+        logits = logits + self.posterior.logits.bias[None]
+        return mixed_softmax(logits.reshape(len(y), -1, self.posterior.classes), self.posterior.unimix)
 
 
 def observe_step(networks: Observed, state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple[Array, ...]]:
@@ -119,8 +137,7 @@ def observe_step(networks: Observed, state: State, inputs: tuple[Array, ...]) ->
     """
     action, token, keep, uniform = inputs
     deter = networks.step(*state, action)
-    hidden = deter @ networks.kernel + token
-    probs = jax.vmap(networks.finish.finish)(hidden)
+    probs = networks.table(deter @ networks.kernel + token)
     sample, _ = jax.vmap(sample_one_hot)(probs, uniform)
     stoch = sample.reshape(len(deter), -1).astype(deter.dtype)
     return begun(deter, stoch, keep), (deter, stoch, probs)

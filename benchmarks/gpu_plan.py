@@ -90,12 +90,13 @@ CASES = {
 
 
 def agent(case: Case, size: str | None) -> AnyAgent:
-    """The agent of a case as the paper's preset has it, computing in bfloat16, as on a GPU."""
+    """The agent of a case as the paper's preset has it, in the precision that it has on a GPU."""
     if case.method in ("gpld", "dreamer"):
         config: TrainConfig[Any] = configure("walker-walk", method=case.method, size=size or "12m")
     else:
         config = configure("gym:Hopper-v5", method=case.method)
-    config = replace(config, agent=replace(config.agent, precision="bfloat16"))
+    if config.agent.precision == "auto":
+        config = replace(config, agent=replace(config.agent, precision="bfloat16"))
     return agent_of(config, Spaces(case.observation, case.actions))
 
 

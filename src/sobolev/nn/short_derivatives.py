@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sobolev.nn.distributions import probabilities
 from sobolev.nn.layers import NORM_EPSILON, Norm
 
 
@@ -70,7 +69,7 @@ activated_product.defvjp(_activated_forward, _activated_backward)
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def mixed_softmax(logits: Float[Array, "*batch rows classes"], unimix: float) -> Float[Array, "*batch rows classes"]:
     """`probabilities` of tables, whose gradient adds up along the classes one by one."""
-    return probabilities(logits.reshape(-1, logits.shape[-1]), unimix).reshape(logits.shape)
+    return _softmax_forward(logits, unimix)[0]
 
 
 def _softmax_forward(logits: Array, unimix: float) -> tuple[Array, Any]:

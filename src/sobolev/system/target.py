@@ -26,7 +26,7 @@ def for_accelerator() -> bool:
 def traced_for(target: Target) -> Iterator[None]:
     """Within the block, in all threads, functions are traced in that target's form.
 
-    Both forms run everywhere. What JAX has traced before it keeps: make a new `jax.jit` of a function in the block.
+    Both forms run everywhere. JAX keeps what it has traced: `jax.clear_caches()` makes it trace a function again.
     """
     global _chosen
     before, _chosen = _chosen, target

@@ -1,5 +1,6 @@
 """The forms for CPUs and for accelerators compute the same: one update's loss, metrics, latents and gradients."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,6 +13,8 @@ from sobolev.agents.dreamer.agent import Dreamer
 from sobolev.nn import sample_one_hot
 from sobolev.system.target import Target, traced_for
 from tests import tiny
+from tests.agents.dreamer import test_behavior, test_reference_vectors
+from tests.nn import test_distributions
 
 SEEDS = (2, 5)
 
@@ -67,3 +70,26 @@ def test_draws_are_the_same_in_both_forms(classes: int):
     np.testing.assert_array_equal(*indices)
     np.testing.assert_allclose(*samples, atol=1e-6)
     assert np.array_equal(np.asarray(samples[1]).argmax(-1), indices[0])
+
+
+OTHERS = (
+    test_reference_vectors.test_observe_is_the_same_recurrence,
+    test_reference_vectors.test_imagination_losses_and_running_scale,
+    test_reference_vectors.test_gradients_of_imagination_losses,
+    test_reference_vectors.test_replay_value_loss,
+    test_reference_vectors.test_optimizer,
+    test_behavior.test_lambda_return_by_hand,
+    test_distributions.test_samples_follow_the_table,
+    test_distributions.test_gradients_pass_a_sample_as_if_it_were_the_table,
+)
+"""Tests against reference numbers and calculations by hand, of functions that have two forms."""
+
+
+@pytest.mark.parametrize("test", OTHERS, ids=lambda test: test.__name__)
+def test_what_holds_on_cpus_holds_in_the_form_for_accelerators(test: Callable[[], None]):
+    jax.clear_caches()  # of functions that were traced in the other form
+    try:
+        with traced_for("accelerator"):
+            test()
+    finally:
+        jax.clear_caches()

@@ -1,10 +1,12 @@
-# make test | test-slurm | lint | docs | tutorial | wheel | demo | bench; each sets up .venv by itself. PYTHON chooses the interpreter: make test PYTHON=python3.13
+# make test | test-slurm | lint | docs | tutorial | wheel | demo | bench | gpu-plan; each sets up .venv by itself. PYTHON chooses the interpreter: make test PYTHON=python3.13
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 TASK ?= finger-spin
+PLAN ?= --programs update
+GPU := .venv-gpu
 
-.PHONY: test test-slurm lint docs tutorial wheel demo bench clean
+.PHONY: test test-slurm lint docs tutorial wheel demo bench gpu-plan clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -48,5 +50,16 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/updates.py --sizes 1m 12m --penalty --breakdown --write
 	$(BIN)/python benchmarks/penalty.py --size 12m --write
 
+# What a GPU would execute, compiled without one; PLAN has the flags: make gpu-plan PLAN="--programs all --write".
+gpu-plan: $(GPU)/.ready
+	$(GPU)/bin/python benchmarks/gpu_plan.py $(PLAN)
+
+$(GPU)/.ready: pyproject.toml constraints.txt
+	@echo "makes $(GPU), with jax[cuda13]: downloads and unpacks 5 GB"
+	test -x $(GPU)/bin/python || $(PYTHON) -m venv $(GPU)
+	$(GPU)/bin/python -c 'import sys; sys.exit("gpu-plan needs Python 3.12 or later: give PYTHON=python3.12" if sys.version_info < (3, 12) else 0)'
+	$(GPU)/bin/python -m pip install --quiet --editable . 'jax[cuda13]' --constraint constraints.txt
+	touch $@
+
 clean:
-	rm -rf .venv .venv-newest site .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf .venv .venv-gpu .venv-newest site .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info

@@ -1,5 +1,6 @@
 """Layers against calculations by hand, their gradients, and the spread of their initial parameters."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -155,3 +156,14 @@ def test_a_call_whose_products_are_known_costs_its_gradient_alone():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), known, plain)
     products = 2 * 16 * (64 * 32 + 2 * 32 * 32)
     assert cost(None) - cost(outputs) > 0.9 * products
+
+
+def test_networks_in_half_precision_keep_the_scales_of_their_norms():
+    layer = Hidden.init(jax.random.key(0), 3, 4)
+    half = cast_floating(layer, jnp.bfloat16)
+    assert half.linear.kernel.dtype == half.linear.bias.dtype == jnp.bfloat16
+    assert half.norm.scale.dtype == jnp.float32
+    assert half(jnp.ones(3, jnp.bfloat16)).dtype == jnp.bfloat16
+    fine = eqx.tree_at(lambda layer: layer.norm.scale, layer, jnp.full(4, 1.001))  # bfloat16 has no number so near 1
+    y = jnp.asarray([1.0, 2.0, -1.0, 0.5])
+    np.testing.assert_allclose(cast_floating(fine, jnp.bfloat16).norm(y), fine.norm(y), rtol=1e-6)

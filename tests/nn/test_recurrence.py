@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sobolev.nn import recurrence
+from sobolev.nn import batched_recurrence, recurrence
 
 TIME, BATCH, BLOCKS, WIDTH, INPUTS = 6, 3, 2, 4, 5
 
@@ -78,3 +78,33 @@ def test_a_plain_loop():
         for t in range(TIME):
             carry, output = step(parameters, carry, (signal[t, b], keep[t, b]))
             assert_same((flats[t, b], block_outputs[t, b]), output)
+
+
+def batched_step(parameters, carry, x):
+    """A step of a batch whose carry is made of its outputs."""
+    (kernel, bias), state, (signal, keep) = parameters, carry, x
+    new = jnp.tanh(state @ kernel + signal) + bias[None]
+    return new * keep[:, None], (new, jnp.sin(new))
+
+
+def states_before(first, outputs, inputs):
+    return jnp.concatenate([first[None], (outputs[0] * inputs[1][..., None])[:-1]])
+
+
+@pytest.mark.parametrize("unroll", [1, 2, 4])
+def test_a_batched_recurrence_is_a_scan(unroll):
+    keys = jax.random.split(jax.random.key(3), 5)
+    parameters = (0.5 * jax.random.normal(keys[0], (INPUTS, INPUTS)), jax.random.normal(keys[1], (INPUTS,)))
+    carry = jax.random.normal(keys[2], (BATCH, INPUTS))
+    keep = (jax.random.uniform(keys[3], (TIME, BATCH)) > 0.2).astype(jnp.float32)
+    inputs = (jax.random.normal(keys[4], (TIME, BATCH, INPUTS)), keep)
+
+    def plain(parameters, carry, inputs):
+        return jax.lax.scan(lambda carry, x: batched_step(parameters, carry, x), carry, inputs)[1]
+
+    def ours(parameters, carry, inputs):
+        return batched_recurrence(batched_step, states_before, parameters, carry, inputs, unroll)
+
+    for function in (lambda f: f, gradients):
+        both = (jax.jit(function(f))(parameters, carry, inputs) for f in (ours, plain))
+        assert_same(*both)

@@ -1,12 +1,12 @@
 """Several devices: the seeds of a run spread over them, or the batches of a run divided."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.core import Tracer
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from jaxtyping import PyTree
 
 from sobolev.errors import UserError
@@ -29,12 +29,14 @@ class Layout:
     they may belong to several processes, which then run the same program.
     """
 
-    def __init__(self, seeds: int, data: int = 1):
+    def __init__(self, seeds: int, data: int = 1, devices: Sequence[jax.Device] | None = None):
         """`data` devices divide each batch; where it is 1, seeds are spread over as many as divide them evenly.
 
+        `devices`: those to choose from, which need not be present where nothing is placed on them; None for JAX's.
         Raises UserError where there are fewer devices than `data`, or processes whose devices would have nothing to do.
         """
-        devices = jax.devices()
+        self.alone = SingleDeviceSharding(devices[0]) if devices else None
+        devices = jax.devices() if devices is None else devices
         if data > len(devices):
             raise UserError(f"--devices.data is {data}, but jax sees {len(devices)} device(s): give at most that")
         if jax.process_count() > 1 and data != len(devices):
@@ -74,13 +76,13 @@ class Layout:
 
     def shapes(self, tree: PyTree, axes: Any = 0) -> PyTree:
         """The shapes of a tree, as of arrays that are `placed`."""
-        if self.mesh is None:
+        if self.mesh is None and self.alone is None:
             return tree
 
-        def below(place: NamedSharding, tree: PyTree) -> PyTree:
+        def below(place: Sharding | None, tree: PyTree) -> PyTree:
             return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), tree)
 
-        return jax.tree.map(below, self._places(axes), tree)
+        return below(self.alone, tree) if self.mesh is None else jax.tree.map(below, self._places(axes), tree)
 
     @property
     def zeros(self) -> Callable[[PyTree], PyTree] | None:

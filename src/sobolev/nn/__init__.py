@@ -27,6 +27,11 @@ from sobolev.nn.layers import Linear as Linear
 from sobolev.nn.layers import Norm as Norm
 from sobolev.nn.layers import at_least_float32 as at_least_float32
 from sobolev.nn.layers import cast_floating as cast_floating
+from sobolev.nn.layers import first_products as first_products
 from sobolev.nn.layers import product as product
 from sobolev.nn.perceptron import Perceptron as Perceptron
+from sobolev.nn.recurrence import batched_recurrence as batched_recurrence
 from sobolev.nn.recurrence import recurrence as recurrence
+from sobolev.nn.recurrence import scan_in_pieces as scan_in_pieces
+from sobolev.nn.short_derivatives import activated_product as activated_product
+from sobolev.nn.short_derivatives import mixed_softmax as mixed_softmax

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from sobolev.nn.draws import drawn
+from sobolev.system.target import for_accelerator
 
 
 def symlog(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -44,14 +45,27 @@ def sample_one_hot(
 
     Returns the one-hot sample, through which gradients pass as if it were `probs` (straight-through), and the index.
     One uniform number per row replaces one Gumbel number per class, and a product with a triangle of ones the
-    cumulative sum, which XLA does slowly on a CPU.
+    cumulative sum, which XLA does slowly on a CPU. On an accelerator the sums are written out, which makes one kernel
+    of all this.
     """
     classes = probs.shape[-1]
+    if for_accelerator():
+        sample = _one_hot_at(probs, uniform)
+        return jax.lax.stop_gradient(sample) + (probs - jax.lax.stop_gradient(probs)), jnp.argmax(sample, -1)
     triangle = jnp.triu(jnp.ones((classes, classes - 1), probs.dtype))
     cumulative = jnp.matmul(probs, triangle, precision="highest")
     index = jnp.sum(cumulative <= uniform[:, None], -1)
     sample = jax.nn.one_hot(index, classes, dtype=probs.dtype)
     return jax.lax.stop_gradient(sample) + (probs - jax.lax.stop_gradient(probs)), index
+
+
+def _one_hot_at(probs: Float[Array, "rows classes"], uniform: Float[Array, " rows"]) -> Float[Array, "rows classes"]:
+    """1 for the class in whose part of [0, 1) the number lies: which begins at the sum of all before it."""
+    parts, end = [], jnp.zeros_like(uniform)
+    for i in range(probs.shape[-1]):
+        begin, end = end, end + probs[:, i]
+        parts.append((begin <= uniform) & ((end > uniform) | (i == probs.shape[-1] - 1)))
+    return jnp.stack(parts, -1).astype(probs.dtype)
 
 
 def bernoulli_loss(logit: Float[Array, ""], target: Float[Array, ""]) -> Float[Array, ""]:

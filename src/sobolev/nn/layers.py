@@ -4,12 +4,14 @@ Every layer maps one unbatched input; batch axes come from `jax.vmap`. Products 
 normalisation in float32. Initial kernels are truncated normal, as DreamerV3's.
 """
 
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
@@ -31,8 +33,15 @@ def initial_kernel(key: Key[Array, ""], shape: tuple[int, ...], fan_in: int, sca
 
 
 def cast_floating(tree: Tree, dtype: DTypeLike) -> Tree:
-    """The same pytree with its floating-point arrays in `dtype`."""
-    return jax.tree.map(lambda x: x.astype(dtype) if eqx.is_inexact_array(x) else x, tree)
+    """The same pytree with its floating-point arrays in `dtype`; the scales of norms, which compute in float32 at
+    least, are kept in that, as in DreamerV3."""
+
+    def cast(leaf: Any) -> Any:
+        if isinstance(leaf, Norm):
+            return Norm(leaf.scale.astype(at_least_float32(jnp.dtype(dtype))))
+        return leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf
+
+    return jax.tree.map(cast, tree, is_leaf=lambda node: isinstance(node, Norm))
 
 
 @jax.custom_jvp
@@ -168,13 +177,13 @@ class MLP(eqx.Module):
     ) -> tuple[Float[Array, " units"], tuple[Float[Array, " units"], ...]]:
         """Maps the concatenation of `parts`, and tells the output of every layer's linear part.
 
-        Where these are known, as `before`, from a call with equal arguments, their products are not made again, and
-        the call costs no more than its gradient.
+        Where these are known, or those of the first layers, as `before`, from a call with equal arguments, their
+        products are not made again, and the call costs no more than its gradient.
         """
         outputs = []
         for i, layer in enumerate(self.layers):
             y = layer.linear(*parts)
-            outputs.append(y if before is None else known(y, before[i]))
+            outputs.append(y if before is None or i >= len(before) else known(y, before[i]))
             parts = (layer.activate(outputs[-1]),)
         return parts[0], tuple(outputs)
 
@@ -191,6 +200,20 @@ class Head(eqx.Module):
         hidden, output = jax.random.split(key)
         return Head(MLP.init(hidden, inputs, units, layers), Linear.init(output, units, outputs, scale))
 
-    def __call__(self, *parts: Float[Array, " _"]) -> Float[Array, " outputs"]:
-        """Maps the concatenation of `parts`."""
-        return self.output(self.mlp(*parts)).astype(jnp.float32)
+    def __call__(
+        self, *parts: Float[Array, " _"], before: tuple[Float[Array, " units"], ...] | None = None
+    ) -> Float[Array, " outputs"]:
+        """Maps the concatenation of `parts`; `before` as in `MLP.traced`."""
+        return self.output(self.mlp.traced(*parts, before=before)[0]).astype(jnp.float32)
+
+
+def first_products(mlps: Sequence[MLP], inputs: Float[Array, " inputs"]) -> list[tuple[Float[Array, " _"]]]:
+    """What `MLP.traced` takes as `before`, of networks that read the same: one product in place of one for each.
+
+    Nothing is differentiated here: each network's own gradient comes with the call that takes it.
+    """
+    layers, inputs = jax.lax.stop_gradient(([mlp.layers[0].linear for mlp in mlps], inputs))
+    kernel = jnp.concatenate([layer.kernel for layer in layers], 1)
+    product = inputs.astype(kernel.dtype) @ kernel + jnp.concatenate([layer.bias for layer in layers])
+    ends = np.cumsum([layer.bias.size for layer in layers])
+    return [(part,) for part in jnp.split(product, ends[:-1])]

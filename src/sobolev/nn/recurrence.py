@@ -1,10 +1,16 @@
-"""A scan over time whose parameter gradients are formed once, after the backward pass, for all steps together."""
+"""Scans over time whose parameter gradients are formed once, after the backward pass, for all steps together.
 
+`recurrence` is for CPUs: it keeps only the state of every step, and makes a step anew in the backward pass.
+`batched_recurrence` is for accelerators: whatever does not wait for the step before is made for all steps together.
+"""
+
+import operator
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
@@ -73,3 +79,121 @@ def _backward(step, carry_axes, kept, gradients):
 
 
 recurrence.defvjp(_forward, _backward)
+
+
+def scan_in_pieces(advance: Callable, carry: PyTree, xs: PyTree, size: int) -> tuple:
+    """`jax.lax.scan` whose loop makes `size` steps at a time, on inputs that are fetched for all of them at once.
+
+    A kernel that fetches its own part of a loop's inputs is one that XLA does not join to the next one.
+    """
+    length = len(jax.tree.leaves(xs)[0])
+    size = min(size, length)
+    turns, left = divmod(length, size)
+
+    def steps(carry: PyTree, piece: PyTree, number: int) -> tuple:
+        outputs = []
+        for i in range(number):
+            carry, output = advance(carry, jax.tree.map(operator.itemgetter(i), piece))
+            outputs.append(output)
+        return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
+
+    def some(carry: PyTree, piece: PyTree) -> tuple:
+        return steps(carry, jax.lax.optimization_barrier(piece), size)
+
+    whole = jax.tree.map(lambda x: x[: turns * size].reshape(turns, size, *x.shape[1:]), xs)
+    carry, outputs = jax.lax.scan(some, carry, whole)
+    outputs = jax.tree.map(lambda x: x.reshape(turns * size, *x.shape[2:]), outputs)
+    if left:
+        carry, rest = steps(carry, jax.tree.map(lambda x: x[turns * size :], xs), left)
+        outputs = jax.tree.map(lambda *parts: jnp.concatenate(parts), outputs, rest)
+    return carry, outputs
+
+
+Before = Callable[[PyTree, PyTree, PyTree], PyTree]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 5))
+def batched_recurrence(
+    step: Step, before: Before, parameters: PyTree, carry: PyTree, inputs: PyTree, unroll: int = 1
+) -> Any:
+    """Outputs [time, …] of `carry, output = step(parameters, carry, input)` along time, with few kernels for a step.
+
+    All leaves are floating-point, and a batch is part of their shapes. `before(carry, outputs, inputs)` tells the carry
+    before every step, [time, …], from the first one; it must be exactly what the scan carried, so that nothing but the
+    outputs is written down.
+
+    Equals `jax.lax.scan` and its gradients. Since the carries are known when the backward pass begins, all that a
+    step's derivative needs is made for all steps at once, and the backward scan is left with what is linear in the
+    state's gradient.
+    """
+    return scan_in_pieces(partial(step, parameters), carry, inputs, unroll)[1]
+
+
+def _batched_forward(step, before, parameters, carry, inputs, unroll):
+    outputs = batched_recurrence(step, before, parameters, carry, inputs, unroll)
+    return outputs, (parameters, carry, inputs, outputs)
+
+
+def _batched_backward(step, before, unroll, kept, gradients):
+    parameters, carry, inputs, outputs = kept
+    carries = before(carry, outputs, inputs)
+    fixed, varying, pull = _residuals(step, parameters, carries, inputs)
+
+    def retreat(following, xs):
+        residuals, gradient = xs
+        return pull(fixed, residuals, (following, gradient)), following
+
+    nothing = jax.tree.map(jnp.zeros_like, carry)
+    # Not in pieces: there is a lot to fetch for a step, which every kernel does better for itself.
+    first, following = jax.lax.scan(retreat, nothing, (varying, gradients), reverse=True, unroll=unroll)
+
+    def forward(parameters, inputs):
+        return jax.vmap(step, (None, 0, 0))(parameters, carries, inputs)
+
+    for_parameters, for_inputs = jax.vjp(forward, parameters, inputs)[1]((following, gradients))
+    return for_parameters, first, for_inputs
+
+
+batched_recurrence.defvjp(_batched_forward, _batched_backward)
+
+
+def _residuals(step: Step, parameters: PyTree, carries: PyTree, inputs: PyTree) -> tuple[list, list, Callable]:
+    """What the derivative of a step by its carry needs: what is the same for all steps, what is not [time, …], and
+    `pull(fixed, varying, cotangents)`, the derivative's transpose at a step."""
+    structure: Any = None
+
+    def linearized(parameters, carry, x):
+        nonlocal structure
+        _, pull = jax.vjp(lambda carry: step(parameters, carry, x), carry)
+        leaves, structure = jax.tree.flatten(pull)
+        return leaves
+
+    first = jax.tree.map(lambda leaf: leaf[0], (carries, inputs))
+    fixed = _independent(linearized, (parameters, *first), len(jax.tree.leaves(parameters)))
+    leaves = linearized(parameters, *first)
+
+    def some(*arguments):
+        return [leaf for leaf, alike in zip(linearized(*arguments), fixed, strict=True) if not alike]
+
+    varying = jax.vmap(some, (None, 0, 0))(parameters, carries, inputs)
+
+    def pull(fixed_leaves, varying_leaves, cotangents):
+        alike, others = iter(fixed_leaves), iter(varying_leaves)
+        both = [next(alike) if same else next(others) for same in fixed]
+        return jax.tree.unflatten(structure, both)(cotangents)[0]
+
+    return [leaf for leaf, same in zip(leaves, fixed, strict=True) if same], varying, pull
+
+
+def _independent(function: Callable, arguments: tuple, number: int) -> list[bool]:
+    """Which results of a function are made of the first `number` leaves of its arguments, and of constants, alone."""
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    dependent = set(jaxpr.invars[number:])
+
+    def depends(variable: Any) -> bool:
+        return not isinstance(variable, jax.extend.core.Literal) and variable in dependent
+
+    for equation in jaxpr.eqns:
+        if any(depends(variable) for variable in equation.invars):
+            dependent.update(equation.outvars)
+    return [not depends(variable) for variable in jaxpr.outvars]

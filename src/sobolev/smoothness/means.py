@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sobolev.system.target import for_accelerator
+
 Sums = Callable[..., Array]
 """From states' arrays [part, …], and whatever it is differentiated by, to sums over the part: [energies]."""
 
@@ -44,7 +46,7 @@ def mean_of_sums(
 
 def _part_size(number: int) -> int:
     """How many states at a time: parts of equal size, all of them at once but on a CPU."""
-    parts = -(-number // PART) if jax.default_backend() == "cpu" else 1
+    parts = -(-number // PART) if not for_accelerator() else 1
     return -(-number // parts)
 
 

@@ -23,8 +23,10 @@ from sobolev.envs import Transition
 from sobolev.nn.draws import part_of
 from sobolev.replay import HostReplay, Replay
 from sobolev.system.jax_setup import in_32_bits
+from sobolev.system.target import for_accelerator
 from sobolev.training.background_compile import Ahead
 from sobolev.training.playing import rounds
+from sobolev.training.seed_axis import joined, map_axes, with_another
 
 Stored = Replay | HostReplay
 
@@ -35,10 +37,15 @@ PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3, "dream": 4, "insp
 class Program:
     """What a run computes on its devices (see `Layout`). Leaves of state and carry are [seeds, …]."""
 
-    def __init__(self, agent: AnyAgent, seeds: Sequence[int], data: int = 1):
-        """`data` devices divide every batch; where it is 1, seeds are spread over as many as divide them evenly."""
+    def __init__(
+        self, agent: AnyAgent, seeds: Sequence[int], data: int = 1, devices: Sequence[jax.Device] | None = None
+    ):
+        """`data` devices divide every batch; where it is 1, seeds are spread over as many as divide them evenly.
+
+        `devices`: those to compute on, or to compile for (see `trace`); None for all of this machine's.
+        """
         self.agent, self.seeds = agent, tuple(seeds)
-        self.layout = Layout(len(self.seeds), data)
+        self.layout = Layout(len(self.seeds), data, devices)
         # Called once, and slow to compile; with less optimisation it gives the same bits in half the time.
         quick = {"xla_backend_optimization_level": 1}
         self._initial = jax.jit(self._initial_one, compiler_options=quick)
@@ -62,6 +69,32 @@ class Program:
         `capacity` and `where` as for `initial_replay`; `evaluations`: episodes of an evaluation for a seed, 0 for none;
         `learns`: whether updates will be made.
         """
+        calls = self._calls(environments, capacity, evaluations, where)
+        # What is called first comes first: the longest, the update, is traced while the first evaluation is played.
+        update = "updates" if self.updates_at_once and where == "device" else "update"
+        order = {"act": "act"} if evaluations else {}
+        order |= {"step": "step"} | ({"learn": update} if learns else {})
+        self._ahead.start({name: calls[call] for name, call in order.items()})
+
+        def inspecting() -> tuple[State, Report, Any]:
+            state, given, number = calls["update"][1]
+            return state, self.layout.shapes(self._learn.trace(state, given, number).out_info[2]), number
+
+        if learns and isinstance(self.agent, Inspected):
+            self._later = {"inspect": (self._inspect, inspecting)}
+
+    @in_32_bits()
+    def trace(self, call: str, environments: int, capacity: int, evaluations: int = 3) -> Any:
+        """One of the run's programs as `jax.stages.Traced`, which can be lowered and compiled without being run.
+
+        call: "update", "updates" (any number of them in one call), "step" (actions and adding to replay) or "act" (of
+        an evaluation). The other arguments are as for `compile_ahead`. Raises KeyError for another call.
+        """
+        function, arguments = self._calls(environments, capacity, evaluations, "device")[call]
+        return function.trace(*arguments)
+
+    def _calls(self, environments: int, capacity: int, evaluations: int, where: str) -> dict[str, tuple[Any, tuple]]:
+        """The jitted functions that a run calls, with their arguments' shapes."""
         number = jax.ShapeDtypeStruct((), jnp.int32)
         state = self.layout.shapes(self.state_shapes())
         replay = given = jax.eval_shape(lambda: self.initial_replay(environments, capacity))
@@ -73,25 +106,17 @@ class Program:
             carry = jax.eval_shape(lambda: self.initial_carry(environments))
             return self.layout.shapes(carry), self._transition((len(self.seeds), environments))
 
-        # What is called first comes first: the longest, the update, is traced while the first evaluation is played.
-        jobs = {}
+        carry, transition = acting(environments)
+        calls = {
+            "step": (self._step, (state, carry, replay, transition, number)),
+            "update": (self._learn, (state, given, number)),
+            "updates": (self._learn_many, (state, replay, number, number)),
+        }
         if evaluations:
             count, played = rounds(evaluations)
             part = (None, None) if count == 1 else (count * played, number)
-            jobs["act"] = (self._act, (state, *acting(played), number, number, "evaluate", *part))
-        carry, transition = acting(environments)
-        jobs["step"] = (self._step, (state, carry, replay, transition, number))
-        if learns and self.updates_at_once and where == "device":
-            jobs["learn"] = (self._learn_many, (state, replay, number, number))
-        elif learns:
-            jobs["learn"] = (self._learn, (state, given, number))
-        self._ahead.start(jobs)
-
-        def inspecting() -> tuple[State, Report, Any]:
-            return state, self.layout.shapes(self._learn.trace(state, given, number).out_info[2]), number
-
-        if learns and isinstance(self.agent, Inspected):
-            self._later = {"inspect": (self._inspect, inspecting)}
+            calls["act"] = (self._act, (state, *acting(played), number, number, "evaluate", *part))
+        return calls
 
     def update_bytes(self) -> int:
         """Memory that an update takes while it runs, as the compiler says; waits for what `compile_ahead` began."""
@@ -101,7 +126,7 @@ class Program:
     def initial_state(self) -> State:
         """Fresh agents. Each seed's is made alone, so that its bits do not depend on the company."""
         states = [self._initial(seed) for seed in self.seeds]
-        return self.layout.placed(_joined(states) if len(states) > 1 else states[0])
+        return self.layout.placed(joined(states) if len(states) > 1 else states[0])
 
     @in_32_bits()
     def state_shapes(self) -> State:
@@ -239,7 +264,7 @@ class Program:
         slower inside a loop, and signals and the progress bar want a turn between long updates. (Batches out of host
         memory come one by one everywhere.)
         """
-        return jax.default_backend() != "cpu"
+        return for_accelerator()
 
     def _learn_streamed(self, state, replay, update, ahead):
         length = cast(Chooses, self.agent).windows[1]
@@ -305,7 +330,7 @@ class Program:
         def another(i, carry):
             state, replay, before = carry
             state, replay, report = self._learn_all(state, replay, update + i)
-            return state, replay, _join(before, report, i)
+            return state, replay, with_another(before, report, i)
 
         shapes = jax.eval_shape(self._learn_all, state, replay, update)[2]
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
@@ -332,8 +357,8 @@ class Program:
             return self.layout.spread(jax.vmap(function, in_axes, out_axes), in_axes, out_axes)
 
         def alone(*arguments: PyTree) -> PyTree:
-            results = function(*_map_axes(lambda leaf: leaf[0], arguments, in_axes))
-            return _map_axes(lambda leaf: leaf[None], results, out_axes)
+            results = function(*map_axes(lambda leaf: leaf[0], arguments, in_axes))
+            return map_axes(lambda leaf: leaf[None], results, out_axes)
 
         return self.layout.spread(alone, in_axes, out_axes)
 
@@ -350,40 +375,6 @@ def _host() -> Any:
 def program_of(agent: AnyAgent, seeds: tuple[int, ...], data: int) -> Program:
     """The program of these agents. Equal ones are one in this process: it holds nothing but what is compiled."""
     return Program(agent, seeds, data)
-
-
-@jax.jit
-def _joined(trees: list[PyTree]) -> PyTree:
-    """Trees of [1, …] as one of [len(trees), …]."""
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
-
-
-def _map_axes(change: Callable, trees: tuple, axes: Any) -> tuple:
-    """Applies `change` to the leaves whose entry in `axes` (a prefix tree, or 0 for all) is 0."""
-
-    def below(axis: int | None, tree: PyTree) -> PyTree:
-        return tree if axis is None else jax.tree.map(change, tree)
-
-    axes = (axes,) * len(trees) if axes == 0 else axes
-    return jax.tree.map(below, axes, trees, is_leaf=lambda axis: axis is None)
-
-
-def _join(before: Any, report: Any, number: Array) -> Report:
-    """One report of `number` updates and one more."""
-    share = 1 / (number.astype(jnp.float32) + 1)
-
-    def mean(old, new):
-        return old + share * (new - old)
-
-    def first_failure(old, new):
-        return jnp.where(before.finite.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
-    return dataclasses.replace(
-        report,
-        metrics=jax.tree.map(mean, before.metrics, report.metrics),
-        finite=before.finite & report.finite,
-        batch=jax.tree.map(first_failure, before.batch, report.batch),
-    )
 
 
 def _key(seed: Any, purpose: str) -> Array:

@@ -1,6 +1,5 @@
 """The Dreamer agent: pure functions over one pytree of state, and the whole loss on one page."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -13,23 +12,17 @@ from jaxtyping import Array, Float, Int, Key
 
 from sobolev import replay as memory
 from sobolev.agents.api import Report
-from sobolev.agents.dreamer.behavior import (
-    Actor,
-    ImaginationLosses,
-    ReturnScale,
-    imagination_losses,
-    imagine,
-    replay_value_loss,
-)
+from sobolev.agents.dreamer.behavior import Actor, ReturnScale, replay_value_loss
 from sobolev.agents.dreamer.config import DreamerConfig
 from sobolev.agents.dreamer.dream import open_loop
 from sobolev.agents.dreamer.encoder import token_count
-from sobolev.agents.dreamer.optimizer import build_optimizer, descend, follow
+from sobolev.agents.dreamer.imagination import Players, imagined
+from sobolev.agents.dreamer.optimizer import build_optimizer, descend, follow, tree_norm
 from sobolev.agents.dreamer.rssm import RSSM, Latents, LatentTable
 from sobolev.agents.dreamer.tables import latent_tables
 from sobolev.agents.dreamer.world_model import RECONSTRUCTION, WorldModel, world_model_losses
 from sobolev.envs.specs import Spaces
-from sobolev.nn import Head, TwoHot, averaged, cast_floating, entropy, in_parts, over, own
+from sobolev.nn import Head, averaged, cast_floating, entropy, in_parts, over, own
 from sobolev.replay import AnyReplay, Windows
 from sobolev.smoothness import Smoothing, find
 from sobolev.smoothness.sensitivity import PerturbedTable
@@ -176,7 +169,7 @@ class Dreamer:
         windows, replay = memory.sample(replay, sample_key, self.config.batch_size, self.config.batch_length)
         gradient = in_parts(self.gradient, (None, None, 0, None), (None, (0, None, None)))
         gradients, (latents, scale, metrics) = gradient(state.model, state, windows, loss_key)
-        norm = optax.tree.norm(gradients)
+        norm = tree_norm(gradients)
         # Joined by a reduction, which XLA computes once: a plain "and" it would repeat wherever the answer is used.
         finite = jnp.all(jnp.isfinite(jnp.stack([norm, metrics["loss"]])))
         model, optimizer, change = descend(self.config.optimizer, state.model, gradients, state.optimizer)
@@ -241,7 +234,8 @@ class Dreamer:
         # Behaviour: imagined rollouts from every posterior state; nothing of them trains the world model.
         slow = cast_floating(state.slow, self.dtype)
         starts = stop(jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (latents.deter, latents.stoch)))
-        imagination = self.imagination(model, slow, state.scale, starts, keys[2])
+        actors = Players(model.actor, model.critic, slow)
+        imagination = imagined(world, actors, state.scale, starts, behavior, keys[2])
 
         # Critic on replayed rewards, bootstrapped by the imagined returns; this one trains the world model too.
         replayed, returns = replay_value_loss(
@@ -249,8 +243,8 @@ class Dreamer:
             steps["last"],
             steps["terminal"],
             imagination.returns[0].reshape(steps["last"].shape),
-            over(model.critic, 2)(latents.deter, latents.stoch),
-            over(slow, 2)(*stop((latents.deter, latents.stoch))),
+            over(model.critic, 2)(*latents.parts),
+            over(slow, 2)(*stop(latents.parts)),
             behavior,
         )
 
@@ -267,7 +261,7 @@ class Dreamer:
             "return/replayed": returns.mean(),
             "return/scale": imagination.scale.scale(behavior),
             "entropy/posterior": over(entropy, 2)(latents.probs).mean(),
-            "entropy/actor": over(model.actor, 2)(latents.deter, latents.stoch).entropy().mean(),
+            "entropy/actor": over(model.actor, 2)(*latents.parts).entropy().mean(),
         }
         latents = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), latents)
         return total, stop((latents, imagination.scale, metrics))
@@ -330,31 +324,6 @@ class Dreamer:
             return self.penalty(world, latents.deter, tokens, state.updates, keys[1])[0]
 
         return averaged(jax.grad(penalty)(state.model.world))
-
-    def imagination(
-        self, model: Model, slow: Head, scale: ReturnScale, starts: tuple[Array, Array], key: Key[Array, ""]
-    ) -> ImaginationLosses:
-        """Actor and critic losses of rollouts from the states [deter, stoch] in `starts`, [states, …] each."""
-        world, behavior, stop = model.world, self.config.behavior, jax.lax.stop_gradient
-        rollout = imagine(world.rssm, model.actor, starts[0], starts[1], behavior.horizon, key)
-        acted, final = (rollout.deter, rollout.stoch), (rollout.final_deter, rollout.final_stoch)
-        bins = TwoHot(self.config.model.bins)
-
-        def along(predict: Callable) -> Float[Array, "states starts"]:
-            """Predictions in states 0…H; none of them trains anything."""
-            return stop(jnp.concatenate([over(predict, 2)(*acted), jax.vmap(predict)(*final)[None]]))
-
-        return imagination_losses(
-            reward=along(lambda *features: bins.mean(world.reward(*features)))[1:],
-            cont=along(lambda *features: jax.nn.sigmoid(world.cont(*features)[0])),
-            action=rollout.action,
-            policy=over(model.actor.traced, 2)(*acted, rollout.hiddens)[0],
-            value_logits=over(model.critic, 2)(*acted),
-            final_value=jax.vmap(bins.mean)(stop(jax.vmap(model.critic)(*final))),
-            slow_logits=over(slow, 2)(*acted),
-            scale=scale,
-            config=behavior,
-        )
 
     def penalty(
         self,

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from sobolev.agents.dreamer import rollouts
 from sobolev.agents.dreamer.config import BehaviorConfig, ModelConfig
 from sobolev.agents.dreamer.rssm import RSSM, flatten_blocks
 from sobolev.nn import MLP, BoundedNormal, Linear, TwoHot, drawn, joined, over, sample_one_hot
+from sobolev.system.target import for_accelerator
 
 Hiddens = tuple[Float[Array, "*batch units"], ...]
 """Outputs of the linear parts of hidden layers, one by one."""
@@ -36,28 +38,29 @@ class Actor(eqx.Module):
             behavior.max_std,
         )
 
-    def __call__(self, deter: Float[Array, " deter"], stoch: Float[Array, " stoch"]) -> BoundedNormal:
-        """The distribution of the action in this state, float32."""
-        return self.traced(deter, stoch)[0]
+    def __call__(self, *state: Float[Array, " _"]) -> BoundedNormal:
+        """The distribution of the action in the state [deter, stoch], given in one part or in two; float32."""
+        return self.traced(*state)[0]
 
-    def traced(
-        self, deter: Float[Array, " deter"], stoch: Float[Array, " stoch"], before: Hiddens | None = None
-    ) -> tuple[BoundedNormal, Hiddens]:
+    def traced(self, *state: Float[Array, " _"], before: Hiddens | None = None) -> tuple[BoundedNormal, Hiddens]:
         """The distribution, and what `MLP.traced` tells; with `before` from an equal call only its gradient costs."""
-        x, outputs = self.mlp.traced(deter, stoch, before=before)
+        x, outputs = self.mlp.traced(*state, before=before)
         mean, std = self.mean(x).astype(jnp.float32), self.std(x).astype(jnp.float32)
-        return BoundedNormal.init(mean, std, self.low, self.high), outputs
+        return self.bounded(mean, std), outputs
+
+    def bounded(self, mean: Float[Array, "*batch action"], std: Float[Array, "*batch action"]) -> BoundedNormal:
+        """The distribution, from what the output layers give."""
+        return BoundedNormal.init(mean, std, self.low, self.high)
 
 
 class Rollout(eqx.Module):
     """Imagined states 0…H−1, the actions chosen in them and what the actor computed, time first; the final state H."""
 
-    deter: Float[Array, "horizon starts deter"]
-    stoch: Float[Array, "horizon starts stoch"]
+    states: tuple[Float[Array, "horizon starts _"], ...]
+    """deter and stoch, or [deter, stoch] as one array: parts of what the heads read"""
     action: Float[Array, "horizon starts action"]
     hiddens: Hiddens
-    final_deter: Float[Array, "starts deter"]
-    final_stoch: Float[Array, "starts stoch"]
+    final: tuple[Float[Array, "starts _"], ...]
 
 
 def imagine(
@@ -76,6 +79,11 @@ def imagine(
     noise_key, uniform_key = jax.random.split(key)
     noise = drawn(jax.random.normal, noise_key, (horizon, deter.shape[0], actor.mean.bias.size))
     uniform = drawn(jax.random.uniform, uniform_key, (horizon, deter.shape[0], rssm.prior.rows))
+    if for_accelerator():
+        networks = rollouts.networks(rssm.cell(), rssm.action_in)
+        state = (deter, jnp.concatenate([deter, stoch], -1))
+        (_, last), (states, action, hiddens) = rollouts.imagine(*networks, rssm, actor, state, (noise, uniform))
+        return Rollout((states,), action, hiddens, (last,))
     cell = jax.vmap(rssm.cell(), (1, 0, 0), 1)
 
     def choose(deter: Array, stoch: Array, noise: Array) -> tuple[Array, Array, Hiddens]:
@@ -95,8 +103,8 @@ def imagine(
         return (blocks, following, jax.vmap(draw)(following, uniform)), (deter, stoch, action, hiddens)
 
     carry = (rssm.to_blocks(deter), deter, stoch)
-    (_, *final), states = jax.lax.scan(advance, carry, (noise, uniform))
-    return Rollout(*states, *final)
+    (_, *final), (*states, action, hiddens) = jax.lax.scan(advance, carry, (noise, uniform))
+    return Rollout(tuple(states), action, hiddens, tuple(final))
 
 
 def lambda_return(
@@ -110,6 +118,10 @@ def lambda_return(
     All arguments begin one step after the first return: their entry t belongs to step t + 1.
     """
 
+    if for_accelerator():
+        gain, factor = reward + discount * (1 - trace) * value, discount * trace
+        return _discounted_sums(gain.at[-1].add(factor[-1] * value[-1]), factor)
+
     def step(following: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
         reward, discount, trace, value = inputs
         result = reward + discount * ((1 - trace) * value + trace * following)
@@ -117,6 +129,22 @@ def lambda_return(
 
     _, returns = jax.lax.scan(step, value[-1], (reward, discount, trace, value), reverse=True)
     return returns
+
+
+def _discounted_sums(gain: Float[Array, "time batch"], factor: Float[Array, "time batch"]) -> Array:
+    """R_t = gain_t + factor_t · R_{t+1}, with 0 after the last one: in as many turns as the time has binary digits.
+
+    Before each turn R_t is the sum of as many gains as a power of two, and factor_t what the next sum counts.
+    """
+    length, reach = len(gain), 1
+
+    def ahead(x: Array) -> Array:
+        return jnp.pad(x[reach:], ((0, reach), (0, 0)))
+
+    while reach < length:
+        gain, factor = gain + factor * ahead(gain), factor * ahead(factor)
+        reach *= 2
+    return gain
 
 
 class ReturnScale(eqx.Module):

@@ -4,12 +4,14 @@ from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
 from sobolev.agents import optimizer
 from sobolev.agents.dreamer.config import OptimizerConfig
 from sobolev.agents.optimizer import relaxed
+from sobolev.system.target import for_accelerator
 
 Tree = TypeVar("Tree")
 
@@ -21,11 +23,11 @@ def adaptive_clip(clip: float, floor: float = 1e-3) -> optax.GradientTransformat
     """
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        def scaled(gradient: Array, parameter: Array) -> Array:
-            largest = clip * jnp.maximum(floor, _norm(parameter))
-            return gradient * (1.0 / jnp.maximum(1.0, _norm(gradient) / largest))
+        def scaled(gradient: Array, size: Array, parameter_size: Array) -> Array:
+            largest = clip * jnp.maximum(floor, parameter_size)
+            return gradient * (1.0 / jnp.maximum(1.0, size / largest))
 
-        return jax.tree.map(scaled, updates, params), state
+        return jax.tree.map(scaled, updates, norms(updates), norms(params)), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
@@ -47,7 +49,7 @@ def descend(
 ) -> tuple[Tree, optax.OptState, Array]:
     """One step: the new parameters, the optimizer's new state, and the norm of the change."""
     parameters, state, updates = optimizer.descend(build_optimizer(config), parameters, gradients, state)
-    return parameters, state, optax.tree.norm(updates)
+    return parameters, state, tree_norm(updates)
 
 
 def follow(slow: Tree, fast: Tree, rate: float) -> Tree:
@@ -58,6 +60,42 @@ def follow(slow: Tree, fast: Tree, rate: float) -> Tree:
 def learning_rate(config: OptimizerConfig, update: Int[Array, ""]) -> Float[Array, ""]:
     """The learning rate of an update (the first one is 0): from 0 up to its full value over the warm-up."""
     return config.learning_rate * jnp.minimum(1.0, update.astype(jnp.float32) / max(1, config.warmup))
+
+
+def norms(tree: Tree) -> Tree:
+    """The norm of every tensor of a tree.
+
+    On an accelerator tensors are laid side by side and their squares added up together, in a few kernels for all.
+    """
+    if not for_accelerator():
+        return jax.tree.map(_norm, tree)
+    leaves, structure = jax.tree.flatten(tree)
+    small = iter(_norms_together([leaf for leaf in leaves if leaf.size < LARGE]))
+    return jax.tree.unflatten(structure, [next(small) if leaf.size < LARGE else _norm(leaf) for leaf in leaves])
+
+
+def tree_norm(tree: Any) -> Float[Array, ""]:
+    """The norm of all tensors of a tree together."""
+    if not for_accelerator():
+        return optax.tree.norm(tree)
+    return _norm(jnp.stack(jax.tree.leaves(norms(tree))))
+
+
+LARGE = 2**20
+"""Entries of a tensor from which on it is not copied to lie beside others."""
+
+ROW = 256
+"""Entries whose squares are added up first."""
+
+
+def _norms_together(leaves: list[Array]) -> Float[Array, " leaves"]:
+    rows = [jnp.pad(leaf.reshape(-1), (0, -leaf.size % ROW)).reshape(-1, ROW) for leaf in leaves]
+    end = np.cumsum([len(each) for each in rows])
+    begin = end - [len(each) for each in rows]
+    number = jnp.arange(end[-1])[None]
+    inside = (number >= jnp.asarray(begin)[:, None]) & (number < jnp.asarray(end)[:, None])
+    sums = jnp.sum(jnp.square(jnp.concatenate(rows)), 1)
+    return jnp.sqrt(jnp.sum(jnp.where(inside, sums[None], 0), 1))
 
 
 def _norm(x: Array) -> Array:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from sobolev.agents.dreamer import rollouts
 from sobolev.agents.dreamer.config import ModelConfig
 from sobolev.nn import (
     NORM_EPSILON,
@@ -29,6 +30,7 @@ from sobolev.nn import (
     sample_one_hot,
 )
 from sobolev.smoothness.layers import norm_silu
+from sobolev.system.target import for_accelerator
 
 
 class LatentTable(eqx.Module):
@@ -111,6 +113,12 @@ class Latents(eqx.Module):
     stoch: Float[Array, "*batch stoch"]
     probs: Float[Array, "*batch rows classes"]
     index: Int[Array, "*batch rows"]
+
+    @property
+    def parts(self) -> tuple[Float[Array, "*batch _"], ...]:
+        """[deter, stoch] as heads read it: a product for each of the two or, on an accelerator, one for both."""
+        both = self.deter, self.stoch
+        return (jnp.concatenate(both, -1),) if for_accelerator() else both
 
 
 class Cell(eqx.Module):
@@ -202,7 +210,11 @@ class RSSM(eqx.Module):
 
     def embed_action(self, action: Float[Array, " action"]) -> Float[Array, " hidden"]:
         """The action's part of the recurrence's input; actions beyond [−1, 1] are scaled back onto it."""
-        return self.action_in(action / jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(action))))
+        return self.action_in(self.bounded(action))
+
+    def bounded(self, action: Float[Array, " action"]) -> Float[Array, " action"]:
+        """The action, scaled back onto [−1, 1] where it is beyond."""
+        return action / jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(action)))
 
     def cell(self) -> Cell:
         """The recurrence, for use in a loop over time."""
@@ -238,16 +250,31 @@ class RSSM(eqx.Module):
         """
         kernel, size = self.posterior.first_kernel, deter.shape[-1]
         deter_kernel, token_kernel = kernel[:size], kernel[size:]
-        embedded = over(self.embed_action, 2)(jnp.where(first[..., None], 0.0, actions))
+        actions = jnp.where(first[..., None], 0.0, actions)
         token_part = over(lambda token: product(token, token_kernel), 2)(tokens.astype(token_kernel.dtype))
         if noise is not None:
             token_part = token_part + over(lambda added: product(added, kernel), 2)(noise.astype(kernel.dtype))
         keep = 1.0 - first.astype(deter.dtype)
         uniform = drawn(jax.random.uniform, key, (*first.shape, self.posterior.rows))
+        if for_accelerator():
+            return self._observe_batches(deter, stoch, (actions, token_part, keep, uniform), deter_kernel)
+        embedded = over(self.embed_action, 2)(actions)
         model, carry = (self.cell(), Posterior(deter_kernel, self.posterior)), (self.to_blocks(deter), stoch)
         inputs = (embedded, token_part, keep, uniform)
         outputs: Any = recurrence(observe_step, model, carry, inputs, (1, 0))
         deters, stochs, probs = outputs
+        return Latents(deters, stochs, probs, jnp.argmax(stochs.reshape(probs.shape), -1))
+
+    def _observe_batches(self, deter: Array, stoch: Array, inputs: tuple[Array, ...], deter_kernel: Array) -> Latents:
+        """`observe` in the form for accelerators, from what it has made of its arguments."""
+        actions, token_part, keep, uniform = inputs
+        step, action_part = rollouts.networks(self.cell(), self.action_in)
+        actions = over(lambda action: action_part(self.bounded(action)[None])[0], 2)(actions)
+        token_part = token_part + self.posterior.first_bias[None, None]
+        state = rollouts.begun(deter, stoch, keep[0, :, None])
+        after = jnp.concatenate([keep[1:], jnp.ones_like(keep[:1])])[..., None]
+        networks = rollouts.Observed(step, deter_kernel, self.posterior)
+        deters, stochs, probs = rollouts.observe(networks, state, (actions, token_part, after, uniform))
         return Latents(deters, stochs, probs, jnp.argmax(stochs.reshape(probs.shape), -1))
 
     def predict(

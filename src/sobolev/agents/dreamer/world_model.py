@@ -71,9 +71,9 @@ def world_model_losses(
     deter, stoch = latents.deter, latents.stoch
     reconstruction = over(reconstruction_loss, 2)(over(model.decoder, 2)(deter, stoch), steps["observation"])
     bins = TwoHot(model.reward.output.bias.size)
-    reward = over(bins.loss_to, 2)(over(model.reward, 2)(deter, stoch), steps["reward"])
+    reward = over(bins.loss_to, 2)(over(model.reward, 2)(*latents.parts), steps["reward"])
     target = (1.0 - steps["terminal"].astype(jnp.float32)) * discount
-    cont = over(bernoulli_loss, 2)(over(model.cont, 2)(deter, stoch)[..., 0], target)
+    cont = over(bernoulli_loss, 2)(over(model.cont, 2)(*latents.parts)[..., 0], target)
     read = deter if prior_noise is None else deter + prior_noise.astype(deter.dtype)
     dyn, rep = balanced_kl(latents.probs, over(model.rssm.prior, 2)(read), config.free_nats)
     reconstruction = {f"{RECONSTRUCTION}{name}": loss for name, loss in reconstruction.items()}

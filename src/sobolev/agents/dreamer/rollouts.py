@@ -1,0 +1,193 @@
+"""The recurrence along a window in the form for accelerators: as few kernels for a step as its products allow.
+
+What depends on no state before is multiplied for all steps together, state and latents are one array, read by one
+product, and batches come first in every array, so that nothing is turned round between the products and the norms.
+The same numbers as `RSSM.observe` has on a CPU, but for the order of sums.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sobolev.nn import (
+    BlockLinear,
+    Hidden,
+    Norm,
+    activated_product,
+    batched_recurrence,
+    mixed_softmax,
+    sample_one_hot,
+    scan_in_pieces,
+)
+
+UNROLL = 4
+"""Steps of a window that one turn of the loop makes."""
+
+IMAGINED = 5
+"""Steps of a rollout that one turn of the loop makes."""
+
+State = tuple[Float[Array, "... deter"], Float[Array, "... state"]]
+"""h, and h beside z in one array, which one product reads."""
+
+
+class Step(eqx.Module):
+    """h' = f(h, z, a) as its products read it: of [h, z] in one array, and the action's part of the first product."""
+
+    embed: Float[Array, "state embedded"]
+    """kernels of deter_in and stoch_in, with zeros where the one would read the other's input"""
+    embed_bias: Float[Array, " embedded"]
+    embed_scales: Float[Array, "2 hidden"]
+    own: Float[Array, "G block block"]
+    shared: Float[Array, "embedded deter"]
+    norm: Norm
+    gates: BlockLinear
+
+    def __call__(
+        self,
+        deter: Float[Array, "batch deter"],
+        state: Float[Array, "batch state"],
+        action: Float[Array, "batch deter"],
+    ) -> Float[Array, "batch deter"]:
+        """The next h, given h, [h, z], and the action's part, from `Actions`."""
+        return self.advance(deter, state @ self.embed + self.embed_bias[None], action)
+
+    def advance(
+        self,
+        deter: Float[Array, "batch deter"],
+        embedded: Float[Array, "batch embedded"],
+        action: Float[Array, "batch deter"],
+    ) -> Float[Array, "batch deter"]:
+        """The next h, where the product of [h, z] with `embed` is known."""
+        embedded = embedded.reshape(len(deter), 2, -1)
+        shared = activated_product(jnp.matmul, embedded, self.embed_scales, self.shared)
+        y = _in_blocks(deter, self.own).reshape(deter.shape) + shared + action
+        gates = activated_product(_in_blocks, y[:, None], self.norm.scale[None], self.gates.kernel)
+        gates = gates + self.gates.bias.reshape(1, len(self.own), -1)
+        reset, candidate, update = (part.reshape(deter.shape) for part in jnp.split(gates, 3, -1))
+        update = jax.nn.sigmoid(update - 1)
+        candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
+        return update * candidate + (1 - update) * deter
+
+
+class Actions(eqx.Module):
+    """The part of the recurrence's first product that depends on the action alone, with that product's bias."""
+
+    hidden: Hidden
+    kernel: Float[Array, "hidden deter"]
+    bias: Float[Array, " deter"]
+
+    def __call__(self, action: Float[Array, "batch action"]) -> Float[Array, "batch deter"]:
+        """Of actions in the networks' dtype, none beyond [−1, 1]."""
+        return jax.vmap(self.hidden)(action) @ self.kernel + self.bias[None]
+
+
+def networks(cell: Any, action_in: Hidden) -> tuple[Step, Actions]:
+    """Both, of a `Cell` and the layer that embeds actions."""
+    deter, stoch = cell.deter_in.linear, cell.stoch_in.linear
+    rows = [(0, stoch.kernel.shape[0]), (deter.kernel.shape[0], 0)]
+    columns = [(0, stoch.kernel.shape[1]), (deter.kernel.shape[1], 0)]
+    padded = [jnp.pad(each.kernel, sides) for each, *sides in zip((deter, stoch), rows, columns, strict=True)]
+    embedded = sum(each.kernel.shape[1] for each in (deter, stoch))
+    step = Step(
+        embed=padded[0] + padded[1],
+        embed_bias=jnp.concatenate([deter.bias, stoch.bias]),
+        embed_scales=jnp.stack([cell.deter_in.norm.scale, cell.stoch_in.norm.scale]),
+        own=cell.own,
+        shared=cell.shared[:embedded],
+        norm=cell.norm,
+        gates=cell.gates,
+    )
+    return step, Actions(action_in, cell.shared[embedded:], cell.bias)
+
+
+def _in_blocks(x: Float[Array, "batch inputs"], kernel: Float[Array, "G inside outside"]) -> Array:
+    """Every block of x times its kernel: [batch, G, outside]."""
+    blocks = x.reshape(len(x), kernel.shape[0], -1)
+    return jnp.swapaxes(jax.lax.dot_general(blocks, kernel, (((2,), (1,)), ((1,), (0,)))), 0, 1)
+
+
+class Observed(eqx.Module):
+    """The networks of a step along a window: the recurrence, and the posterior's table from the state's part on."""
+
+    step: Step
+    kernel: Float[Array, "deter hidden"]
+    posterior: Any
+    """a `LatentTable`"""
+
+    def table(self, y: Float[Array, "batch hidden"]) -> Float[Array, "batch rows classes"]:
+        """Probabilities from the output of the posterior's first linear part."""
+        first, *layers = self.posterior.layers
+        scale = first.norm.scale
+        for layer in layers:
+            y = activated_product(jnp.matmul, y[:, None], scale[None], layer.linear.kernel) + layer.linear.bias[None]
+            scale = layer.norm.scale
+        logits = activated_product(jnp.matmul, y[:, None], scale[None], self.posterior.logits.kernel)
+        logits = logits + self.posterior.logits.bias[None]
+        return mixed_softmax(logits.reshape(len(y), -1, self.posterior.classes), self.posterior.unimix)
+
+
+def observe_step(networks: Observed, state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple[Array, ...]]:
+    """From the state that the step begins with, and (action, token, keep, uniform), to the next one, and (h, z, probs).
+
+    `token` is the posterior's first layer without the state's part; `keep` [batch, 1] is 0 where the step after this
+    one begins an episode, else 1, and has been applied to the state already.
+    """
+    action, token, keep, uniform = inputs
+    deter = networks.step(*state, action)
+    probs = networks.table(deter @ networks.kernel + token)
+    sample, _ = jax.vmap(sample_one_hot)(probs, uniform)
+    stoch = sample.reshape(len(deter), -1).astype(deter.dtype)
+    return begun(deter, stoch, keep), (deter, stoch, probs)
+
+
+def begun(deter: Array, stoch: Array, keep: Array) -> State:
+    """The state that a step begins with: h and [h, z], or zeros."""
+    return deter * keep, jnp.concatenate([deter, stoch], -1) * keep
+
+
+def states_before(first: State, outputs: tuple[Array, ...], inputs: tuple[Array, ...]) -> State:
+    """What `observe_step` begins every step with."""
+    after = begun(*outputs[:2], inputs[2])
+    return jax.tree.map(lambda one, more: jnp.concatenate([one[None], more[:-1]]), first, after)
+
+
+def observe(networks: Observed, state: State, inputs: tuple[Array, ...]) -> tuple[Array, Array, Array]:
+    """deter, stoch and probabilities [time, batch, …] along a window; arguments as of `observe_step`."""
+    return batched_recurrence(observe_step, states_before, networks, state, inputs, UNROLL)
+
+
+def imagine(
+    step: Step, actions: Actions, rssm: Any, actor: Any, state: State, inputs: tuple[Array, ...]
+) -> tuple[State, tuple]:
+    """Rolls the prior forward under the actor, from a state [starts, …] and (noise, uniform) [horizon, starts, …].
+
+    Returns the final state, and of every state before it [h, z], action and outputs of the actor's linear parts. One
+    product reads [h, z], for the recurrence and for the actor.
+    """
+    first, *layers = actor.mlp.layers
+    width = step.embed.shape[1]
+    kernel = jnp.concatenate([step.embed, first.linear.kernel], 1)
+    bias = jnp.concatenate([step.embed_bias, first.linear.bias])[None]
+    heads = jnp.concatenate([actor.mean.kernel, actor.std.kernel], 1)
+    heads_bias = jnp.concatenate([actor.mean.bias, actor.std.bias])[None]
+
+    def advance(state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple]:
+        (deter, joined), (noise, uniform) = state, inputs
+        product = joined @ kernel + bias
+        hiddens, x = [product[:, width:]], jax.vmap(first.activate)(product[:, width:])
+        for layer in layers:
+            hiddens.append(x @ layer.linear.kernel + layer.linear.bias[None])
+            x = jax.vmap(layer.activate)(hiddens[-1])
+        mean, std = jnp.split((x @ heads + heads_bias).astype(jnp.float32), 2, -1)
+        policy = actor.bounded(mean, std)
+        action = policy.mean + policy.std * noise
+        taken = jax.vmap(rssm.bounded)(action.astype(deter.dtype))
+        following = step.advance(deter, product[:, :width], actions(taken))
+        sample, _ = jax.vmap(sample_one_hot)(jax.vmap(rssm.prior)(following), uniform)
+        stoch = sample.reshape(len(deter), -1).astype(deter.dtype)
+        return (following, jnp.concatenate([following, stoch], -1)), (joined, action, tuple(hiddens))
+
+    return scan_in_pieces(advance, state, inputs, IMAGINED)

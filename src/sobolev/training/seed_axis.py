@@ -1,0 +1,45 @@
+"""Trees along the seed axis, and reports of several updates as one."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from sobolev.agents.api import Report
+
+
+@jax.jit
+def joined(trees: list[PyTree]) -> PyTree:
+    """Trees of [1, …] as one of [len(trees), …]."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
+
+
+def map_axes(change: Callable, trees: tuple, axes: Any) -> tuple:
+    """Applies `change` to the leaves whose entry in `axes` (a prefix tree, or 0 for all) is 0."""
+
+    def below(axis: int | None, tree: PyTree) -> PyTree:
+        return tree if axis is None else jax.tree.map(change, tree)
+
+    axes = (axes,) * len(trees) if axes == 0 else axes
+    return jax.tree.map(below, axes, trees, is_leaf=lambda axis: axis is None)
+
+
+def with_another(before: Any, report: Any, number: Array) -> Report:
+    """One report of `number` updates and one more."""
+    share = 1 / (number.astype(jnp.float32) + 1)
+
+    def mean(old, new):
+        return old + share * (new - old)
+
+    def first_failure(old, new):
+        return jnp.where(before.finite.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    return dataclasses.replace(
+        report,
+        metrics=jax.tree.map(mean, before.metrics, report.metrics),
+        finite=before.finite & report.finite,
+        batch=jax.tree.map(first_failure, before.batch, report.batch),
+    )

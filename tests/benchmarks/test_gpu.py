@@ -1,0 +1,99 @@
+"""Kernels counted in a compiled program's text, a run's programs traced for a GPU, and the whole path of a sitting."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import pytest
+
+from sobolev.system.target import for_accelerator, traced_for
+from sobolev.training.program import Program
+from tests import tiny
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+TEXT = """HloModule example
+
+%fused (p0: f32[8,4], p1: s32[]) -> f32[1,4] {
+  %p0 = f32[8,4]{1,0} parameter(0)
+  %p1 = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  ROOT %row = f32[1,4]{1,0} dynamic-slice(%p0, %p1, %zero), dynamic_slice_sizes={1,4}
+}
+
+%body (state: (s32[], f32[8,4], f32[4,4])) -> (s32[], f32[8,4], f32[4,4]) {
+  %state = (s32[], f32[8,4], f32[4,4]) parameter(0)
+  %i = s32[] get-tuple-element(%state), index=0
+  %all = f32[8,4]{1,0} get-tuple-element(%state), index=1
+  %kernel = f32[4,4]{1,0} get-tuple-element(%state), index=2
+  %row = f32[1,4]{1,0} fusion(%all, %i), kind=kLoop, calls=%fused
+  %copied-start = (f32[8,4], f32[1,4], u32[]) fusion-start(%all, %i), kind=kLoop, calls=%fused
+  %copied = f32[1,4]{1,0} fusion-done(%copied-start)
+  %y = f32[1,4]{1,0} dot(%row, %kernel), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  ROOT %next = (s32[], f32[8,4], f32[4,4]) tuple(%i, %all, %kernel)
+}
+
+ENTRY %main (a: (s32[], f32[8,4], f32[4,4])) -> f32[8,4] {
+  %a = (s32[], f32[8,4], f32[4,4]) parameter(0)
+  %loop = (s32[], f32[8,4], f32[4,4]) while(%a), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"5"}}
+  %all = f32[8,4]{1,0} get-tuple-element(%loop), index=1
+  %sum = f32[8,4]{1,0} all-reduce(%all), to_apply=%add
+  ROOT %copy = f32[8,4]{0,1} copy(%sum)
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def kernels() -> ModuleType:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        return importlib.import_module("_kernels")
+
+
+def test_kernels_bytes_and_operations_of_a_program(kernels: ModuleType) -> None:
+    found = kernels.read(TEXT)
+    assert (found.kernels, found.copies) == (5 * 2 + 2, 5)
+    assert [(loop.trips, loop.kernels, loop.copies, loop.known) for loop in found.loops] == [(5, 2, 1, True)]
+    assert found.collectives == {"all-reduce": 1} and found.by_part.total() == found.kernels
+    assert found.operations == 5 * 2 * 4 * 4
+    row = 4 * 4 + 4 + 4 * 4  # of the array a row is read, then the position, and a row is written
+    product = 4 * (4 + 16 + 4)
+    assert found.bytes == 5 * (2 * row + product) + 2 * 2 * 8 * 4 * 4
+
+
+@pytest.mark.parametrize("call", ["update", "updates", "step", "act"])
+def test_programs_are_traced_and_not_run(call: str) -> None:
+    program = Program(tiny.agent(), (0,), devices=jax.devices()[:1])
+    with traced_for("accelerator"):
+        assert for_accelerator() and program.updates_at_once
+        traced = program.trace(call, tiny.ENVIRONMENTS, 100)
+    assert not for_accelerator() or jax.default_backend() != "cpu"
+    assert "while" in str(traced.jaxpr) or "scan" in str(traced.jaxpr)
+    with pytest.raises(KeyError):
+        program.trace("nothing", 1, 100)
+
+
+def test_a_sitting_at_a_gpu_goes_all_its_way_on_a_cpu(tmp_path: Path) -> None:
+    environment = {**os.environ, **tiny.quick_environment(), "TINY": "1", "PYTHON": sys.executable, "MINUTES": "8"}
+    command = ["bash", str(FOLDER / "gpu_session.sh"), str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=580)
+    assert ended.returncode == 0, ended.stderr
+    parts = _lines(tmp_path / "session.jsonl")
+    statuses = {part["part"]: part["status"] for part in parts}
+    assert statuses.pop("device") in (0, 127)  # no nvidia-smi here
+    logs = {name: (tmp_path / f"{name}.log").read_text()[-600:] for name, status in statuses.items() if status}
+    assert not logs, logs
+    rows = {row["label"]: row for row in _lines(tmp_path / "updates.jsonl")}
+    assert {"gpld", "gpld-seeds", "dsdpg", "dsdpg-seeds", "latency-hiding"} <= set(rows)
+    assert all(row["updates_per_second"] > 0 for row in rows.values())
+    assert rows["gpld"]["kernels"] > 0 and rows["gpld-seeds"]["seeds"] == 5
+    assert (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -227,8 +227,9 @@ def test_the_site_in_a_browser(site: Path, tmp_path: Path) -> None:
 WIDER_THAN_THE_PAGE = """
 const room = document.documentElement.clientWidth;
 if (document.documentElement.scrollWidth <= room + 1) return [];
-const found = [...document.querySelectorAll('article *')].filter(element => element.getBoundingClientRect().right > room + 1
-  && !element.closest('.md-typeset__scrollwrap, pre, .equation')).map(element => element.outerHTML.slice(0, 90));
+const found = [...document.querySelectorAll('article *')].filter(element =>
+  element.getBoundingClientRect().right > room + 1 && !element.closest('.md-typeset__scrollwrap, pre, .equation')
+).map(element => element.outerHTML.slice(0, 90));
 return found.length ? found : ['something is'];
 """
 """What makes a page scroll sideways; tables, code and equations scroll by themselves."""

@@ -39,7 +39,7 @@ tutorial: $(VENV)/.ready
 wheel: $(VENV)/.ready
 	rm -rf dist
 	$(BIN)/python -m build
-	$(BIN)/python -m pytest tests/test_wheel.py -rs
+	WHEEL=install $(BIN)/python -m pytest tests/test_wheel.py -rs
 
 demo: $(VENV)/.ready
 	$(BIN)/sobolev train $(TASK) --preset demo --run runs/demo

@@ -1,4 +1,4 @@
-"""Draws the figures of docs/results.md and of the README from scores/, and the toy of docs/dsdpg.md.
+"""Draws the figures of docs/results.md and results/runs.md from scores/, and the toy of docs/dsdpg.md.
 
 Run from the root: python docs/draw.py
 """

@@ -100,38 +100,40 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 
 def flags_page() -> str:
-    """Every flag of `sobolev train`: those of all methods first, then those of each method."""
+    """Every flag of `sobolev train`: those of all methods first, then those of each method and each regularizer."""
     everyone = {method: described(defaults("", method)) for method in OURS}
-    own = {method: set(settings(defaults("", method).agent)) for method in OURS}
+    own = {method: frozenset(settings(defaults("", method).agent)) for method in OURS}
     common = [flag for flag in everyone["gpld"] if flag.path not in own["gpld"] and flag.path != "task"]
-    text = [_FLAGS_HEAD, "## Flags of every method\n", *_groups(common, "run")]
-    for method in OURS:
-        text.append(f"## Flags of {method}\n\n{OURS[method].about[:1].upper()}{OURS[method].about[1:]}.\n")
-        fixed = OURS[method].fixed
-        same = next((other for other in OURS if other != method and own[other] == own[method]), None)
+    text, known = [_FLAGS_HEAD, "## Flags of every method\n", *_groups(common, "run")], {}
+    for method, about in OURS.items():
+        flags = [flag for flag in everyone[method] if flag.path in own[method]]
+        text.append(f"## Flags of {method}\n\n{about.about[:1].upper()}{about.about[1:]}.\n")
         text += [
-            f"`--{path}` and what belongs to it cannot be set: {method} {why}.\n" for path, (why, _) in fixed.items()
+            f"`--{path}` and what belongs to it cannot be set: {method} {why}.\n"
+            for path, (why, _) in about.fixed.items()
         ]
-        if same is not None and list(OURS).index(same) < list(OURS).index(method):
-            text.append(f"The flags are those of [{same}](#flags-of-{same}). These defaults differ:\n")
-            others = {flag.path: flag for flag in everyone[same]}
-            flags = [
-                flag
-                for flag in everyone[method]
-                if flag.path in own[method] and flag.default != others[flag.path].default
-            ]
-            text.append(_table(flags) if flags else "None.\n")
-            continue
-        text += _groups([flag for flag in everyone[method] if flag.path in own[method]], method)
-    text.append("## Flags of the regularizers\n\n`--regularizer NAME` has these beside the ones that all share.\n")
-    shared = {flag.path for flag in everyone["gpld"] if flag.group == "penalty"} - {
-        flag.path for flag in described(REGULARIZERS["jacobian"].settings(), "penalty.")
+        if own[method] in known:
+            same = known[own[method]]
+            before = {flag.path: flag.default for flag in everyone[same]}
+            changed = [flag for flag in flags if flag.default != before[flag.path]]
+            text.append(f"The flags are those of [{same}](#flags-of-{same}), with other defaults:\n\n{_table(changed)}")
+        else:
+            known[own[method]] = method
+            text += _groups(flags, method)
+    return "\n".join([*text, *_regularizers()])
+
+
+def _regularizers() -> list[str]:
+    """The flags that each regularizer has of its own."""
+    penalties = {
+        name: [flag for flag in described(defaults("", regularizer=name)) if flag.group == "penalty"]
+        for name in REGULARIZERS
     }
-    for name in REGULARIZERS:
-        flags = described(defaults("", regularizer=name))
-        mine = [flag for flag in flags if flag.group == "penalty" and flag.path not in shared]
-        text.append(f"### --regularizer {name}\n\n{_table(mine)}")
-    return "\n".join(text)
+    shared = set.intersection(*({flag.path for flag in flags} for flags in penalties.values()))
+    text = ["## Flags of the regularizers\n\n`--regularizer NAME` has these beside the ones that all share.\n"]
+    for name, flags in penalties.items():
+        text.append(f"### --regularizer {name}\n\n" + _table([flag for flag in flags if flag.path not in shared]))
+    return text
 
 
 _FLAGS_HEAD = """# Flags of `sobolev train`
@@ -165,20 +167,16 @@ def _table(flags: list[Flag]) -> str:
 
 def presets_page() -> str:
     """What each preset and each size sets, by method."""
-    text = [_PRESETS_HEAD]
+    text, known = [_PRESETS_HEAD], {}
     for name, method in OURS.items():
-        columns = {preset: _values_of(name, None, preset) for preset in method.presets}
-        text.append(f"## Presets of {name}\n\n{_comparison(columns)}")
-        columns = {size: _values_of(name, size, None) for size in method.sizes}
-        same = [other for other in OURS if other != name and OURS[other].sizes.keys() == method.sizes.keys()]
-        earlier = [other for other in same if list(OURS).index(other) < list(OURS).index(name)]
-        if earlier and all(
-            _comparison({size: _values_of(other, size, None) for size in method.sizes}) == _comparison(columns)
-            for other in earlier[:1]
-        ):
-            text.append(f"The sizes are [those of {earlier[0]}](#sizes-of-{earlier[0]}).\n")
+        presets = _comparison({preset: _values_of(name, None, preset) for preset in method.presets})
+        sizes = _comparison({size: _values_of(name, size, None) for size in method.sizes})
+        text.append(f"## Presets of {name}\n\n{presets}")
+        if sizes in known:
+            text.append(f"The sizes are [those of {known[sizes]}](#sizes-of-{known[sizes]}).\n")
         else:
-            text.append(f"### Sizes of {name}\n\n{_comparison(columns)}")
+            known[sizes] = name
+            text.append(f"### Sizes of {name}\n\n{sizes}")
     return "\n".join(text)
 
 

@@ -26,6 +26,7 @@ from sobolev.smoothness.registry import REGULARIZERS
 from sobolev.training.program import Program
 from sobolev.training.schedule import Plan
 from tests import tiny
+from tests.reports import browser
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -187,17 +188,48 @@ def test_every_metric_is_on_its_page(method: str) -> None:
         assert f"`{name}`" in page, name
 
 
-def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built with every warning an error."""
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
-    pages = sorted((tmp_path / "site").rglob("*.html"))
+    return folder
+
+
+def test_the_site_is_whole_and_needs_no_network(site: Path) -> None:
+    pages = sorted(site.rglob("*.html"))
     assert len(pages) > 35
     for page in pages:
         text = page.read_text(encoding="utf-8")
         loaded = re.findall(r'<(?:script|img|iframe|source)[^>]*\ssrc="(https?:[^"]*)"', text)
         loaded += re.findall(r'<link[^>]*rel="(?:stylesheet|preconnect|preload)"[^>]*href="(https?:[^"]*)"', text)
         assert not loaded, (page.name, loaded)
-        assert 'class="arithmatex"' not in text and "\\(" not in re.sub(
-            r"<(script|pre|code).*?</\1>", "", text, flags=re.S
-        )
+        prose = re.sub(r"<(script|pre|code).*?</\1>", "", text, flags=re.S)
+        assert 'class="arithmatex"' not in text and "\\(" not in prose and "\\[" not in prose, page.name
+
+
+@pytest.mark.skipif(bool(browser.missing()), reason=f"needs {browser.missing()}: apt install chromium chromium-driver")
+def test_the_site_in_a_browser(site: Path, tmp_path: Path) -> None:
+    wide: dict[str, Any] = {}
+    with browser.browser(tmp_path / "profile") as driver:
+        for page in sorted(site.glob("*.html")):
+            for width in (1280, 400):
+                browser.show(driver, page, width)
+                if driver.execute_script(WIDER_THAN_THE_PAGE):
+                    wide[f"{page.name} at {width}"] = driver.execute_script(WIDER_THAN_THE_PAGE)
+                broken = "return [...document.images].filter(i => !i.naturalWidth).map(i => i.src)"
+                assert driver.execute_script(broken) == []
+    assert not wide
+
+
+WIDER_THAN_THE_PAGE = """
+const room = document.documentElement.clientWidth;
+if (document.documentElement.scrollWidth <= room + 1) return [];
+const found = [...document.querySelectorAll('article *')].filter(element =>
+  element.getBoundingClientRect().right > room + 1 && !element.closest('.md-typeset__scrollwrap, pre, .equation')
+).map(element => element.outerHTML.slice(0, 90));
+return found.length ? found : ['something is'];
+"""
+"""What makes a page scroll sideways; tables, code and equations scroll by themselves."""

@@ -64,7 +64,7 @@ XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_latency_hiding_scheduler=true" update
 
 rest=$(($(left) - 15))
 if [ -n "${TINY:-}" ]; then
-  settings="--preset laptop --batch-size 2 --batch-length 8 --behavior.horizon 3 --model.deter 64 --model.hidden 16 --model.units 16 --env.workers 0 --steps 400"
+  settings="--preset laptop --batch-size 2 --batch-length 8 --behavior.horizon 3 --model.deter 64 --model.hidden 16 --model.units 16 --env.workers 0 --steps 400 --evaluation.every 200 --log.no-tensorboard"
   part learning "$rest" "$python" -m sobolev train toy:point-mass $settings --run "$out/run"
 else
   part learning "$rest" "$python" -m sobolev train walker-walk --size 12m --run "$out/run"

@@ -150,7 +150,8 @@ def begun(deter: Array, stoch: Array, keep: Array) -> State:
 
 def states_before(first: State, outputs: tuple[Array, ...], inputs: tuple[Array, ...]) -> State:
     """What `observe_step` begins every step with."""
-    after = begun(*outputs[:2], inputs[2])
+    deter, stoch, _ = outputs
+    after = begun(deter, stoch, inputs[2])
     return jax.tree.map(lambda one, more: jnp.concatenate([one[None], more[:-1]]), first, after)
 
 

@@ -56,8 +56,8 @@ gpu-plan: $(GPU)/.ready
 
 $(GPU)/.ready: pyproject.toml constraints.txt
 	@echo "makes $(GPU), with jax[cuda13]: downloads and unpacks 5 GB"
+	$(PYTHON) -c 'import sys; sys.exit("gpu-plan needs Python 3.12 or later: give PYTHON=python3.12" if sys.version_info < (3, 12) else 0)'
 	test -x $(GPU)/bin/python || $(PYTHON) -m venv $(GPU)
-	$(GPU)/bin/python -c 'import sys; sys.exit("gpu-plan needs Python 3.12 or later: give PYTHON=python3.12" if sys.version_info < (3, 12) else 0)'
 	$(GPU)/bin/python -m pip install --quiet --editable . 'jax[cuda13]' --constraint constraints.txt
 	touch $@
 

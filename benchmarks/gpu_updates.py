@@ -31,7 +31,8 @@ PLANS = Path(__file__).parents[1] / "results" / "gpu-plan"
 PREDICTED = {("gpld", 1): "update", ("dreamer", 1): "update-plain", ("gpld", 5): "update-seeds"}
 PREDICTED |= {("dsdpg", 1): "dsdpg", ("dsdpg", 5): "dsdpg-seeds", ("mage", 1): "mage"}
 TINY = {"batch_size": 2, "batch_length": 8, "behavior.horizon": 3, "model.deter": 64, "model.hidden": 16}
-TINY |= {"model.units": 16, "model.classes": 4, "model.rows": 4}
+TINY |= {"model.units": 16, "model.classes": 4, "model.rows": 4, "model.bins": 41}
+TINY |= {f"model.{part}_layers": 1 for part in ("encoder", "decoder", "prior", "actor", "critic")}
 
 
 def agent(chosen: argparse.Namespace) -> AnyAgent:

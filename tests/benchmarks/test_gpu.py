@@ -79,9 +79,9 @@ def test_programs_are_traced_and_not_run(call: str) -> None:
 
 
 def test_a_sitting_at_a_gpu_goes_all_its_way_on_a_cpu(tmp_path: Path) -> None:
-    environment = {**os.environ, **tiny.quick_environment(), "TINY": "1", "PYTHON": sys.executable, "MINUTES": "8"}
+    environment = {**os.environ, **tiny.quick_environment(), "TINY": "1", "PYTHON": sys.executable, "MINUTES": "9"}
     command = ["bash", str(FOLDER / "gpu_session.sh"), str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=580)
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=590)
     assert ended.returncode == 0, ended.stderr
     parts = _lines(tmp_path / "session.jsonl")
     statuses = {part["part"]: part["status"] for part in parts}

@@ -29,7 +29,7 @@ class Layout:
     they may belong to several processes, which then run the same program.
     """
 
-    def __init__(self, seeds: int, data: int = 1, devices: Sequence[jax.Device] | None = None):
+    def __init__(self, seeds: int, data: int = 1, devices: Sequence[Any] | None = None):
         """`data` devices divide each batch; where it is 1, seeds are spread over as many as divide them evenly.
 
         `devices`: those to choose from, which need not be present where nothing is placed on them; None for JAX's.

@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from sobolev.nn.draws import drawn
+from sobolev.system.target import for_accelerator
 
 Tree = TypeVar("Tree")
 
@@ -70,8 +71,8 @@ oriented.defvjp(lambda kernel: (kernel.T, None), lambda _, gradient: (jax.lax.op
 
 
 def product(x: Float[Array, " inputs"], kernel: Float[Array, "inputs outputs"]) -> Float[Array, " outputs"]:
-    """x @ kernel, with the kernel's gradient in its quicker orientation."""
-    if kernel.shape[0] <= kernel.shape[1]:
+    """x @ kernel, with the kernel's gradient in the orientation that is quicker on a CPU."""
+    if for_accelerator() or kernel.shape[0] <= kernel.shape[1]:
         return x @ kernel
     return jax.lax.dot_general(x, oriented(kernel), (((0,), (1,)), ((), ())))
 

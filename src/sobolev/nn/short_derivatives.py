@@ -20,7 +20,7 @@ def activated_product(
     y: Float[Array, "batch parts units"],
     scales: Float[Array, "parts units"],
     kernel: Float[Array, "..."],
-) -> Float[Array, "batch ..."]:
+) -> Any:
     """multiply(silu(norm(y)), kernel): RMS norm of every part, SiLU, and a product with all parts side by side.
 
     `multiply` is bilinear, and maps [batch, parts · units] and the kernel. With G the gradient of the product's input,

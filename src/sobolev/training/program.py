@@ -37,9 +37,7 @@ PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3, "dream": 4, "insp
 class Program:
     """What a run computes on its devices (see `Layout`). Leaves of state and carry are [seeds, …]."""
 
-    def __init__(
-        self, agent: AnyAgent, seeds: Sequence[int], data: int = 1, devices: Sequence[jax.Device] | None = None
-    ):
+    def __init__(self, agent: AnyAgent, seeds: Sequence[int], data: int = 1, devices: Sequence[Any] | None = None):
         """`data` devices divide every batch; where it is 1, seeds are spread over as many as divide them evenly.
 
         `devices`: those to compute on, or to compile for (see `trace`); None for all of this machine's.

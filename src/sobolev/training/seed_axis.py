@@ -17,7 +17,7 @@ def joined(trees: list[PyTree]) -> PyTree:
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
-def map_axes(change: Callable, trees: tuple, axes: Any) -> tuple:
+def map_axes(change: Callable[[Array], Array], trees: tuple[PyTree, ...], axes: PyTree) -> tuple[PyTree, ...]:
     """Applies `change` to the leaves whose entry in `axes` (a prefix tree, or 0 for all) is 0."""
 
     def below(axis: int | None, tree: PyTree) -> PyTree:
@@ -31,10 +31,10 @@ def with_another(before: Any, report: Any, number: Array) -> Report:
     """One report of `number` updates and one more."""
     share = 1 / (number.astype(jnp.float32) + 1)
 
-    def mean(old, new):
+    def mean(old: Array, new: Array) -> Array:
         return old + share * (new - old)
 
-    def first_failure(old, new):
+    def first_failure(old: Array, new: Array) -> Array:
         return jnp.where(before.finite.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
     return dataclasses.replace(

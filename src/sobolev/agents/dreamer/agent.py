@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from sobolev import replay as memory
 from sobolev.agents.api import Report
-from sobolev.agents.dreamer.behavior import Actor, ReturnScale, replay_value_loss
+from sobolev.agents.dreamer.behavior import Actor, ImaginationLosses, ReturnScale, replay_value_loss
 from sobolev.agents.dreamer.config import DreamerConfig
 from sobolev.agents.dreamer.dream import open_loop
 from sobolev.agents.dreamer.encoder import token_count
@@ -234,8 +234,7 @@ class Dreamer:
         # Behaviour: imagined rollouts from every posterior state; nothing of them trains the world model.
         slow = cast_floating(state.slow, self.dtype)
         starts = stop(jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (latents.deter, latents.stoch)))
-        actors = Players(model.actor, model.critic, slow)
-        imagination = imagined(world, actors, state.scale, starts, behavior, keys[2])
+        imagination = self.imagination(model, slow, state.scale, starts, keys[2])
 
         # Critic on replayed rewards, bootstrapped by the imagined returns; this one trains the world model too.
         replayed, returns = replay_value_loss(
@@ -324,6 +323,13 @@ class Dreamer:
             return self.penalty(world, latents.deter, tokens, state.updates, keys[1])[0]
 
         return averaged(jax.grad(penalty)(state.model.world))
+
+    def imagination(
+        self, model: Model, slow: Head, scale: ReturnScale, starts: tuple[Array, Array], key: Key[Array, ""]
+    ) -> ImaginationLosses:
+        """Actor and critic losses of rollouts from the states [deter, stoch] in `starts`, [states, …] each."""
+        players = Players(model.actor, model.critic, slow)
+        return imagined(model.world, players, scale, starts, self.config.behavior, key)
 
     def penalty(
         self,

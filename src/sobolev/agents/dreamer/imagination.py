@@ -45,15 +45,15 @@ def imagined(
     heads = {"reward": world.reward, "cont": world.cont, "value": players.critic, "slow": players.slow}
     at_acted, at_final = (dict(zip(heads, _known(heads, states), strict=True)) for states in (acted, final))
 
-    def predicted(name: str, read: Callable = lambda output: output) -> Array:
+    def predicted(name: str, read: Callable[[Array], Array] = lambda output: output) -> Array:
         """What a head says in states 0…H−1."""
         return over(lambda before, *state: read(heads[name](*state, before=before)), 2)(at_acted[name], *acted)
 
-    def at_end(name: str, read: Callable) -> Float[Array, " starts"]:
+    def at_end(name: str, read: Callable[[Array], Array]) -> Float[Array, " starts"]:
         """In state H."""
         return jax.vmap(lambda before, *state: read(heads[name](*state, before=before)))(at_final[name], *final)
 
-    def along(name: str, read: Callable) -> Float[Array, "states starts"]:
+    def along(name: str, read: Callable[[Array], Array]) -> Float[Array, "states starts"]:
         """In states 0…H; none of this trains anything."""
         return stop(jnp.concatenate([predicted(name, read), at_end(name, read)[None]]))
 

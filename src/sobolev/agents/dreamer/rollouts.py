@@ -62,9 +62,9 @@ class Step(eqx.Module):
     ) -> Float[Array, "batch deter"]:
         """The next h, where the product of [h, z] with `embed` is known."""
         embedded = embedded.reshape(len(deter), 2, -1)
-        shared = activated_product(jnp.matmul, embedded, self.embed_scales, self.shared)
+        shared: Any = activated_product(jnp.matmul, embedded, self.embed_scales, self.shared)
         y = _in_blocks(deter, self.own).reshape(deter.shape) + shared + action
-        gates = activated_product(_in_blocks, y[:, None], self.norm.scale[None], self.gates.kernel)
+        gates: Any = activated_product(_in_blocks, y[:, None], self.norm.scale[None], self.gates.kernel)
         gates = gates + self.gates.bias.reshape(1, len(self.own), -1)
         reset, candidate, update = (part.reshape(deter.shape) for part in jnp.split(gates, 3, -1))
         update = jax.nn.sigmoid(update - 1)

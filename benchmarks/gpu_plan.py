@@ -201,6 +201,7 @@ def main() -> None:
     flags.add_argument("--write", action="store_true", help="keep the results in results/gpu-plan")
     chosen = flags.parse_args()
     jax.devices()  # the CUDA plugin is registered now, and not started
+    made_by = versions()  # of what is compiled here, whatever is committed meanwhile
     names = list(CASES) if "all" in chosen.programs else chosen.programs
     for target in chosen.targets:
         for name in names:
@@ -209,7 +210,7 @@ def main() -> None:
             for times, part, kind, shape, origin in found.bodies if chosen.bodies else ():
                 print(f"    {times:>4} × {part[:14]:14} {kind[:26]:26} {shape:46} {origin[-90:]}")
             if chosen.write:
-                keep(row | versions())
+                keep(row | made_by)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from sobolev.nn import (
     BlockLinear,
@@ -62,9 +62,9 @@ class Step(eqx.Module):
     ) -> Float[Array, "batch deter"]:
         """The next h, where the product of [h, z] with `embed` is known."""
         embedded = embedded.reshape(len(deter), 2, -1)
-        shared: Array = activated_product(jnp.matmul, embedded, self.embed_scales, self.shared)
+        shared: Any = activated_product(jnp.matmul, embedded, self.embed_scales, self.shared)
         y = _in_blocks(deter, self.own).reshape(deter.shape) + shared + action
-        gates: Array = activated_product(_in_blocks, y[:, None], self.norm.scale[None], self.gates.kernel)
+        gates: Any = activated_product(_in_blocks, y[:, None], self.norm.scale[None], self.gates.kernel)
         gates = gates + self.gates.bias.reshape(1, len(self.own), -1)
         reset, candidate, update = (part.reshape(deter.shape) for part in jnp.split(gates, 3, -1))
         update = jax.nn.sigmoid(update - 1)
@@ -162,7 +162,7 @@ def observe(networks: Observed, state: State, inputs: tuple[Array, ...]) -> tupl
 
 def imagine(
     step: Step, actions: Actions, rssm: Any, actor: Any, state: State, inputs: tuple[Array, ...]
-) -> tuple[State, tuple[Array, Array, tuple[Array, ...]]]:
+) -> tuple[State, tuple]:
     """Rolls the prior forward under the actor, from a state [starts, …] and (noise, uniform) [horizon, starts, …].
 
     Returns the final state, and of every state before it [h, z], action and outputs of the actor's linear parts. One
@@ -175,7 +175,7 @@ def imagine(
     heads = jnp.concatenate([actor.mean.kernel, actor.std.kernel], 1)
     heads_bias = jnp.concatenate([actor.mean.bias, actor.std.bias])[None]
 
-    def advance(state: State, inputs: tuple[Array, ...]) -> tuple[State, PyTree]:
+    def advance(state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple]:
         (deter, joined), (noise, uniform) = state, inputs
         product = joined @ kernel + bias
         hiddens, x = [product[:, width:]], jax.vmap(first.activate)(product[:, width:])

@@ -1,4 +1,4 @@
-# make test | test-slurm | lint | docs | tutorial | wheel | demo | bench | gpu-plan; each sets up .venv by itself. PYTHON chooses the interpreter: make test PYTHON=python3.13
+# make test | test-gpu-session | test-slurm | lint | docs | tutorial | wheel | demo | bench | gpu-plan; each sets up .venv by itself. PYTHON chooses the interpreter: make test PYTHON=python3.13
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ TASK ?= finger-spin
 PLAN ?= --programs update
 GPU := .venv-gpu
 
-.PHONY: test test-slurm lint docs tutorial wheel demo bench gpu-plan clean
+.PHONY: test test-gpu-session test-slurm lint docs tutorial wheel demo bench gpu-plan clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -16,6 +16,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs
+
+# The whole path of benchmarks/gpu_session.sh at tiny size, on a CPU.
+test-gpu-session: $(VENV)/.ready
+	GPU_SESSION=tiny $(BIN)/python -m pytest tests/benchmarks/test_gpu.py -k sitting -rs
 
 # As root, on Debian: a SLURM of one node, started and ended by the test.
 test-slurm: $(VENV)/.ready

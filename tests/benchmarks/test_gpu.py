@@ -78,6 +78,7 @@ def test_programs_are_traced_and_not_run(call: str) -> None:
         program.trace("nothing", 1, 100)
 
 
+@pytest.mark.skipif("GPU_SESSION" not in os.environ, reason="minutes long: make test-gpu-session")
 def test_a_sitting_at_a_gpu_goes_all_its_way_on_a_cpu(tmp_path: Path) -> None:
     environment = {**os.environ, **tiny.quick_environment(), "TINY": "1", "PYTHON": sys.executable, "MINUTES": "9"}
     command = ["bash", str(FOLDER / "gpu_session.sh"), str(tmp_path)]

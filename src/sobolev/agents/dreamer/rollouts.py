@@ -10,7 +10,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from sobolev.nn import (
     BlockLinear,
@@ -162,7 +162,7 @@ def observe(networks: Observed, state: State, inputs: tuple[Array, ...]) -> tupl
 
 def imagine(
     step: Step, actions: Actions, rssm: Any, actor: Any, state: State, inputs: tuple[Array, ...]
-) -> tuple[State, tuple]:
+) -> tuple[State, tuple[Array, Array, tuple[Array, ...]]]:
     """Rolls the prior forward under the actor, from a state [starts, …] and (noise, uniform) [horizon, starts, …].
 
     Returns the final state, and of every state before it [h, z], action and outputs of the actor's linear parts. One
@@ -175,7 +175,7 @@ def imagine(
     heads = jnp.concatenate([actor.mean.kernel, actor.std.kernel], 1)
     heads_bias = jnp.concatenate([actor.mean.bias, actor.std.bias])[None]
 
-    def advance(state: State, inputs: tuple[Array, ...]) -> tuple[State, tuple]:
+    def advance(state: State, inputs: tuple[Array, ...]) -> tuple[State, PyTree]:
         (deter, joined), (noise, uniform) = state, inputs
         product = joined @ kernel + bias
         hiddens, x = [product[:, width:]], jax.vmap(first.activate)(product[:, width:])

@@ -89,8 +89,6 @@ def test_no_flag_of_the_past_is_mentioned() -> None:
     known = {flag.name for method in OURS for flag in described(defaults("", method))}
     known |= {flag.name for name in REGULARIZERS for flag in described(defaults("", regularizer=name))}
     for page in PAGES:
-        if page.name == "performance.md":
-            continue
         for flag in re.findall(r"`(--[a-z]+\.[a-z.-]+[a-z])[ `=]", page.read_text(encoding="utf-8")):
             positive = flag.replace(".no-", ".")
             assert positive in known or positive.startswith("--slurm.") or flag in OF_OTHERS, f"{page.name}: {flag}"

@@ -35,7 +35,7 @@ class EvaluateConfig:
     video: Annotated[Path | None, arg(metavar="FILE")] = None
     """also render an episode of the first seed to this file, as in out.mp4"""
     dream: Annotated[Path | None, arg(metavar="FILE")] = None
-    """also show what the first seed's world model foresees: images as dream.mp4, vectors (else frames) as dream.png"""
+    """also show what the first seed's world model predicts: images as dream.mp4, vectors (else frames) as dream.png"""
     json: bool = False
     """print JSON instead of the table"""
 
@@ -64,11 +64,11 @@ def main(arguments: Sequence[str]) -> int:
     there = [(what, file) for what, file in films if file.exists()]
     if not config.json:
         print("".join(f"{what}: {file}\n" for what, file in there), end="")
-    return int(len(there) < len(films))  # what was asked for and could not be written has been told
+    return int(len(there) < len(films))  # what was asked for and could not be written has been reported
 
 
 def _say(line: str) -> None:
-    """What is told on the way: on stderr, so that --json prints JSON alone."""
+    """What is reported on the way: on stderr, so that --json prints JSON alone."""
     print(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, file=sys.stderr, flush=True)
 
 

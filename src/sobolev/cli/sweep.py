@@ -128,7 +128,7 @@ EVERYDAY = {
     "launcher": ("NAME", "local, or slurm: as a job array"),
     "slurm.partition": ("NAME", "of the cluster"),
     "slurm.gpus": ("N", "GPUs of a job"),
-    "slurm.minutes": ("N", "time limit, after which a job goes on in the queue"),
+    "slurm.minutes": ("N", "time limit, after which a job is queued again"),
 }
 """Settings that are changed often: what stands for the value, and what it is."""
 

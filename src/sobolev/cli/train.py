@@ -18,7 +18,7 @@ from sobolev.system.output import Guard, say
 DESCRIPTION = """Train an agent on TASK: walker-walk and the like (DeepMind Control), or gym:Ant-v5 (Gymnasium).
 
 The same command is the same run: given again it resumes where it stopped, a larger --steps goes further, and --fresh
-begins anew. --preset, --size, --method and --regularizer choose the defaults shown here; every other flag changes one
+starts over. --preset, --size, --method and --regularizer choose the defaults shown here; every other flag changes one
 setting.
 
 """
@@ -38,7 +38,7 @@ EVERYDAY = {
     "seeds": ("S …", "trained side by side in one program"),
     "observations": ("NAME", "proprio, pixels or both"),
     "run": ("DIR", "folder; unless given, runs/TASK/METHOD-SIZE-HASH"),
-    "fresh": ("", "delete what the run has made, and begin anew"),
+    "fresh": ("", "delete what the run has made, and start over"),
     "regularizer": ("NAME", "how maps are made smooth"),
     "penalty.posterior": ("X", "how much at first, on the posterior"),
     "penalty.prior": ("X", "the same on the prior"),

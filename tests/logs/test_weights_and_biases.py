@@ -164,7 +164,7 @@ def test_a_service_that_fails_is_told_once(
     service.fails = failure
     advance(log, range(1, 4))
     log.close()
-    told = "Weights & Biases cannot be written (RuntimeError: api_key not configured (no-tty)): going on"
+    told = "Weights & Biases cannot be written (RuntimeError: api_key not configured (no-tty)): continuing"
     assert capsys.readouterr().err.count(told) == 1
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 9
 

@@ -23,11 +23,11 @@ from sobolev.nn import (
     scan_in_pieces,
 )
 
-UNROLL = 4
+UNROLL = 8
 """Steps of a window that one turn of the loop makes."""
 
-IMAGINED = 5
-"""Steps of a rollout that one turn of the loop makes."""
+IMAGINED = 25
+"""Steps of a rollout that one turn of the loop makes: all of the paper's horizon, and so no loop."""
 
 State = tuple[Float[Array, "... deter"], Float[Array, "... state"]]
 """h, and h beside z in one array, which one product reads."""

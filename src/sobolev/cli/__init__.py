@@ -1,7 +1,7 @@
 """The commands of `sobolev`, one file each; a command's module has `main(arguments) -> exit status`."""
 
 COMMANDS: dict[str, str] = {
-    "train": "train an agent, or go on with a run that stopped",
+    "train": "train an agent, or resume a run that stopped",
     "evaluate": "evaluate a run's agent, as a table, JSON and video",
     "sweep": "all runs of a study: tasks, methods and seeds, here or on a cluster",
     "status": "how the runs of a sweep are",

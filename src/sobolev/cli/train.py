@@ -1,4 +1,4 @@
-"""`sobolev train TASK …`: train an agent, or go on with a run that stopped."""
+"""`sobolev train TASK …`: train an agent, or resume a run that stopped."""
 
 import textwrap
 from collections.abc import Sequence
@@ -97,7 +97,7 @@ def everyday(default: TrainConfig[Any], regularizer: str | None) -> list[str]:
     return [*lines, "", f"All flags: sobolev train {short_help.ALL} [--method NAME] [--regularizer NAME]"]
 
 
-SHORT = """Train an agent on TASK, or go on with a run that stopped: the same command is the same run. A larger --steps
+SHORT = """Train an agent on TASK, or resume a run that stopped: the same command is the same run. A larger --steps
 goes further."""
 
 

@@ -1,11 +1,13 @@
 """All tests run under strict dtype promotion, without rank promotion, and with every annotated shape checked."""
 
 import atexit
+import contextlib
 import gc
 import os
 import shutil
 import signal
 import tempfile
+from pathlib import Path
 
 # What is compiled is kept in a folder of this session: for the processes that tests start, for the other worker of
 # `pytest -n 2`, and for tests that compile again what others have. (The worker inherits the name of the folder.)
@@ -80,8 +82,20 @@ def signals_are_as_they_were():
     assert after == before
 
 
+MEMORY = 4e9
+"""Bytes of a worker above which it forgets what it has traced and compiled."""
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled_programs():
-    """One file's programs are of no use to another: kept, they add up to gigabytes in each worker."""
+    """Files share programs, which would be traced again in each; but all that a worker compiles adds up to gigabytes."""
     yield
-    jax.clear_caches()
+    if memory_in_use() > MEMORY:
+        jax.clear_caches()
+
+
+def memory_in_use() -> float:
+    """Resident bytes of this process; infinite where the system does not say."""
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return float("inf")

@@ -30,7 +30,7 @@ def own_task(monkeypatch):
     module = types.ModuleType("my_package.my_module")
     monkeypatch.setitem(sys.modules, "my_package", types.ModuleType("my_package"))
     monkeypatch.setitem(sys.modules, "my_package.my_module", module)
-    gymnasium.register("MyTask-v0", "tests.tiny:Spring", disable_env_checker=True)
+    gymnasium.register("MyTask-v0", "tests.spring:Spring", disable_env_checker=True)
     yield
     del gymnasium.registry["MyTask-v0"]
 

@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict
 from jax._src import compiler
 
 from sobolev.agents.api import Agent
@@ -25,7 +23,7 @@ from sobolev.training import evaluation, loop
 from sobolev.training.program import Program
 from sobolev.training.schedule import Plan
 
-TASK = "gym:tests.tiny:Spring-v0"
+TASK = "gym:tests.spring:Spring-v0"
 SPACES = Spaces((("position", ArraySpec((3,), "float32")), ("velocity", ArraySpec((2,), "float32"))), 1)
 ENVIRONMENTS = 2
 PARTS = ("encoder", "decoder", "prior", "posterior", "reward", "continue", "actor", "critic")
@@ -55,57 +53,12 @@ SETTINGS: dict[str, Any] = {
 }
 """80 iterations, the first 24 without updates, then two updates each; evaluations at 0, 60 and 120 env steps."""
 
-DOT = "gym:tests.tiny:Dot-v0"
+DOT = "gym:tests.spring:Dot-v0"
 PIXELS: dict[str, Any] = {"observations": "pixels", "env.image_size": 16, "model.depth": 1}
 """What makes a run of `DOT` one from images of 16×16."""
 
 CAPACITY = 100_000
 """Steps per environment of a replay that is large beside everything else in a tiny program."""
-
-
-class Spring(gymnasium.Env):
-    """A mass on a spring, pushed by the action; falls out (terminal) beyond 1, else is cut off after 12 steps."""
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 25}
-    observation_space = Dict(
-        {"position": Box(-np.inf, np.inf, (3,), np.float32), "velocity": Box(-np.inf, np.inf, (2,), np.float32)}
-    )
-    action_space = Box(-1, 1, (1,), np.float32)
-
-    def __init__(self, render_mode: str | None = None):
-        self.render_mode = render_mode
-
-    def _observe(self) -> dict[str, np.ndarray]:
-        x, v = self.state
-        return {"position": np.array([x, x * x, self.noise], np.float32), "velocity": np.array([v, -v], np.float32)}
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        super().reset(seed=seed)
-        self.time, self.state, self.noise = 0, self.np_random.uniform(-0.5, 0.5, 2), 0.0
-        return self._observe(), {}
-
-    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
-        x, v = self.state
-        v = v + 0.5 * float(action[0]) - 0.2 * x
-        self.state, self.noise, self.time = np.array([x + 0.3 * v, v]), self.np_random.normal(), self.time + 1
-        return self._observe(), 1.0 - float(x * x), bool(abs(self.state[0]) > 1), self.time >= 12, {}
-
-    def render(self) -> np.ndarray:
-        return np.full((16, 16, 3), 20 * self.time, np.uint8)
-
-
-class Dot(Spring):
-    """The spring, drawn: a white bar on grey at the place of the mass."""
-
-    def render(self) -> np.ndarray:
-        frame, place = np.full((16, 16, 3), 60, np.uint8), int(np.clip(8 + 8 * self.state[0], 0, 14))
-        frame[4:12, place : place + 2] = 255
-        return frame
-
-
-for _name in ("Spring", "Dot"):
-    if f"{_name}-v0" not in gymnasium.registry:
-        gymnasium.register(f"{_name}-v0", f"tests.tiny:{_name}", disable_env_checker=True)
 
 
 def config(task: str = TASK, method: str = "gpld", **settings: Any) -> TrainConfig[Any]:
@@ -146,6 +99,7 @@ QUICK = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_opt_preset": "CPU_OPT_PRESET_FAST_COMPILE",
     "xla_cpu_parallel_codegen_split_count": 1,
+    "xla_backend_optimization_level": 0,
 }
 """What makes XLA's compiler for CPUs quick, beside little optimisation: an update takes it 2.5 s in place of 8.5."""
 

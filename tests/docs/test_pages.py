@@ -51,7 +51,7 @@ def own_task(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The module that a reader has written."""
     monkeypatch.setitem(sys.modules, "my_package", types.ModuleType("my_package"))
     monkeypatch.setitem(sys.modules, "my_package.my_module", types.ModuleType("my_package.my_module"))
-    gymnasium.register("MyTask-v0", "tests.tiny:Spring", disable_env_checker=True)
+    gymnasium.register("MyTask-v0", "tests.spring:Spring", disable_env_checker=True)
     yield
     del gymnasium.registry["MyTask-v0"]
 

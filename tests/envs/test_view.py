@@ -12,7 +12,7 @@ from sobolev.envs.rendering import egl_works, osmesa_works
 from sobolev.envs.specs import ArraySpec
 from sobolev.errors import UserError
 
-SPRING, COUNTER = "gym:tests.tiny:Spring-v0", "gym:toy_environments:Counter-v0"
+SPRING, COUNTER = "gym:tests.spring:Spring-v0", "gym:toy_environments:Counter-v0"
 NOTHING = np.zeros(4, np.float32)
 
 

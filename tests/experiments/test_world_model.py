@@ -181,5 +181,5 @@ def test_impossible_studies_are_refused(values: dict[str, Any], message: str) ->
 
 def test_a_policy_of_another_task_is_refused(envs: VectorEnv, tmp_path: Path) -> None:
     write_text(tmp_path / "config.json", to_json(tiny.config()))
-    with pytest.raises(UserError, match="was trained on gym:tests.tiny:Spring-v0"):
+    with pytest.raises(UserError, match="was trained on gym:tests.spring:Spring-v0"):
         TrainedPolicy(tmp_path, envs)

@@ -55,7 +55,7 @@ def test_from_a_suite_to_scores(tmp_path, monkeypatch, capsys):
     assert sweep.main(words) == 0
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
     assert status.main(["out", "--once"]) == 0
-    assert "gym:tests.tiny:Spring-v0  dreamer  0 1    done" in capsys.readouterr().out
+    assert "gym:tests.spring:Spring-v0  dreamer  0 1    done" in capsys.readouterr().out
     on_disk = sum(path.stat().st_size for path in (run / "checkpoint").iterdir())
     (planned,) = expand(parse("small", {**_table(words[0])}))
     bound = estimate.disk(tiny.resolved(planned.config), tiny.SPACES)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 
-from tests.tiny import Spring
+from tests.spring import Spring
 
 
 class Slow(Spring):

@@ -19,6 +19,7 @@ from sobolev.errors import UserError
 from sobolev.training.evaluation import evaluate, load_policy
 from sobolev.training.loop import Training
 from tests import tiny
+from tests.spring import Spring
 from tests.training.broken_off import Crash, assert_same, at, crash, crash_late, metrics, run, straight_run
 
 
@@ -190,11 +191,11 @@ def test_another_environment_is_named_by_its_entries(straight, tmp_path, monkeyp
         "position": box(-1, 1, (4,), np.float32),
         "speed": box(-1, 1, (2,), np.float32),
     }
-    observe = tiny.Spring._observe
+    observe = Spring._observe
     changed = lambda self: {"position": np.zeros(4, np.float32), "speed": observe(self)["velocity"]}  # noqa: E731
-    monkeypatch.setattr(tiny.Spring, "observation_space", gymnasium.spaces.Dict(entries))
-    monkeypatch.setattr(tiny.Spring, "action_space", box(-1, 1, (2,), np.float32))
-    monkeypatch.setattr(tiny.Spring, "_observe", changed)
+    monkeypatch.setattr(Spring, "observation_space", gymnasium.spaces.Dict(entries))
+    monkeypatch.setattr(Spring, "action_space", box(-1, 1, (2,), np.float32))
+    monkeypatch.setattr(Spring, "_observe", changed)
     wrong = (
         r"the environment gives 'position' of shape \(4,\), the checkpoint was made with \(3,\); "
         r"the environment gives 'speed' of shape \(2,\), the checkpoint was made without it; "

@@ -39,7 +39,7 @@ def lines(folder: Path) -> list[dict]:
 def test_what_a_run_writes_and_says(tmp_path, capfd):
     folder = run(tmp_path / "run")
     said = capfd.readouterr().out
-    assert "gym:tests.tiny:Spring-v0 gpld 12m, seed 2: trains 160 env steps, 112 updates of 4×8 each" in said
+    assert "gym:tests.spring:Spring-v0 gpld 12m, seed 2: trains 160 env steps, 112 updates of 4×8 each" in said
     assert f"complete at 160 env steps: sobolev evaluate {folder}" in said
     assert said.count("evaluation seed 2") == 3
     (scores,) = json.loads((folder / "scores.json").read_text())

@@ -88,7 +88,7 @@ MEMORY = 4e9
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled_programs():
-    """Files share programs, which would be traced again in each; but all that a worker compiles adds up to gigabytes."""
+    """Files share programs, which each would trace again; but all that a worker compiles adds up to gigabytes."""
     yield
     if memory_in_use() > MEMORY:
         jax.clear_caches()

@@ -196,7 +196,7 @@ class Training:
         """Makes the updates that are due, and stops where one is not finite, or a signal comes between two."""
         now, reports = self.now, []
         if due and not self.told:
-            self.progress.say(run_messages.memory(now, self.program.update_bytes()))
+            self.progress.say(run_messages.memory(now, self.program.compiled_bytes("learn")))
             self.told = True
         at_once = self.program.updates_at_once and not isinstance(now.replay, HostReplay)
         calls = [due] if due and at_once else [1] * due

@@ -255,7 +255,7 @@ def test_an_observation_may_have_the_name_of_a_term():
     agent = Dreamer(config(), spaces)
     program = Program(agent, (0,))
     replay = program.initial_replay(tiny.ENVIRONMENTS, 100)
-    _, _, report = jax.eval_shape(program._learn, program.state_shapes(), replay, 0)
+    _, _, report = jax.eval_shape(program.functions.learn, program.state_shapes(), replay, np.int32(0))
     assert {"loss/reconstruction/free_nats", "loss/reconstruction/reward", "loss/reward"} <= set(report.metrics)
     for name in ("free_nats", "reward"):
         assert agent.loss_scale(f"reconstruction/{name}") == LossConfig().reconstruction

@@ -1,7 +1,7 @@
 """What a run asks of an agent, whatever its method: pure functions over one pytree of state.
 
 An agent is a frozen, hashable description. All of its functions are for one seed; seeds are an axis outside. What not
-every agent can do is a protocol of its own: `Inspected`, `Dreams`, `Chooses`.
+every agent can do is a protocol of its own: `Inspected`, `Dreams`, `Constrained`, `Chooses`.
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ __all__ = [
     "AnyAgent",
     "Carry",
     "Chooses",
+    "Constrained",
     "Dreams",
     "Inspected",
     "Metrics",
@@ -145,6 +146,18 @@ class Dreams(Protocol[T]):
         """Predicted observations [time, batch, …] of a recorded stream, by name, in the numbers of the environment.
 
         `steps`: leaves [time, batch, …], as `Step`. The first `context` steps are observed, and nothing from there on.
+        """
+        ...
+
+
+@runtime_checkable
+class Constrained(Protocol[T]):
+    """An agent whose networks are used under a constraint, which has arrays of its own in the state."""
+
+    def constraint(self, state: T) -> dict[str, PyTree]:
+        """The fields of the state, by name, that a copy of `model` needs beside it to be used as in the run.
+
+        {} where there is no constraint.
         """
         ...
 

@@ -182,9 +182,13 @@ class Training:
             self.write_metrics(env_steps)
         self.evaluate()
         if leads() and self.crossed(self.config.checkpoint.snapshots):
-            self.unless_refused(lambda: snapshot.keep_weights(self.folder, self.now.state, env_steps))
+            self.unless_refused(lambda: self.keep_weights(env_steps))
         self.now.due = False
         self.progress.update(env_steps, self.now.updates)
+
+    def keep_weights(self, env_steps: int) -> None:
+        """Writes a copy of the networks that is never overwritten."""
+        snapshot.keep_weights(self.folder, self.program.agent, self.now.state, env_steps)
 
     def crossed(self, every: int) -> bool:
         """Whether the newest iteration reached another multiple of so many env steps."""

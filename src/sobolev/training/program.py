@@ -6,7 +6,7 @@ What is computed is in `SeedFunctions`; how the steps of a replay in host memory
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,10 @@ from jax.stages import Traced, Wrapped
 from jaxtyping import Array, PyTree
 
 from sobolev import replay as memory
-from sobolev.agents.api import AnyAgent, Carry, Dreams, Inspected, Report, State
+from sobolev.agents.api import AnyAgent, Carry, Dreams, Inspected, Report, State, Step
 from sobolev.distributed.sharding import Layout, local
 from sobolev.envs import Transition
-from sobolev.replay import HostReplay, Replay
+from sobolev.replay import AnyReplay, HostReplay, Replay, Streamed
 from sobolev.system.jax_setup import in_32_bits, jit
 from sobolev.system.target import for_accelerator
 from sobolev.training.background_compile import Ahead
@@ -28,6 +28,7 @@ from sobolev.training.seed_functions import SeedFunctions
 from sobolev.training.streaming import Streaming
 
 Stored = Replay | HostReplay
+R = TypeVar("R", bound=Replay | HostReplay | Streamed)
 
 Call: TypeAlias = tuple[Wrapped, tuple[Any, ...]]
 """A jitted function, and the shapes of its arguments in a run."""
@@ -159,10 +160,10 @@ class Program:
         return self.layout.made(partial(create, zeros=self.layout.zeros), memory.replay_axes)
 
     @in_32_bits()
-    def placed_replay(self, replay: Any) -> Any:
+    def placed_replay(self, replay: R) -> R:
         """A replay, or the device's part of one, on the devices of the run."""
         if isinstance(replay, HostReplay):
-            return dataclasses.replace(replay, latents=self.layout.placed(replay.latents))
+            return cast(R, dataclasses.replace(replay, latents=self.layout.placed(replay.latents)))
         return self.layout.placed(replay, memory.replay_axes(replay))
 
     def _transition(self, lead: tuple[int, ...]) -> dict[str, PyTree]:
@@ -233,7 +234,7 @@ class Program:
         self._wait_to_learn()
         return self._learn_many(state, replay, np.int32(update), np.int32(count))
 
-    def _one_update(self, state: State, replay: Any, update: int) -> tuple[State, Any, Report]:
+    def _one_update(self, state: State, replay: AnyReplay, update: int) -> tuple[State, AnyReplay, Report]:
         self._wait_to_learn()
         return self._learn(state, replay, np.int32(update))
 
@@ -256,7 +257,7 @@ class Program:
         return {name: np.asarray(x) for name, x in self._inspect(state, report, np.int32(update)).items()}
 
     @in_32_bits()
-    def dream(self, state: State, steps: dict[str, Any], context: int) -> dict[str, np.ndarray] | None:
+    def dream(self, state: State, steps: Step, context: int) -> dict[str, np.ndarray] | None:
         """The first seed's predictions of recorded steps (`Dreams.dream`); None without a world model.
 
         To be called by one of several processes only.

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +26,7 @@ def map_axes(change: Callable[[Array], Array], trees: tuple[PyTree, ...], axes: 
     return jax.tree.map(below, axes, trees, is_leaf=lambda axis: axis is None)
 
 
-def with_another(before: Any, report: Any, number: Array) -> Report:
+def with_another(before: Report, report: Report, number: Array) -> Report:
     """One report of `number` updates and one more."""
     share = 1 / (number.astype(jnp.float32) + 1)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import equinox as eqx
 import jax
@@ -22,13 +22,11 @@ from sobolev import replay as memory
 from sobolev.agents.api import AnyAgent, Carry, Chooses, Dreams, Inspected, Report, State, Step
 from sobolev.distributed.sharding import Layout
 from sobolev.nn.draws import part_of
-from sobolev.replay import Replay, Streamed
+from sobolev.replay import AnyReplay
 from sobolev.training.seed_axis import map_axes, with_another
 
 PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3, "dream": 4, "inspect": 5}
 """The independent random streams of a seed."""
-
-R = TypeVar("R", Replay, Streamed)
 
 Counter: TypeAlias = Int[Array, ""] | Int[np.ndarray, ""]
 """The number of an iteration, an update, an episode or a step."""
@@ -47,8 +45,8 @@ class SeedFunctions:
         return jax.tree.map(lambda leaf: leaf[None], self.agent.init(_key(seed, "initial")))
 
     def step(
-        self, state: State, carry: Carry, replay: R, transition: Step, iteration: Counter
-    ) -> tuple[Float[Array, "seeds environments action"], State, Carry, R]:
+        self, state: State, carry: Carry, replay: AnyReplay, transition: Step, iteration: Counter
+    ) -> tuple[Float[Array, "seeds environments action"], State, Carry, AnyReplay]:
         """Chooses actions for a transition, adds both to replay, and lets the agents observe them."""
         keys = self._keys("act", iteration)
         action, carry, extras = self._over_seeds(partial(self.agent.act, mode="train"))(state, carry, transition, keys)
@@ -81,22 +79,24 @@ class SeedFunctions:
         def act(
             state: State, carry: Carry, transition: Step, key: Key[Array, ""], first: Counter | None
         ) -> tuple[Array, Carry, PyTree]:
-            with part_of(whole, cast(Any, first), len(transition["reward"])) if whole else nullcontext():
+            with part_of(whole, cast(Array, first), len(transition["reward"])) if whole else nullcontext():
                 return self.agent.act(state, carry, transition, key, mode="evaluate")
 
         action, carry, _ = self._over_seeds(act, (0, 0, 0, 0, None))(state, carry, transition, keys, first)
         return action, carry
 
-    def learn(self, state: State, replay: R, update: Counter) -> tuple[State, R, Report]:
+    def learn(self, state: State, replay: AnyReplay, update: Counter) -> tuple[State, AnyReplay, Report]:
         """One update of every seed."""
         axes, keys = memory.replay_axes(replay), self._keys("learn", update)
         learn = partial(self.agent.learn, number=jnp.asarray(update))
         return self._over_seeds(learn, (0, axes, 0), (0, axes, 0))(state, replay, keys)
 
-    def learn_many(self, state: State, replay: R, update: Counter, count: Counter) -> tuple[State, R, Report]:
+    def learn_many(
+        self, state: State, replay: AnyReplay, update: Counter, count: Counter
+    ) -> tuple[State, AnyReplay, Report]:
         """`count` updates from that number on, and one report of them all (see `with_another`)."""
 
-        def another(i: Array, carry: tuple[State, R, Report]) -> tuple[State, R, Report]:
+        def another(i: Array, carry: tuple[State, AnyReplay, Report]) -> tuple[State, AnyReplay, Report]:
             state, replay, before = carry
             state, replay, report = self.learn(state, replay, update + i)
             return state, replay, with_another(before, report, i)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from sobolev.agents.api import Carry, State
+from sobolev.agents.api import AnyAgent, Carry, Chooses, Constrained, State
 from sobolev.checkpoints import ranges
 from sobolev.checkpoints.files import Damaged, NotSaved, load_arrays, room_errors, write_arrays
 from sobolev.checkpoints.pytree_io import check_spaces, flatten, unflatten
@@ -128,13 +128,13 @@ def save(checkpoints: Checkpoints, snapshot: Snapshot, envs: Envs, meta: dict[st
     checkpoints.save(snapshot.iteration, flatten(tree), flatten(steps), meta, keep_from=oldest)
 
 
-def keep_weights(run: Path, state: State, env_steps: int) -> None:
+def keep_weights(run: Path, agent: AnyAgent, state: State, env_steps: int) -> None:
     """Writes a copy of the networks of all seeds that is never overwritten: RUN/snapshots/<env steps>.safetensors.
 
     Raises NotSaved where the disk has no room, or the folder may not be written.
     """
     path = run / "snapshots" / f"{env_steps:09d}.safetensors"
-    _write(path, flatten(state.model) | flatten(_constraint(state)), "a copy of the networks")
+    _write(path, flatten(state.model) | flatten(_constraint(agent, state)), "a copy of the networks")
 
 
 def keep_failure(run: Path, seed: int, update: int, arrays: dict[str, np.ndarray]) -> str:
@@ -158,24 +158,21 @@ def kept_weights(run: Path) -> dict[int, Path]:
     return {int(path.stem): path for path in sorted((run / "snapshots").glob("*.safetensors")) if path.stem.isdigit()}
 
 
-def read_weights(path: Path, state: State) -> State:
+def read_weights(path: Path, agent: AnyAgent, state: State) -> State:
     """`state` with the networks of a kept copy. Raises UserError where the file is damaged or does not fit."""
     try:
         arrays = load_arrays(path)
     except Damaged as error:
         raise UserError(f"{path.parent}: {error}; delete the file to go on without it") from error
-    beside = _constraint(state)
+    beside = _constraint(agent, state)
     named = {name: x for name, x in arrays.items() if name in flatten(beside)}
     networks = unflatten(state.model, {name: x for name, x in arrays.items() if name not in named})
     values = {"model": networks, **unflatten(beside, named)}
     return eqx.tree_at(lambda state: [getattr(state, name) for name in values], state, list(values.values()))
 
 
-def _constraint(state: State) -> dict[str, PyTree]:
-    """What a regularizer's constraint needs beside the trained networks; {} where there is none."""
-    if not jax.tree.leaves(getattr(state, "smoothing", {})):
-        return {}
-    return {name: getattr(state, name) for name in ("smoothing", "updates") if hasattr(state, name)}
+def _constraint(agent: AnyAgent, state: State) -> dict[str, PyTree]:
+    return agent.constraint(state) if isinstance(agent, Constrained) else {}
 
 
 def restore(
@@ -211,7 +208,8 @@ def restore(
     _write_steps(steps, checkpoints, kept)
     taken = tree["taken"]
     if kept.had != kept.whole:
-        taken = _taken(kept, int(taken), number, getattr(program.agent.config, "batch_length", 0) + 1)
+        length = program.agent.windows[1] if isinstance(program.agent, Chooses) else 0
+        taken = _taken(kept, int(taken), number, length + 1)
     replay = filled(steps, latents, kept.end, taken, where)
     del steps, latents
     transition = envs.restore(cast(Records, records), tree["transition"])

@@ -14,10 +14,10 @@ from sobolev.agents.baselines.ensemble import Ensemble
 from sobolev.agents.baselines.td3 import cautious, smoothing
 from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, sobolev_sample, vector_size
-from sobolev.agents.dsdpg.optimizer import Rules, chosen, descend, follow, rectified_adam
+from sobolev.agents.dsdpg.optimizer import Rules, chosen, descend, rectified_adam
 from sobolev.agents.dsdpg.target import backup
 from sobolev.agents.dsdpg.units import Pairs, imagination, pairs_of
-from sobolev.nn import Perceptron
+from sobolev.nn import Perceptron, follow
 from sobolev.replay import AnyReplay
 
 Moved = tuple[Actor, optax.OptState, Actor]

@@ -10,8 +10,9 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from sobolev.agents.baselines.config import TD3Config, ValueConfig
 from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, vector_size
-from sobolev.agents.dsdpg.optimizer import adam, descend, follow
+from sobolev.agents.dsdpg.optimizer import adam, descend
 from sobolev.agents.dsdpg.units import Pairs
+from sobolev.nn import follow
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from sobolev import replay as memory
-from sobolev.agents.api import Report
+from sobolev.agents.api import Metrics, Report, Step
 from sobolev.agents.dreamer.behavior import Actor, ImaginationLosses, ReturnScale, replay_value_loss
 from sobolev.agents.dreamer.config import DreamerConfig
 from sobolev.agents.dreamer.dream import open_loop
 from sobolev.agents.dreamer.encoder import token_count
 from sobolev.agents.dreamer.imagination import Players, imagined
-from sobolev.agents.dreamer.optimizer import build_optimizer, descend, follow, tree_norm
+from sobolev.agents.dreamer.optimizer import build_optimizer, descend, tree_norm
 from sobolev.agents.dreamer.rssm import RSSM, Latents, LatentTable
 from sobolev.agents.dreamer.tables import latent_tables
 from sobolev.agents.dreamer.world_model import RECONSTRUCTION, WorldModel, world_model_losses
@@ -27,7 +27,6 @@ from sobolev.replay import AnyReplay, Windows
 from sobolev.smoothness import Smoothing, find
 from sobolev.smoothness.sensitivity import PerturbedTable
 
-Metrics = dict[str, Float[Array, ""]]
 Extras = dict[str, Array]
 
 
@@ -47,7 +46,7 @@ class State(eqx.Module):
     optimizer: optax.OptState
     scale: ReturnScale
     updates: Int[Array, ""]
-    smoothing: dict[str, Any] = eqx.field(default_factory=dict)
+    smoothing: dict[str, PyTree] = eqx.field(default_factory=dict[str, PyTree])
     """what the regularizer remembers of posterior and prior; {} for nothing"""
 
 
@@ -102,7 +101,7 @@ class Dreamer:
         return self.config.model.deter + self.config.model.rows * self.config.model.classes
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> np.dtype:
         """Dtype of the networks' products."""
         return jnp.dtype(self.config.precision)
 
@@ -121,7 +120,7 @@ class Dreamer:
         }
 
     def act(
-        self, state: State, carry: Carry, transition: Any, key: Key[Array, ""], mode: Literal["train", "evaluate"]
+        self, state: State, carry: Carry, transition: Step, key: Key[Array, ""], mode: Literal["train", "evaluate"]
     ) -> tuple[Float[Array, "batch action"], Carry, Extras]:
         """Samples actions for a batch of environments, in both modes, as DreamerV3 does.
 
@@ -151,7 +150,11 @@ class Dreamer:
         found = self.smoothing.constrained(tables(world.rssm), state.smoothing, state.updates)
         return replace(world, rssm=replace(world.rssm, **found))
 
-    def observe(self, state: State, transitions: dict[str, Any]) -> State:
+    def constraint(self, state: State) -> dict[str, PyTree]:
+        """What `networks` reads of the state beside the model; {} without a constraint."""
+        return {"smoothing": state.smoothing, "updates": state.updates} if jax.tree.leaves(state.smoothing) else {}
+
+    def observe(self, state: State, transitions: Step) -> State:
         """Dreamer keeps no statistics of observations."""
         del transitions
         return state
@@ -173,7 +176,8 @@ class Dreamer:
         # Joined by a reduction, which XLA computes once: a plain "and" it would repeat wherever the answer is used.
         finite = jnp.all(jnp.isfinite(jnp.stack([norm, metrics["loss"]])))
         model, optimizer, change = descend(self.config.optimizer, state.model, gradients, state.optimizer)
-        slow = follow(state.slow, model.critic, self.config.behavior.slow_rate)
+        rate = self.config.behavior.slow_rate
+        slow = cast(Head, optax.incremental_update(cast(Any, model.critic), cast(Any, state.slow), rate))
         smoothing = self.smoothing.refreshed(tables(model.world.rssm), state.smoothing)
         updated = State(model, slow, optimizer, scale, state.updates + 1, smoothing)
         state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
@@ -201,11 +205,11 @@ class Dreamer:
         sample_key, _ = jax.random.split(key)
         return memory.choose(ring, sample_key, self.config.batch_size, self.config.batch_length)
 
-    def dream(self, state: State, steps: dict[str, Any], context: int, key: Key[Array, ""]) -> dict[str, Array]:
+    def dream(self, state: State, steps: Step, context: int, key: Key[Array, ""]) -> dict[str, Array]:
         """Predictions of a recorded stream, of which the first `context` steps are observed: see `open_loop`."""
         return open_loop(self.networks(state).world, self.dtype, steps, context, key)
 
-    def latent_tables(self, state: State, steps: dict[str, Any], key: Key[Array, ""]) -> dict[str, PerturbedTable]:
+    def latent_tables(self, state: State, steps: Step, key: Key[Array, ""]) -> dict[str, PerturbedTable]:
         """Posterior and prior along a recorded stream: see `latent_tables`."""
         return latent_tables(self.networks(state).world, self.dtype, steps, key)
 
@@ -271,7 +275,7 @@ class Dreamer:
         windows: Windows,
         key: Key[Array, ""],
         noise: Float[Array, "time batch inputs"] | None = None,
-    ) -> tuple[dict[str, Any], Float[Array, "time batch tokens"], Latents]:
+    ) -> tuple[Step, Float[Array, "time batch tokens"], Latents]:
         """Steps, encoder outputs and posterior latents [time, batch, …] of windows.
 
         The recurrence starts from the stored latents of the context step. `noise` is added to what the posterior reads,
@@ -367,7 +371,7 @@ def compact(latents: Latents) -> Extras:
     return {"deter": deter, "stoch": latents.index.astype(jnp.uint8)}
 
 
-def time_major(steps: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def time_major(steps: Step) -> tuple[Step, Step]:
     """The context step [batch, …] and the steps after it [time, batch, …] of sampled windows."""
     steps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)
     return jax.tree.map(lambda x: x[0], steps), jax.tree.map(lambda x: x[1:], steps)

@@ -1,6 +1,6 @@
 """DreamerV3's optimizer: per-tensor adaptive clipping, RMS scaling, momentum, warmed-up learning rate."""
 
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -50,11 +50,6 @@ def descend(
     """One step: the new parameters, the optimizer's new state, and the norm of the change."""
     parameters, state, updates = optimizer.descend(build_optimizer(config), parameters, gradients, state)
     return parameters, state, tree_norm(updates)
-
-
-def follow(slow: Tree, fast: Tree, rate: float) -> Tree:
-    """`slow`, moved towards `fast` by a share of the distance."""
-    return cast(Tree, optax.incremental_update(cast(Any, fast), cast(Any, slow), rate))
 
 
 def learning_rate(config: OptimizerConfig, update: Int[Array, ""]) -> Float[Array, ""]:

@@ -5,13 +5,13 @@ vmapped behind the block axis every product is one batched matmul without a chan
 time of the recurrence.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from sobolev.agents.dreamer import rollouts
 from sobolev.agents.dreamer.config import ModelConfig
@@ -160,12 +160,19 @@ class Posterior(eqx.Module):
         return self.table.finish(self.table.first_bias + product(deter, self.deter_kernel) + token)
 
 
-def observe_step(model: tuple[Cell, Posterior], carry: tuple, inputs: tuple) -> tuple[tuple, tuple]:
-    """One step of `RSSM.observe` for one stream: the recurrence, then a draw from the posterior.
+Carried: TypeAlias = tuple[Float[Array, "G block"], Float[Array, " stoch"]]
+"""What a step of one stream passes to the next: the recurrent state, as blocks, and stoch."""
 
-    `carry` is (blocks, stoch); `inputs` are the embedded action, the tokens' part of the posterior's first layer, 0
-    where the episode begins (else 1), and uniform numbers [K]. Outputs deter, stoch and probabilities.
-    """
+Observed: TypeAlias = tuple[Float[Array, " embedded"], Float[Array, " hidden"], Float[Array, ""], Float[Array, " rows"]]
+"""What a step of one stream observes: the embedded action, the tokens' part of the posterior's first layer, 0 where the
+episode begins (else 1), and uniform numbers."""
+
+Inferred: TypeAlias = tuple[Float[Array, " deter"], Float[Array, " stoch"], Float[Array, "rows classes"]]
+"""Deter, stoch and the posterior's probabilities of one step."""
+
+
+def observe_step(model: tuple[Cell, Posterior], carry: Carried, inputs: Observed) -> tuple[Carried, Inferred]:
+    """One step of `RSSM.observe` for one stream: the recurrence, then a draw from the posterior."""
     (cell, posterior), (blocks, stoch), (action, token, keep, uniform) = model, carry, inputs
     blocks = cell(blocks * keep, stoch * keep, action)
     deter = blocks.reshape(-1)
@@ -294,11 +301,11 @@ class RSSM(eqx.Module):
         keep = 1.0 - first.astype(deter.dtype)
         uniform = drawn(jax.random.uniform, key, (*first.shape, self.prior.rows))
 
-        def draw(deter, uniform):
+        def draw(deter: Float[Array, " deter"], uniform: Float[Array, " rows"]) -> Float[Array, " stoch"]:
             sample, _ = sample_one_hot(self.prior(deter), uniform)
             return sample.reshape(-1).astype(deter.dtype)
 
-        def advance(carry, inputs):
+        def advance(carry: tuple[Array, Array], inputs: tuple[Array, Array, Array]) -> tuple[PyTree, PyTree]:
             (blocks, stoch), (action, keep, uniform) = carry, inputs
             blocks = cell(blocks * keep[None, :, None], stoch * keep[:, None], action)
             deter = flatten_blocks(blocks)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from sobolev.agents.api import Step
 from sobolev.agents.dreamer.config import LossConfig, ModelConfig
 from sobolev.agents.dreamer.decoder import Decoder, reconstruction_loss
 from sobolev.agents.dreamer.encoder import Encoder, token_count
@@ -57,7 +58,7 @@ class WorldModel(eqx.Module):
 def world_model_losses(
     model: WorldModel,
     latents: Latents,
-    steps: dict,
+    steps: Step,
     config: LossConfig,
     discount: float,
     prior_noise: Float[Array, "time batch deter"] | None = None,

@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from sobolev.agents.dsdpg.config import DSDPGConfig
 from sobolev.agents.dsdpg.critic import actor_loss, critic_loss
 from sobolev.agents.dsdpg.dynamics import Dynamics
 from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, vector_size
-from sobolev.agents.dsdpg.optimizer import Rules, adam, chosen, descend, follow
+from sobolev.agents.dsdpg.optimizer import Rules, adam, chosen, descend
 from sobolev.agents.dsdpg.units import Pairs, Statistics, imagination
-from sobolev.nn import Perceptron
+from sobolev.nn import Perceptron, follow
 from sobolev.smoothness import Smoothing, find
 
 
@@ -55,6 +55,10 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
             return dynamics
         prior, decoder = self.smoothing.constrained(transition(dynamics), state.smoothing, number)["transition"]
         return replace(dynamics, prior=prior, decoder=decoder)
+
+    def constraint(self, state: State[Dynamics]) -> dict[str, PyTree]:
+        """The state of the regularizer's constraint; {} where there is none."""
+        return {"smoothing": state.smoothing} if jax.tree.leaves(state.smoothing) else {}
 
     @property
     def rules(self) -> Rules:

@@ -1,4 +1,4 @@
-"""Adam and RAdam, one step of either, and target networks that follow."""
+"""Adam and RAdam, and one step of either."""
 
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -58,11 +58,6 @@ def descend(
 ) -> tuple[Tree, optax.OptState]:
     """One step: the new parameters and the optimizer's new state."""
     return optimizer.descend(rule, parameters, gradients, state)[:2]
-
-
-def follow(target: Tree, online: Tree, rate: float) -> Tree:
-    """`target`, moved towards `online` by a share of the distance."""
-    return jax.tree.map(lambda old, new: old + rate * (new - old), target, online)
 
 
 def chosen(condition: Bool[Array, ""], new: Tree, old: Tree) -> Tree:

@@ -164,7 +164,7 @@ def quick_options() -> dict[str, Any]:
 def quickly(quick: bool = True) -> Iterator[None]:
     """Compiles with little optimisation, in a fourth of the time; or, inside such a block, with all of it.
 
-    The programs of runs also take `quick_options`; other functions take them where they are compiled by `jit`.
+    The programs of runs that are made inside the block also take `quick_options`, as all functions of `jit` do.
     """
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", quick)
@@ -176,8 +176,8 @@ def quickly(quick: bool = True) -> Iterator[None]:
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Any:
-    """`jax.jit` for a function that takes long to compile: with `quick_options` inside of `quickly`."""
-    return jax_setup.jit(function, **options)
+    """`jax.jit` with `quick_options`, for functions of tests that are called inside of `quickly`, and not by others."""
+    return jax.jit(function, compiler_options=quick_options(), **options)
 
 
 def quick_environment(devices: int = 1) -> dict[str, str]:

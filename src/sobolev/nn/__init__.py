@@ -1,4 +1,4 @@
-"""Layers and distributions; nothing here knows what reinforcement learning is."""
+"""Layers and distributions, independent of reinforcement learning."""
 
 from sobolev.nn.batching import averaged as averaged
 from sobolev.nn.batching import in_parts as in_parts

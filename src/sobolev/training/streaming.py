@@ -10,7 +10,7 @@ from jax.stages import Wrapped
 
 from sobolev import replay as memory
 from sobolev.agents.api import Chooses
-from sobolev.replay import Choice, HostReplay, Streamed
+from sobolev.replay import Choice, HostReplay, Replay, Streamed
 from sobolev.system.jax_setup import jit
 from sobolev.training.seed_functions import SeedFunctions
 
@@ -30,8 +30,8 @@ class Streaming:
         """How many windows an update samples, and their length beside the context step."""
         return cast(Chooses, self.functions.agent).windows
 
-    def zeros(self, replay: HostReplay, batch: bool) -> Streamed:
-        """The device's part of such a replay, all zeros, with the steps of a batch or without."""
+    def zeros(self, replay: Replay | HostReplay, batch: bool) -> Streamed:
+        """The device's part of a replay with these shapes, all zeros, with the steps of a batch or without."""
         number, length = self.windows
         lead = len(self.functions.seeds), number, length + 1
         rings = replay.steps if batch else {}

@@ -27,7 +27,7 @@ def test_the_operator_is_the_agents_target():
         x = jnp.array([0.3, -0.2, 0.5])
         new = at(apply(system, before), x)
 
-        @tiny.jit
+        @jax.jit
         def wanted(c, g, sign):
             def value(s, a, xi):
                 x = jnp.concatenate([s, a])

@@ -72,7 +72,7 @@ def test_members_learn_from_their_own_batches():
 def test_it_finds_a_linear_system_and_its_noise():
     rule = rectified_adam(RatesConfig(), 1e-2, 5.0, 1e-4)
 
-    @tiny.jit
+    @jax.jit
     def learned(ensemble: Ensemble) -> Ensemble:
         def once(i, carry):
             ensemble, memory = carry

@@ -108,7 +108,7 @@ def test_the_actors_loss_is_reinforce():
     assert not any(np.any(gradient) for gradient in to[1:])
 
 
-@partial(tiny.jit, static_argnums=6)
+@partial(jax.jit, static_argnums=6)
 def imagined(reward, cont, value_logits, slow_logits, final_value, scale, config):
     horizon, batch = reward.shape
     policy = BoundedNormal(jnp.zeros((horizon, batch, 1)), jnp.ones((horizon, batch, 1)))

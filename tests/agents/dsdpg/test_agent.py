@@ -148,7 +148,7 @@ def test_a_non_finite_update_says_so():
     assert not bool(finite) and not np.isfinite(float(metrics["loss/critic"]))
 
 
-@functools.partial(tiny.jit, static_argnums=2)
+@functools.partial(jax.jit, static_argnums=2)
 def far(dynamics, critics, config):
     """The critic loss at action 0, with the draws of one key."""
     state = fresh()

@@ -25,7 +25,7 @@ def _quick():
         yield
 
 
-@functools.partial(tiny.jit, static_argnums=4)
+@functools.partial(jax.jit, static_argnums=4)
 def measure(x, y, weight, key, config):
     """`discrepancy`, compiled."""
     return mmd.discrepancy(x, y, weight, key, config)
@@ -46,7 +46,7 @@ def samples(seed, number=7, size=3, shift=0.0):
     return jnp.asarray(np.random.default_rng(seed).normal(shift, 1, (number, size)), jnp.float32)
 
 
-@functools.partial(tiny.jit, static_argnums=(0, 3))
+@functools.partial(jax.jit, static_argnums=(0, 3))
 def between(name, x, y, unbiased=False):
     return mmd.mmd_squared(x, y, kernel(name), unbiased=unbiased)
 
@@ -84,7 +84,7 @@ def test_empirical_mmd_is_not_negative_and_zero_for_equal_samples(seed, sizes, s
     np.testing.assert_allclose([same, turned], 0, atol=1e-12)
 
 
-@tiny.jit
+@jax.jit
 def empirical(x, y):
     """V-statistics of all kernels: x against y, against itself, and against itself in another order."""
     return [jnp.stack([between(name, x, other) for name in KERNELS]) for other in (y, x, x[::-1])]

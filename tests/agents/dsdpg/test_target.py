@@ -70,7 +70,7 @@ def test_largest_returns_go_with_their_gradients():
     assert {drop: kept_targets(replace(CONFIG, drop=drop)) for drop in numbers} == numbers
 
 
-@functools.partial(tiny.jit, static_argnums=2)
+@functools.partial(jax.jit, static_argnums=2)
 def samples_of(critics, key, config):
     where = (jnp.array([0.3, -0.5]), jnp.array([0.2]))
     return target_samples(example().model, 2, example().policy, critics, *where, key, config)

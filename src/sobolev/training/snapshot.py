@@ -140,7 +140,7 @@ def keep_weights(run: Path, agent: AnyAgent, state: State, env_steps: int) -> No
 
 
 def keep_failure(run: Path, seed: int, update: int, arrays: dict[str, np.ndarray]) -> str:
-    """Writes the batch of a failed update to RUN/failure; returns where it is, or why it was not saved, for messages."""
+    """Writes the batch of a failed update to RUN/failure; returns where it is, or why it is not, for messages."""
     path = run / "failure" / f"seed-{seed}-update-{update}.safetensors"
     try:
         _write(path, arrays, "its batch")

@@ -18,7 +18,7 @@ PARTS = {
     "replay": ("sobolev/replay/",),
     "world model's heads": ("dreamer/world_model.py:", "dreamer/encoder.py:", "dreamer/decoder.py:"),
     "actor and critic": ("dreamer/behavior.py:", "dreamer/agent.py:Dreamer.imagination", "nn/layers.py:Head."),
-    "rest of the update": ("agents/dreamer/agent.py:", "training/program.py:"),
+    "rest of the update": ("agents/dreamer/agent.py:", "training/seed_functions.py:"),
 }
 """Parts of an update by the files and functions that an operation was traced from; the first one that fits counts."""
 

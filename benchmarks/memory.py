@@ -55,7 +55,7 @@ def fill(size: str, steps: int) -> None:
     program, environments = Program(Dreamer(config_of(size, chosen), WALKER), [0]), 16
     per_environment = steps // environments
     program.compile_ahead(environments, per_environment, 0, True)
-    program.update_bytes()
+    program.compiled_bytes("learn")
     state, replay = program.initial_state(), program.initial_replay(environments, per_environment)
 
     def add(number, replay):

@@ -93,7 +93,8 @@ class Bench:
         """The compiled update of an agent."""
         if config not in self.programs:
             program = Program(Dreamer(config, WALKER), (0,))
-            self.programs[config] = program._learn.lower(self.state, self.replay, np.int32(0)).compile()
+            learn = jax.jit(program.functions.learn, donate_argnums=(0, 1))
+            self.programs[config] = learn.lower(self.state, self.replay, np.int32(0)).compile()
         return self.programs[config]
 
     def update(self, config: DreamerConfig, coefficient: float) -> float:

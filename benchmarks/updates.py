@@ -131,7 +131,8 @@ def against_reference(update: Update, size: str, config: DreamerConfig, chosen: 
 
 def print_breakdown(update: Update) -> None:
     """Prints where the time of an update goes."""
-    compiled = update.program._learn.lower(update.state, update.replay, np.int32(0)).compile()
+    learn = jax.jit(update.program.functions.learn, donate_argnums=(0, 1))
+    compiled = learn.lower(update.state, update.replay, np.int32(0)).compile()
     print(table(breakdown(compiled, update)), flush=True)
 
 

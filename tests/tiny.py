@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax._src import compiler
 
 from sobolev.agents.api import Agent
 from sobolev.agents.dreamer.agent import Dreamer
 from sobolev.config import TrainConfig, configure, resolved
 from sobolev.envs.specs import ArraySpec, Spaces
+from sobolev.system import jax_setup
 from sobolev.training import evaluation, loop
 from sobolev.training.program import Program
 from sobolev.training.schedule import Plan
@@ -91,11 +91,10 @@ def compiled_learn(seeds: tuple[int, ...]) -> Any:
     """The compiled update of `program(agent(), seeds)` on a replay of `CAPACITY`; `learn` then calls the same."""
     ours = program(agent(), seeds)
     with quickly():
-        replay = ours.initial_replay(ENVIRONMENTS, CAPACITY)
-        return ours._learn.lower(ours.initial_state(), replay, np.int32(0)).compile()
+        return ours.trace("update", ENVIRONMENTS, CAPACITY).lower().compile()
 
 
-QUICK = {
+QUICK: dict[str, Any] = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_opt_preset": "CPU_OPT_PRESET_FAST_COMPILE",
     "xla_cpu_parallel_codegen_split_count": 1,
@@ -105,7 +104,7 @@ QUICK = {
 
 
 @functools.cache
-def _quick() -> dict[str, Any]:
+def quick_options() -> dict[str, Any]:
     """Those of `QUICK` that this version of XLA has."""
     found: dict[str, Any] = {}
     for name, value in QUICK.items():
@@ -119,29 +118,25 @@ def _quick() -> dict[str, Any]:
 def quickly(quick: bool = True) -> Iterator[None]:
     """Compiles with little optimisation, in a fourth of the time; or, inside such a block, with all of it.
 
-    JAX takes options for a function, and environment variables for a process, but nothing for a while: its own function
-    that puts the options together is replaced.
+    The programs of runs that are made inside the block also take `quick_options`, as all functions of `jit` do.
     """
-    options = _quick() if quick else {}
-    put_together = getattr(compiler.get_compile_options, "theirs", compiler.get_compile_options)
-
-    def chosen(*arguments: Any, env_options_overrides: dict[str, Any] | None = None, **named: Any) -> Any:
-        return put_together(*arguments, env_options_overrides={**(env_options_overrides or {}), **options}, **named)
-
-    chosen.theirs = put_together
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", quick)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiler, "get_compile_options", chosen)
-        try:
+    try:
+        with jax_setup.compiler_options(quick_options() if quick else {}):
             yield
-        finally:
-            jax.config.update("jax_disable_most_optimizations", before)
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
+def jit(function: Callable[..., Any], **options: Any) -> Any:
+    """`jax.jit` with `quick_options`, for functions of tests that are called inside of `quickly`, and not by others."""
+    return jax.jit(function, compiler_options=quick_options(), **options)
 
 
 def quick_environment(devices: int = 1) -> dict[str, str]:
     """Environment variables of a process that compiles as `quickly` does, to the same bits, for so many devices."""
-    options = _quick() | {"xla_force_host_platform_device_count": devices}
+    options = quick_options() | {"xla_force_host_platform_device_count": devices}
     flags = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()]
     return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": " ".join(flags)}
 

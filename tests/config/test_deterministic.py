@@ -65,7 +65,7 @@ def test_flags_of_a_method_are_its_own():
 @pytest.mark.parametrize(
     ("method", "settings", "message"),
     [
-        ("mage", {"batch_size": 1000, "ensemble.members": 7}, "cannot be dealt out to --ensemble.members 7: take 994"),
+        ("mage", {"batch_size": 1000, "ensemble.members": 7}, "cannot be divided among --ensemble.members 7: take 994"),
         ("mage", {"ensemble.low": -1.0}, "--ensemble.low must be below"),
         ("mmd", {"critic.gradient": True}, "method mmd knows no gradients: leave out --critic.gradient"),
         ("dsdpg", {"discrepancy.last_step": 1.0}, "--discrepancy.last-step is 1.0, but must be at most"),

@@ -26,7 +26,7 @@ def main(source: Path, target: Path) -> None:
         for leaf in jax.tree.leaves((now.state, now.carry, now.replay.steps)):
             assert len({shard.device for shard in leaf.addressable_shards}) == len(SEEDS)
             assert leaf.addressable_shards[0].data.shape[0] == 1
-        compiled = program._learn.lower(now.state, now.replay, 0).compile().as_text()
+        compiled = program.trace("update", tiny.ENVIRONMENTS, CAPACITY).lower().compile().as_text()
         assert compiled is not None
         words = ("all-reduce", "all-gather", "all-to-all", "collective-permute")
         assert not any(word in compiled for word in words), "seeds on different devices have nothing to say"

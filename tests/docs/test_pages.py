@@ -169,10 +169,10 @@ def metrics(agent: AnyAgent) -> set[str]:
     """The names of what an agent's updates measure; nothing is computed."""
     program: Any = Program(agent, (0,))
     replay, number = program.initial_replay(1, 200), jax.ShapeDtypeStruct((), "int32")
-    _, _, report = jax.eval_shape(program._learn_all, program.state_shapes(), replay, number)
+    _, _, report = jax.eval_shape(program.functions.learn, program.state_shapes(), replay, number)
     if not isinstance(agent, Inspected):
         return set(report.metrics)
-    return {*report.metrics, *jax.eval_shape(program._inspect_all, program.state_shapes(), report, number)}
+    return {*report.metrics, *jax.eval_shape(program.functions.inspect, program.state_shapes(), report, number)}
 
 
 @pytest.mark.parametrize("method", SMALL)

@@ -52,8 +52,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         state = tiny.program(tiny.agent(), SEEDS).initial_state()
         Checkpoints(folder / "checkpoint").save(50, flatten({"agent": state}), {}, {"env_steps": 100})
         blind = eqx.tree_at(lambda s: s.model.world.rssm.posterior.logits.kernel, state, replace_fn=jnp.zeros_like)
-        keep_weights(folder, blind, 40)
-        keep_weights(folder, blind, 100)
+        keep_weights(folder, tiny.agent(), blind, 40)
+        keep_weights(folder, tiny.agent(), blind, 100)
     return folder
 
 
@@ -169,7 +169,7 @@ def test_a_damaged_copy_is_told(run: Path, tmp_path: Path) -> None:
     path.write_bytes(b"nothing")
     state = tiny.program(tiny.agent(), SEEDS).initial_state()
     with pytest.raises(UserError, match="000000040.safetensors cannot be read.*delete the file"):
-        read_weights(path, state)
+        read_weights(path, tiny.agent(), state)
 
 
 def test_runs_are_grouped_by_their_settings(tmp_path: Path) -> None:

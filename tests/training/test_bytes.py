@@ -29,5 +29,5 @@ def test_every_method_takes_byte_vectors(method: str):
     assert {name: array.dtype for name, array in stored.items()} == {
         name: np.dtype(spec.dtype) for name, spec in BYTES.observation
     }
-    learned, *_ = jax.eval_shape(program._learn, state, replay, np.int32(0))
+    learned, *_ = jax.eval_shape(program.functions.learn, state, replay, np.int32(0))
     assert jax.tree.map(lambda leaf: leaf.shape, learned) == jax.tree.map(lambda leaf: leaf.shape, state)

@@ -29,8 +29,9 @@ def test_networks_are_kept_every_so_many_env_steps(tmp_path: Path, monkeypatch: 
     # Two env steps per iteration: the first one at or beyond each multiple of 15.
     assert list(kept) == [16, 30]
     assert [path.name for path in kept.values()] == ["000000016.safetensors", "000000030.safetensors"]
-    state = tiny.program(Dreamer(config.agent, tiny.SPACES), (0,)).initial_state()
-    expected, found = flatten(state.model), flatten(read_weights(kept[30], state).model)
+    agent = Dreamer(config.agent, tiny.SPACES)
+    state = tiny.program(agent, (0,)).initial_state()
+    expected, found = flatten(state.model), flatten(read_weights(kept[30], agent, state).model)
     assert expected.keys() == found.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array)

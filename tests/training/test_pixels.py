@@ -105,7 +105,7 @@ def test_images_are_bytes_until_they_are_on_the_device(straight):
     program, device, number = program_of(config()), jax.eval_shape, tiny.ENVIRONMENTS
     replay = device(lambda: program.initial_replay(number, 64))
     state = program.state_shapes()
-    _, _, report = device(program._learn_all, state, replay, np.int32(0))
+    _, _, report = device(program.functions.learn, state, replay, np.int32(0))
     assert report.batch.steps["observation"]["image"].dtype == np.uint8
     assert replay.steps["observation"]["image"].dtype == np.uint8
 
@@ -121,10 +121,10 @@ def test_no_convolution_is_inside_a_loop():
     """On a CPU its gradient would be many times slower there."""
     program, number = program_of(config()), np.int32(0)
     replay, state = jax.eval_shape(lambda: program.initial_replay(tiny.ENVIRONMENTS, CAPACITY)), program.state_shapes()
-    learn, (_, _, report) = jax.make_jaxpr(program._learn_all, return_shape=True)(state, replay, number)
+    learn, (_, _, report) = jax.make_jaxpr(program.functions.learn, return_shape=True)(state, replay, number)
     outside, inside = convolutions(learn.jaxpr, False)
     assert (outside > 20, inside) == (True, 0)
-    inspect = jax.make_jaxpr(program._inspect_all)(state, report, number)
+    inspect = jax.make_jaxpr(program.functions.inspect)(state, report, number)
     outside, inside = convolutions(inspect.jaxpr, False)
     assert (outside > 6, inside) == (True, 0)
 

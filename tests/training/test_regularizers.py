@@ -204,9 +204,10 @@ def test_acting_uses_the_networks_that_learn(name):
 
 def test_kept_networks_bring_their_constraint_along(tmp_path):
     state = jax.tree.map(jnp.array, updated("gpld", "spectral")[0])
-    keep_weights(tmp_path, state, 10)
-    other: Any = tiny.program(Dreamer(config("gpld", "spectral").agent, tiny.SPACES), SEEDS).initial_state()
-    found: Any = read_weights(kept_weights(tmp_path)[10], other)
+    agent = Dreamer(config("gpld", "spectral").agent, tiny.SPACES)
+    keep_weights(tmp_path, agent, state, 10)
+    other: Any = tiny.program(agent, SEEDS).initial_state()
+    found: Any = read_weights(kept_weights(tmp_path)[10], agent, other)
     jax.tree.map(np.testing.assert_array_equal, (found.model, found.smoothing), (state.model, state.smoothing))
     assert (np.asarray(found.updates) == 1).all() and (np.asarray(other.updates) == 0).all()
 

@@ -1,7 +1,8 @@
-"""What a run asks of an agent, whatever its method: pure functions over one pytree of state.
+"""The interface between a run and an agent of any method: pure functions of one pytree of state.
 
-An agent is a frozen, hashable description. All of its functions are for one seed; seeds are an axis outside. What not
-every agent can do is a protocol of its own: `Inspected`, `Dreams`, `Chooses`.
+An agent is a frozen, hashable object. All of its functions are for one seed; a run maps them over a leading axis of
+seeds. Capabilities that only some agents have are protocols of their own: `Inspected`, `Dreams`, `Constrained`,
+`Chooses`.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ __all__ = [
     "AnyAgent",
     "Carry",
     "Chooses",
+    "Constrained",
     "Dreams",
     "Inspected",
     "Metrics",
@@ -31,32 +33,32 @@ Metrics: TypeAlias = dict[str, Float[Array, ""]]
 """Scalars by name."""
 
 Carry: TypeAlias = PyTree
-"""What a policy remembers between two steps: leaves [environments, …], or no leaves."""
+"""The policy's memory between two steps: leaves [environments, …], or no leaves."""
 
 Step: TypeAlias = dict[str, PyTree]
-"""One step of all environments, leaves [environments, …]: observation (a dict), reward of the step that led here,
-first, last, terminal; and action, the one then taken, where it is known."""
+"""One step of all environments, leaves [environments, …]: observation (a dict), the reward received on arriving here,
+the flags first, last and terminal, and, where it is known, action, the one taken next."""
 
 
 @runtime_checkable
 class State(Protocol):
-    """All that changes about an agent but for its replay: an Equinox module of the agent's."""
+    """Everything about an agent that changes, except its replay: an Equinox module defined by the method."""
 
     @property
     def model(self) -> PyTree:
-        """What learns."""
+        """The trained networks."""
         ...
 
 
 class Report(eqx.Module):
-    """What one update reports. Leaves have a seed axis in front outside `learn`."""
+    """The report of one update. Outside of `learn`, leaves have a leading axis of seeds."""
 
     metrics: dict[str, Float[Array, "*seeds"]]
     """scalars by name; the same names in every update"""
     finite: Bool[Array, "*seeds"]
-    """whether losses and gradients were finite; if not, the update has changed nothing"""
+    """whether losses and gradients were finite; if not, the update changed nothing"""
     batch: Windows
-    """what the update learned from, to be written down where it was not finite"""
+    """the update's batch, which is written to a file if the update was not finite"""
 
 
 C = TypeVar("C", covariant=True)
@@ -66,7 +68,7 @@ T = TypeVar("T", contravariant=True)
 
 @runtime_checkable
 class Agent(Protocol[C, S]):
-    """A method with its config, of type C, for the spaces of one environment; its state is of type S."""
+    """A method with its settings, of type C, for the spaces of one environment. Its state has type S."""
 
     @property
     def config(self) -> C:
@@ -80,7 +82,7 @@ class Agent(Protocol[C, S]):
 
     @property
     def shown(self) -> Mapping[str, str]:
-        """The metrics that progress shows, by the short names under which it does: {"penalty": "penalty/posterior"}."""
+        """The metrics that the progress bar shows, by their short names there: {"penalty": "penalty/posterior"}."""
         ...
 
     def init(self, key: Key[Array, ""]) -> S:
@@ -88,52 +90,54 @@ class Agent(Protocol[C, S]):
         ...
 
     def initial_carry(self, batch: int) -> Carry:
-        """The memory of a policy that has seen nothing, for so many environments.
+        """The memory of a policy that has seen nothing, for `batch` environments.
 
-        Of NumPy, if it can be: JAX would compile a program for each array, behind all that a run compiles as it starts.
+        NumPy arrays, if possible: JAX would compile a program for each of them, and these would queue behind everything
+        that a run compiles at its start.
         """
         ...
 
     def extras(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shapes, without environment axis, of what `act` stores with each step; {} for nothing."""
+        """Shapes, without the environment axis, of what `act` stores in replay with each step; {} for nothing."""
         ...
 
     def act(
         self, state: S, carry: Carry, transition: Step, key: Key[Array, ""], mode: Literal["train", "evaluate"]
     ) -> tuple[Float[Array, "environments action"], Carry, dict[str, Array]]:
-        """Actions in [−1, 1] for a step without its action, zero after a last one; the carry, and the extras.
+        """Actions in [−1, 1] for a step that has none yet (zero at the last step of an episode), carry and extras.
 
-        `train` explores, `evaluate` acts as the method is evaluated.
+        `mode` "train" explores; "evaluate" acts in the way in which the method is evaluated.
         """
         ...
 
     def observe(self, state: S, transitions: Step) -> S:
-        """Running statistics, brought up to date with a step and its action; called once for every step of training.
+        """Updates running statistics with a step and its action; called once for every step of training.
 
-        What does not change must be the same object, as `eqx.tree_at` leaves it: the rest of the state is not copied.
+        Leaves that do not change must be returned as the same objects, as `eqx.tree_at` does; they are not copied then.
         """
         ...
 
     def learn(
         self, state: S, replay: AnyReplay, key: Key[Array, ""], number: Int[Array, ""]
     ) -> tuple[S, AnyReplay, Report]:
-        """One update: samples what it needs from replay, and may write latents back.
+        """One update: samples from replay, and may write latents back to it.
 
-        `number` counts updates from 0, the same for all seeds: a `cond` on it stays one where seeds are vmapped.
+        `number` counts updates from 0. It is the same for all seeds, so that a `cond` on it remains a `cond` under the
+        vmap over seeds.
         """
         ...
 
 
 AnyAgent: TypeAlias = Agent[Any, Any]
-"""An agent of any method; which one, the config of the run decides."""
+"""An agent of any method."""
 
 
 @runtime_checkable
 class Inspected(Protocol[T]):
-    """An agent with metrics that cost too much to be computed in every update."""
+    """An agent with metrics that are too expensive to be computed in every update."""
 
     def inspect(self, state: T, report: Report, key: Key[Array, ""]) -> Metrics:
-        """Scalars by name, always the same ones, given the newest update's report and the state after it."""
+        """Scalars by name, given the newest update's report and the state after it. The names never change."""
         ...
 
 
@@ -142,25 +146,38 @@ class Dreams(Protocol[T]):
     """An agent whose world model predicts observations."""
 
     def dream(self, state: T, steps: Step, context: int, key: Key[Array, ""]) -> dict[str, Array]:
-        """Predicted observations [time, batch, …] of a recorded stream, by name, in the numbers of the environment.
+        """Predicted observations [time, batch, …] of a recorded stream, by name, in the environment's units.
 
-        `steps`: leaves [time, batch, …], as `Step`. The first `context` steps are observed, and nothing from there on.
+        `steps`: a `Step` with leaves [time, batch, …]. Only the first `context` steps are observed; the following ones
+        are predicted from the recorded actions.
+        """
+        ...
+
+
+@runtime_checkable
+class Constrained(Protocol[T]):
+    """An agent whose networks are used under a constraint, which has arrays of its own in the state."""
+
+    def constraint(self, state: T) -> dict[str, PyTree]:
+        """The fields of the state, by name, that a copy of `model` needs beside it to be used as in the run.
+
+        {} where there is no constraint.
         """
         ...
 
 
 @runtime_checkable
 class Chooses(Protocol):
-    """An agent whose replay may be in host memory, since it can say beforehand which windows `learn` will sample.
+    """An agent whose replay may be in host memory, because it can tell in advance which windows `learn` will sample.
 
-    These are gathered there, and `learn` is given a `Streamed` replay.
+    The windows are gathered on the host, and `learn` gets a `Streamed` replay.
     """
 
     @property
     def windows(self) -> tuple[int, int]:
-        """How many windows an update samples, and their length beside the context step."""
+        """The number of windows that an update samples, and their length without the context step."""
         ...
 
     def choose(self, ring: Ring, key: Key[Array, ""]) -> Choice:
-        """The windows that `learn` with this key samples of such a replay."""
+        """The windows that `learn` with this key samples from a replay with these counters and this shape."""
         ...

@@ -1,4 +1,4 @@
-"""Layers and distributions; nothing here knows what reinforcement learning is."""
+"""Layers and distributions, independent of reinforcement learning."""
 
 from sobolev.nn.batching import averaged as averaged
 from sobolev.nn.batching import in_parts as in_parts
@@ -29,6 +29,7 @@ from sobolev.nn.layers import at_least_float32 as at_least_float32
 from sobolev.nn.layers import cast_floating as cast_floating
 from sobolev.nn.layers import first_products as first_products
 from sobolev.nn.layers import product as product
+from sobolev.nn.moving_average import follow as follow
 from sobolev.nn.perceptron import Perceptron as Perceptron
 from sobolev.nn.recurrence import batched_recurrence as batched_recurrence
 from sobolev.nn.recurrence import recurrence as recurrence

@@ -1,4 +1,4 @@
-"""Functions of one input over several batch axes, and functions of a batch over several devices."""
+"""Mapping functions of one input over several batch axes, and functions of a batch over several devices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,9 +8,9 @@ from jax.sharding import PartitionSpec
 
 
 def over(function: Callable, axes: int) -> Callable:
-    """`function` mapped over that many leading axes of all its arguments, joined to one for the time of the call.
+    """`function` mapped over that many leading axes of all its arguments, which are flattened to one during the call.
 
-    One long axis instead of nested ones keeps XLA from transposing what every product reads.
+    With one long axis instead of nested ones, XLA does not transpose the operands of products.
     """
 
     def mapped(*arguments: Any) -> Any:
@@ -26,11 +26,11 @@ DATA = "data"
 
 
 def in_parts(function: Callable, in_axes: Any, out_axes: Any) -> Callable:
-    """`function` of a batch on several devices, each with its part, where the mesh in use has the axis `DATA`.
+    """`function` of a batch, computed in parts on several devices if the mesh in use has the axis `DATA`.
 
-    `in_axes` and `out_axes` are prefixes of the arguments and results, as of `vmap`: 0 where the leading axis is the
-    batch, None where there is none. Results come back whole, on every device. Those without a batch axis must be the
-    same in all parts: see `averaged` and `joined`, by which parts speak with each other.
+    `in_axes` and `out_axes` are prefixes of the arguments and results, as those of `vmap`: 0 if the leading axis is the
+    batch, None if there is no batch axis. Every device gets the whole results. Results without a batch axis must be the
+    same in all parts, which `averaged` and `joined` make possible.
     """
     if DATA not in jax.sharding.get_abstract_mesh().axis_names:
         return function
@@ -43,17 +43,17 @@ def in_parts(function: Callable, in_axes: Any, out_axes: Any) -> Callable:
 
 
 def averaged(tree: Any) -> Any:
-    """Means over the parts of a batch; outside of `in_parts` the tree as it is."""
+    """Means over the parts of a batch; outside of `in_parts`, the tree itself."""
     return jax.lax.pmean(tree, DATA) if _is_part() else tree
 
 
 def joined(array: jax.Array, axis: int) -> jax.Array:
-    """The arrays of all parts, joined along their batch axis; outside of `in_parts` the array as it is."""
+    """The arrays of all parts, concatenated along their batch axis; outside of `in_parts`, the array itself."""
     return jax.lax.all_gather(array, DATA, axis=axis, tiled=True) if _is_part() else array
 
 
 def own(key: jax.Array) -> jax.Array:
-    """A random key of this part's own; outside of `in_parts` the key as it is."""
+    """A random key that is different for every part; outside of `in_parts`, the key itself."""
     return jax.random.fold_in(key, jax.lax.axis_index(DATA)) if _is_part() else key
 
 

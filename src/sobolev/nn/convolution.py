@@ -1,9 +1,9 @@
 """5×5 convolutions that halve or double an image, as products of 2×2 patches.
 
-A 5×5 convolution at full resolution next to a change of resolution does work that can be saved. Before 2×2 pooling,
-and after upsampling by 2, it is a 3×3 convolution at half the resolution, between patches: a patch [2, 2, channels] has
-4 · channels numbers. Upsampling first and multiplying then would multiply every number four times; and few channels
-make slow products, of which there are four times as many here.
+A 5×5 convolution at full resolution, before 2×2 pooling or after upsampling by 2, is equal to a 3×3 convolution at half
+the resolution between patches, where a patch [2, 2, channels] is a pixel of 4 · channels numbers. That is faster:
+convolving the upsampled image would multiply every number four times, and products over few channels are slow, while
+patches have four times as many.
 """
 
 import equinox as eqx
@@ -26,7 +26,7 @@ class Convolution(eqx.Module):
 
     @staticmethod
     def init(key: Key[Array, ""], inputs: int, outputs: int) -> "Convolution":
-        """A layer with zero bias; the kernel's scale counts all 25 · inputs numbers that an output is made of."""
+        """A layer with zero bias; the fan-in of the initial kernel is 25 · inputs."""
         shape = (WIDTH, WIDTH, inputs, outputs)
         return Convolution(initial_kernel(key, shape, WIDTH * WIDTH * inputs, 1.0), jnp.zeros(outputs))
 
@@ -43,14 +43,14 @@ class Convolution(eqx.Module):
         return jnp.max(y.reshape(*y.shape[:2], 4, outputs), 2) + self.bias[None, None]
 
     def double(self, x: Float[Array, "height width inputs"]) -> Float[Array, "double_height double_width outputs"]:
-        """The convolution of the image in which every pixel of x stands for 2×2."""
+        """The convolution of the image in which every pixel of x is repeated as 2×2 pixels."""
         kernel = jnp.sum(patch_kernel(self.kernel), (3, 5))
         kernel = kernel.transpose(2, 3, 4, 0, 1, 5).reshape(3, 3, x.shape[-1], -1)
         return from_patches(convolve(x, kernel)) + self.bias[None, None]
 
 
 class ConvolutionStage(eqx.Module):
-    """A convolution, then per pixel RMS norm over the channels and SiLU."""
+    """A convolution, then RMS norm over the channels of every pixel, then SiLU."""
 
     convolution: Convolution
     norm: Norm
@@ -61,15 +61,15 @@ class ConvolutionStage(eqx.Module):
         return ConvolutionStage(Convolution.init(key, inputs, outputs), Norm.init(outputs))
 
     def halve(self, x: Float[Array, "height width inputs"]) -> Float[Array, "half_height half_width outputs"]:
-        """With 2×2 max pooling between convolution and norm."""
+        """Maps x, with 2×2 max pooling between convolution and norm; height and width are even."""
         return self.activate(self.convolution.halve(x))
 
     def double(self, x: Float[Array, "height width inputs"]) -> Float[Array, "double_height double_width outputs"]:
-        """With every pixel of x standing for 2×2."""
+        """Maps x, of which every pixel is first repeated as 2×2 pixels."""
         return self.activate(self.convolution.double(x))
 
     def activate(self, y: Float[Array, "height width outputs"]) -> Float[Array, "height width outputs"]:
-        """What follows the convolution."""
+        """The norm and SiLU that follow the convolution."""
         return jax.nn.silu(over(self.norm, 2)(y))
 
 
@@ -83,10 +83,10 @@ def convolve(
 
 
 def patch_kernel(kernel: Float[Array, "5 5 inputs outputs"]) -> Float[Array, "2 2 3 2 3 2 inputs outputs"]:
-    """[p, q, a, r, b, s]: what output (p, q) of a 2×2 patch takes of pixel (r, s) of the patch (a − 1, b − 1) away.
+    """[p, q, a, r, b, s]: the weight of pixel (r, s) of the patch at offset (a − 1, b − 1) in output (p, q) of a patch.
 
-    That pixel lies 2(a − 1) + r − p rows below; at p = 0 these are rows −2 to 3, at p = 1 rows −3 to 2, and the kernel
-    has −2 to 2.
+    That pixel is 2(a − 1) + r − p rows below the output: −2 to 3 for p = 0, and −3 to 2 for p = 1. The kernel has rows
+    −2 to 2, and the weight is 0 beyond; likewise for columns.
     """
     shifted = [
         jnp.pad(kernel, ((p, 1 - p), (q, 1 - q), (0, 0), (0, 0))).reshape(3, 2, 3, 2, *kernel.shape[2:])

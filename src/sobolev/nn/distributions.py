@@ -1,4 +1,4 @@
-"""Output distributions, all in float32: categorical with uniform mixture, two-hot, Bernoulli, bounded normal."""
+"""Output distributions in float32: categorical with uniform mixture, two-hot, Bernoulli, bounded normal."""
 
 from functools import partial
 
@@ -44,9 +44,8 @@ def sample_one_hot(
     """Draws one class per row by inverting the distribution function at `uniform` in [0, 1).
 
     Returns the one-hot sample, through which gradients pass as if it were `probs` (straight-through), and the index.
-    One uniform number per row replaces one Gumbel number per class, and a product with a triangle of ones the
-    cumulative sum, which XLA does slowly on a CPU. On an accelerator the sums are written out, which makes one kernel
-    of all this.
+    A row takes one uniform number, instead of one Gumbel number for each class. On a CPU, a product with a triangle of
+    ones is faster than XLA's cumulative sum; on an accelerator the sums are written out, which gives a single kernel.
     """
     classes = probs.shape[-1]
     if for_accelerator():
@@ -60,7 +59,7 @@ def sample_one_hot(
 
 
 def _one_hot_at(probs: Float[Array, "rows classes"], uniform: Float[Array, " rows"]) -> Float[Array, "rows classes"]:
-    """1 for the class in whose part of [0, 1) the number lies: which begins at the sum of all before it."""
+    """One-hot rows: class i where `uniform` lies between the sums of the probabilities before it and up to it."""
     parts, end = [], jnp.zeros_like(uniform)
     for i in range(probs.shape[-1]):
         begin, end = end, end + probs[:, i]
@@ -69,7 +68,7 @@ def _one_hot_at(probs: Float[Array, "rows classes"], uniform: Float[Array, " row
 
 
 def bernoulli_loss(logit: Float[Array, ""], target: Float[Array, ""]) -> Float[Array, ""]:
-    """Negative log-likelihood of a target in [0, 1]; a soft target is an expectation over hard ones."""
+    """Negative log-likelihood, in nats, of a target in [0, 1]: for a soft one, the expectation over hard ones."""
     return -(target * jax.nn.log_sigmoid(logit) + (1 - target) * jax.nn.log_sigmoid(-logit))
 
 
@@ -79,7 +78,7 @@ class TwoHot(eqx.Module):
     bins: int = eqx.field(static=True, default=255)
 
     def points(self) -> Float[Array, " bins"]:
-        """Bin positions, symmetric about 0, which is exactly one of them where their number is odd."""
+        """Bin positions, symmetric about 0; with an odd number of bins, the middle one is exactly 0."""
         half = np.linspace(-20, 0, (self.bins - 1) // 2 + 1, dtype=np.float32)
         if self.bins % 2 == 0:
             half = np.linspace(-20, 20, self.bins, dtype=np.float32)[: self.bins // 2]
@@ -88,20 +87,21 @@ class TwoHot(eqx.Module):
         return jnp.asarray(np.concatenate([lower, -lower[: len(lower) - middle][::-1]]).astype(np.float32))
 
     def mean(self, logits: Float[Array, " bins"]) -> Float[Array, ""]:
-        """Expected value; mirrored bins are subtracted before they are weighed, so that uniform logits give exactly 0.
+        """The expected value; exactly 0 for uniform logits.
 
-        Weighing them first and summing in pairs does so only where a compiler leaves the products alone. Dividing the
-        sum, not the probabilities, by their total spares a pass over them.
+        The weights of mirrored bins are subtracted before they are multiplied with a position: were products summed in
+        pairs, a compiler that fuses multiplication and addition would not give exactly 0. The sum, and not every
+        probability, is divided by the total weight, which saves a pass over them.
         """
         weights, pairs = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits))), self.bins // 2
         upper = self.bins - pairs
         return jnp.sum((weights[upper:] - weights[:pairs][::-1]) * self.points()[upper:]) / jnp.sum(weights)
 
     def near(self, value: Float[Array, ""]) -> tuple[Int[Array, ""], Int[Array, ""], Float[Array, ""]]:
-        """The bins below and above `value` and the share of the latter, so that their mean is `value`.
+        """The bins below and above `value`, and the weight of the latter with which their mean is `value`.
 
-        Beyond the ends both are the end bin; the share of a NaN is NaN. The bins' even spacing tells where to look, so
-        that two are compared and not all of them.
+        Beyond the ends, both are the end bin. The weight for a NaN is NaN. Since bins are evenly spaced in symlog
+        space, their place is computed and two of them are compared, instead of all.
         """
         points = self.points()
         guess = jnp.floor((symlog(value) + 20) * ((self.bins - 1) / 40))
@@ -115,10 +115,11 @@ class TwoHot(eqx.Module):
     def loss_to(
         self, logits: Float[Array, " bins"], *values: Float[Array, ""], weights: tuple[float, ...] = (1.0,)
     ) -> Float[Array, ""]:
-        """Weighted sum of the cross-entropies to some values, which are not differentiated.
+        """Weighted sum of the cross-entropies, in nats, to the two-hot targets of some values.
 
-        The target of a value is the distribution on the two bins around it whose mean it is. It is not formed: two
-        logits for each value are read, and the gradient is made in one pass.
+        Values are constants to derivatives. The target of a value is the distribution on the two bins around it that
+        has this value as its mean. It is never formed: two logits are read for each value, and the gradient takes one
+        pass over the bins.
         """
         near = [jax.lax.stop_gradient(self.near(value)) for value in values]
         return _cross_entropy(logits, near, weights)
@@ -132,7 +133,7 @@ def _spread(below: Array, above: Array, share: Array, bins: int) -> Float[Array,
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _cross_entropy(logits: Array, near: list[tuple[Array, Array, Array]], weights: tuple[float, ...]) -> Array:
-    """Weighted cross-entropies to distributions on two bins each: (below, above, share of above)."""
+    """Weighted sum of cross-entropies to distributions on two bins each: (below, above, weight of above)."""
     picked = [(1 - share) * logits[below] + share * logits[above] for below, above, share in near]
     whole = sum(weights) * jax.nn.logsumexp(logits)
     return whole - sum(weight * logit for weight, logit in zip(weights, picked, strict=True))
@@ -169,7 +170,7 @@ class BoundedNormal(eqx.Module):
         return BoundedNormal(jnp.tanh(mean), (high - low) * jax.nn.sigmoid(std + 2.0) + low)
 
     def sample(self, key: Key[Array, ""]) -> Float[Array, "*batch action"]:
-        """One draw."""
+        """One sample."""
         return self.mean + self.std * drawn(partial(jax.random.normal, dtype=self.mean.dtype), key, self.mean.shape)
 
     def log_prob(self, action: Float[Array, "*batch action"]) -> Float[Array, "*batch"]:

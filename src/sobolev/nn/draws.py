@@ -1,4 +1,4 @@
-"""Random arrays, drawn so that they are quick to compile, and so that a part of a batch draws what the whole would."""
+"""Random arrays that compile quickly, and of which a part of a batch can draw the rows that belong to it."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,9 +13,9 @@ _PART: ContextVar[tuple[Array, int, int] | None] = ContextVar("part", default=No
 
 @contextmanager
 def part_of(whole: int, first: Int[Array, ""], rows: int) -> Iterator[None]:
-    """Within the block, what is `drawn` for a batch of `rows` is what a batch of `whole` rows has from `first` on.
+    """Within the block, `drawn` for a batch of `rows` returns the rows from `first` on of a batch of `whole` rows.
 
-    For functions of one batch, whose axis comes first in all that they draw, or behind axes of length 1.
+    For functions whose draws all have the batch axis in front, or only axes of length 1 before it.
     """
     token = _PART.set((first, rows, whole))
     try:
@@ -25,10 +25,10 @@ def part_of(whole: int, first: Int[Array, ""], rows: int) -> Iterator[None]:
 
 
 def drawn(sampler: Callable[..., Array], key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
-    """`sampler(key=key, shape=shape)` of `jax.random`, drawn along one axis: the same numbers.
+    """`sampler(key=key, shape=shape)` of `jax.random`, drawn along one axis and then reshaped: the same numbers.
 
-    JAX numbers the elements of an array row by row and draws each from its number. Along several axes, the last of
-    them short, that arithmetic can take a CPU's compiler twenty times as much code.
+    JAX draws every element from its row-major index. With several axes, of which the last one is short, computing that
+    index can take a CPU twenty times as much code.
     """
     size, part = math.prod(shape), _PART.get()
     if part is None:

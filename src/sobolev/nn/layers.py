@@ -1,7 +1,7 @@
 """Linear, block-linear and normalisation layers as plain pytrees.
 
 Every layer maps one unbatched input; batch axes come from `jax.vmap`. Products run in the dtype of the parameters,
-normalisation in float32. Initial kernels are truncated normal, as DreamerV3's.
+normalisation in float32. Initial kernels are truncated normal, as in DreamerV3.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ from sobolev.system.target import for_accelerator
 Tree = TypeVar("Tree")
 
 NORM_EPSILON = 1e-4
-"""What is added to the mean square under the root of the RMS norm."""
+"""Added to the mean square before the RMS norm takes its root."""
 
 UNIT_VARIANCE = 1.1368
-"""A normal cut at two standard deviations, times this, has close to unit variance."""
+"""Factor by which a normal, truncated at two standard deviations, has close to unit variance."""
 
 
 def initial_kernel(key: Key[Array, ""], shape: tuple[int, ...], fan_in: int, scale: float) -> Array:
@@ -34,8 +34,10 @@ def initial_kernel(key: Key[Array, ""], shape: tuple[int, ...], fan_in: int, sca
 
 
 def cast_floating(tree: Tree, dtype: DTypeLike) -> Tree:
-    """The same pytree with its floating-point arrays in `dtype`; the scales of norms, which compute in float32 at
-    least, are kept in that, as in DreamerV3."""
+    """The same pytree with its floating-point arrays in `dtype`.
+
+    The scales of norms, which are computed in at least float32, stay in at least float32, as in DreamerV3.
+    """
 
     def cast(leaf: Any) -> Any:
         if isinstance(leaf, Norm):
@@ -47,7 +49,7 @@ def cast_floating(tree: Tree, dtype: DTypeLike) -> Tree:
 
 @jax.custom_jvp
 def known(computed: Float[Array, "*shape"], value: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`value`, with the derivative of `computed`, which is the same number: what computes that is not run again."""
+    """`value` with the derivative of `computed`, its equal, whose own value then need not be computed."""
     del computed
     return value
 
@@ -59,10 +61,10 @@ def _known_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
 
 @jax.custom_vjp
 def oriented(kernel: Float[Array, "inputs outputs"]) -> Float[Array, "outputs inputs"]:
-    """The transposed kernel, whose gradient XLA is kept from turning round.
+    """The transposed kernel, with a barrier that keeps XLA from transposing its gradient.
 
-    A kernel's gradient is a product over all samples. With more inputs than outputs it takes a CPU a third of the time
-    as [outputs, inputs], a form that XLA's simplifier would undo but for the barrier.
+    A kernel's gradient is a product over all samples. With more inputs than outputs, a CPU computes it as [outputs,
+    inputs] in a third of the time; without the barrier, XLA's simplifier would turn it into [inputs, outputs].
     """
     return kernel.T
 
@@ -71,14 +73,14 @@ oriented.defvjp(lambda kernel: (kernel.T, None), lambda _, gradient: (jax.lax.op
 
 
 def product(x: Float[Array, " inputs"], kernel: Float[Array, "inputs outputs"]) -> Float[Array, " outputs"]:
-    """x @ kernel, with the kernel's gradient in the orientation that is quicker on a CPU."""
+    """x @ kernel, with the kernel's gradient computed in the orientation that is faster on a CPU."""
     if for_accelerator() or kernel.shape[0] <= kernel.shape[1]:
         return x @ kernel
     return jax.lax.dot_general(x, oriented(kernel), (((0,), (1,)), ((), ())))
 
 
 def at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
-    """float32 for it and for half precision, else the dtype itself."""
+    """float32 for half precision and float32, otherwise the dtype itself."""
     return dtype if dtype.itemsize > 4 else jnp.dtype("float32")
 
 
@@ -90,11 +92,14 @@ class Linear(eqx.Module):
 
     @staticmethod
     def init(key: Key[Array, ""], inputs: int, outputs: int, scale: float = 1.0) -> "Linear":
-        """A layer with zero bias; `scale` multiplies the initial kernel (0 for heads that must start at zero)."""
+        """A layer with zero bias. `scale` multiplies the initial kernel; with 0 the layer's initial output is 0."""
         return Linear(initial_kernel(key, (inputs, outputs), inputs, scale), jnp.zeros(outputs))
 
     def __call__(self, *parts: Float[Array, " _"]) -> Float[Array, " outputs"]:
-        """Maps the concatenation of `parts`, without building it: one product per part, summed."""
+        """Maps the concatenation of `parts`, computed as the sum of one product per part.
+
+        Raises ValueError if their sizes do not add up to the number of inputs.
+        """
         y, row = self.bias, 0
         for part in parts:
             y = y + product(part.astype(self.kernel.dtype), self.kernel[row : row + part.size])
@@ -112,7 +117,7 @@ class BlockLinear(eqx.Module):
 
     @staticmethod
     def init(key: Key[Array, ""], blocks: int, inputs: int, outputs: int) -> "BlockLinear":
-        """`inputs` and `outputs` count over all blocks; the initial scale uses the whole fan-in, as DreamerV3's."""
+        """`inputs` and `outputs` count over all blocks; the initial scale's fan-in is `inputs`, as in DreamerV3."""
         shape = (blocks, inputs // blocks, outputs // blocks)
         return BlockLinear(initial_kernel(key, shape, inputs, 1.0), jnp.zeros(outputs))
 
@@ -122,7 +127,7 @@ class BlockLinear(eqx.Module):
 
 
 class Norm(eqx.Module):
-    """RMS norm over the whole input, x · rsqrt(mean(x²) + 1e-4) · scale, in float32 at least."""
+    """RMS norm over the whole input, x · rsqrt(mean(x²) + 1e-4) · scale, computed in at least float32."""
 
     scale: Float[Array, " size"]
 
@@ -154,7 +159,7 @@ class Hidden(eqx.Module):
         return self.activate(self.linear(*parts))
 
     def activate(self, y: Float[Array, " outputs"]) -> Float[Array, " outputs"]:
-        """What follows the linear part."""
+        """The norm and SiLU that follow the linear part."""
         return jax.nn.silu(self.norm(y))
 
 
@@ -176,10 +181,10 @@ class MLP(eqx.Module):
     def traced(
         self, *parts: Float[Array, " _"], before: tuple[Float[Array, " units"], ...] | None = None
     ) -> tuple[Float[Array, " units"], tuple[Float[Array, " units"], ...]]:
-        """Maps the concatenation of `parts`, and tells the output of every layer's linear part.
+        """Maps the concatenation of `parts`, and also returns the output of every layer's linear part.
 
-        Where these are known, or those of the first layers, as `before`, from a call with equal arguments, their
-        products are not made again, and the call costs no more than its gradient.
+        `before` are these outputs, or those of the first layers, from a call with equal arguments: their products are
+        then not computed again, except for gradients.
         """
         outputs = []
         for i, layer in enumerate(self.layers):
@@ -209,9 +214,9 @@ class Head(eqx.Module):
 
 
 def first_products(mlps: Sequence[MLP], inputs: Float[Array, " inputs"]) -> list[tuple[Float[Array, " _"]]]:
-    """What `MLP.traced` takes as `before`, of networks that read the same: one product in place of one for each.
+    """The argument `before` of `MLP.traced` for each of several networks with the same inputs, from one product.
 
-    Nothing is differentiated here: each network's own gradient comes with the call that takes it.
+    No gradient passes through it: it comes from the call that takes `before`.
     """
     layers, inputs = jax.lax.stop_gradient(([mlp.layers[0].linear for mlp in mlps], inputs))
     kernel = jnp.concatenate([layer.kernel for layer in layers], 1)

@@ -1,4 +1,4 @@
-"""A plain multilayer perceptron: smooth in its inputs to every order, for networks whose derivatives are trained."""
+"""A multilayer perceptron that is smooth in its inputs to every order, for networks whose derivatives are trained."""
 
 import equinox as eqx
 import jax
@@ -9,7 +9,7 @@ from sobolev.nn.layers import Linear, at_least_float32
 
 
 class Perceptron(eqx.Module):
-    """Linear layers with SiLU between them, and no normalisation, whose derivatives would mix with the network's."""
+    """Linear layers with SiLU between them, without normalisation, which would distort the network's derivatives."""
 
     hidden: tuple[Linear, ...]
     output: Linear
@@ -24,7 +24,7 @@ class Perceptron(eqx.Module):
         return Perceptron(tuple(hidden), Linear.init(last, units if layers else inputs, outputs, scale))
 
     def __call__(self, *parts: Float[Array, " _"]) -> Float[Array, " outputs"]:
-        """Maps the concatenation of `parts`; outputs in float32 at least."""
+        """Maps the concatenation of `parts`; outputs are at least float32."""
         for layer in self.hidden:
             parts = (jax.nn.silu(layer(*parts)),)
         found = self.output(*parts)

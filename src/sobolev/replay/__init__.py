@@ -1,4 +1,4 @@
-"""Sequence replay: rings of steps and latents, on the device or the host, uniform windows and the online queue."""
+"""Sequence replay: ring buffers of steps and latents, on the device or the host, uniform windows, an online queue."""
 
 from sobolev.replay.config import ReplayConfig
 from sobolev.replay.host import HostReplay, append, create_host, look_ahead, returned, streamed, take

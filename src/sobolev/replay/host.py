@@ -1,8 +1,9 @@
-"""Replay whose steps lie in host memory, for what outgrows a device: images, mostly.
+"""Replay whose steps are in host memory, for data that does not fit on a device, such as images.
 
-Steps never change once they are written, and which windows are sampled depends on counters and a key alone. So the
-batch of a later update can be gathered while an earlier one runs, and is the one that a replay on the device would have
-sampled. Latents, which every update changes, stay on the device. All buffers are [seeds, environments, capacity, ...].
+Steps never change once they are written, and which windows are sampled depends on counters and a key alone. The batch
+of the next update can therefore be gathered while the current one runs, and equals the batch that a replay on the
+device would have sampled. Latents, which every update changes, stay on the device. All buffers are [seeds,
+environments, capacity, ...].
 """
 
 import dataclasses
@@ -19,18 +20,18 @@ from sobolev.replay.sequence import Choice, Like, Streamed
 
 
 class Gathered(NamedTuple):
-    """Windows that were gathered before their turn."""
+    """Windows that were gathered in advance."""
 
     choice: Choice
     added: int
-    """steps of each environment that were there by then"""
+    """number of steps of each environment that replay had then"""
     steps: dict[str, PyTree]
     """NumPy leaves [seeds, batch, length + 1, ...]"""
 
 
 @dataclass(frozen=True)
 class HostReplay:
-    """The parts of `Replay`, but steps are NumPy arrays that are written in place, and the counters NumPy scalars."""
+    """As `Replay`, but steps are NumPy arrays that are written in place, and the counters are NumPy scalars."""
 
     steps: dict[str, PyTree]
     latents: PyTree
@@ -47,7 +48,7 @@ class HostReplay:
 def create_host(
     step: dict[str, PyTree], latents: PyTree, environments: int, capacity_per_environment: int, seeds: int
 ) -> HostReplay:
-    """An empty replay; arguments and errors as for `create`. Host memory is taken as it fills."""
+    """An empty replay; arguments and errors as for `create`. Host memory is only used as replay fills."""
     if not 0 < environments * capacity_per_environment < 2**31:
         raise ValueError(f"no replay of {environments} environments x {capacity_per_environment} steps")
     lead = (seeds, environments, capacity_per_environment)
@@ -63,12 +64,12 @@ def create_host(
 
 
 def streamed(replay: HostReplay, batch: dict[str, PyTree] | None = None) -> Streamed:
-    """The device's part, and the steps of the windows that it will sample, to be sent there."""
+    """The device's part of a replay, with the steps of the windows that will be sampled next, if given."""
     return Streamed(batch or {}, replay.latents, jnp.asarray(replay.count), jnp.asarray(replay.taken))
 
 
 def append(replay: HostReplay, step: dict[str, PyTree], device: Streamed) -> HostReplay:
-    """The replay with one step [seeds, environments, ...] more, whose latents `add` has put into `device`."""
+    """The replay with one more step [seeds, environments, ...], whose latents `add` has already written to `device`."""
     position = int(replay.count) % replay.shape[2]
 
     def write(ring: np.ndarray, value: Array | np.ndarray) -> None:
@@ -79,14 +80,14 @@ def append(replay: HostReplay, step: dict[str, PyTree], device: Streamed) -> Hos
 
 
 def look_ahead(replay: HostReplay, choice: Choice, length: int) -> HostReplay:
-    """The replay with the windows of a later update gathered, as far as their steps are there."""
+    """The replay with the windows of a later update gathered; steps that are not there yet are read by `take`."""
     return dataclasses.replace(replay, ahead=Gathered(choice, int(replay.count), gather(replay, choice, length)))
 
 
 def take(replay: HostReplay, choice: Choice, length: int) -> tuple[Streamed, HostReplay]:
-    """What an update on chosen windows is given, and the replay that `returned` completes after it.
+    """The device's part of a replay for an update on chosen windows, and the replay that `returned` completes after it.
 
-    Of windows that were gathered ahead only those are read again that lacked steps then.
+    Of windows that were gathered in advance, only those that lacked steps then are read again.
     """
     ahead = replay.ahead
     if ahead is None or not all(np.array_equal(a, b) for a, b in zip(ahead.choice, choice, strict=True)):
@@ -95,18 +96,18 @@ def take(replay: HostReplay, choice: Choice, length: int) -> tuple[Streamed, Hos
         steps = ahead.steps
         for index in np.argwhere(choice.start + length >= ahead.added).tolist():
             _copy(replay, choice, length, index, steps)
-    # what was gathered is given away: the device may work in the same memory
+    # the gathered arrays are given away: the device may use the same memory
     after = dataclasses.replace(replay, taken=np.asarray(choice.taken, np.int32), ahead=None)
     return streamed(replay, steps), after
 
 
 def returned(replay: HostReplay, device: Streamed) -> HostReplay:
-    """The replay with the latents that an update or `add` has changed."""
+    """The replay with the latents of `device`, which an update or `add` has changed."""
     return dataclasses.replace(replay, latents=device.latents)
 
 
 def gather(replay: HostReplay, choice: Choice, length: int) -> dict[str, PyTree]:
-    """Chosen windows [seeds, batch] out of the rings, leaves [seeds, batch, length + 1, ...]."""
+    """The steps of chosen windows [seeds, batch]: leaves [seeds, batch, length + 1, ...]."""
     shape = (*choice.start.shape, length + 1)
 
     def windows(ring: np.ndarray) -> np.ndarray:
@@ -119,7 +120,7 @@ def gather(replay: HostReplay, choice: Choice, length: int) -> dict[str, PyTree]
 
 
 def _copy(replay: HostReplay, choice: Choice, length: int, index: Sequence[int], steps: dict[str, PyTree]) -> None:
-    """One window, out of the at most two pieces in which it lies in its ring."""
+    """Copies one window, which is in one or two contiguous pieces in its ring."""
     seed, number = index
     capacity, environment = replay.shape[2], int(choice.environment[seed, number])
     position = int(choice.start[seed, number]) % capacity

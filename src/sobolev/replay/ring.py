@@ -1,6 +1,6 @@
-"""Ranges of steps out of and into ring buffers, on the host: what checkpoints save and restore.
+"""Reading and writing ranges of steps in ring buffers, on the host, as checkpoints do.
 
-Step number `i` of an environment lies at ring position `i % capacity`, so a range read from a ring of one capacity
+Step number `i` of an environment is at ring position `i % capacity`. A range that was read from a ring of one capacity
 can be written into a ring of another.
 """
 
@@ -16,7 +16,8 @@ def read_ring(buffers: PyTree, start: int, stop: int, axis: int = 1) -> PyTree:
     """Steps [start, stop) of every buffer as host arrays with time in front: [stop - start, environments, ...].
 
     buffers: leaves [environments, capacity, ...] with axis=1, or [seeds, environments, capacity, ...] with axis=2.
-    Raises ValueError where the range is longer than the ring (its beginning is overwritten)."""
+    Raises ValueError if the range is longer than the ring, whose beginning would be overwritten.
+    """
 
     def read(leaf: Array | np.ndarray) -> np.ndarray:
         pieces = [
@@ -31,7 +32,8 @@ def read_ring(buffers: PyTree, start: int, stop: int, axis: int = 1) -> PyTree:
 def write_ring(buffers: PyTree, values: PyTree, start: int, axis: int = 1) -> PyTree:
     """The buffers with values [n, environments, ...] at steps [start, start + n); the inverse of `read_ring`.
 
-    NumPy buffers are written in place.     Raises ValueError where there are more values than the ring holds."""
+    NumPy buffers are written in place. Raises ValueError if there are more values than the ring holds.
+    """
 
     def write(leaf: Array | np.ndarray, value: np.ndarray) -> Array | np.ndarray:
         for position, offset, size in _pieces(start, start + len(value), leaf.shape[axis]):

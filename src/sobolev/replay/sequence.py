@@ -1,12 +1,12 @@
 """Sequence replay as a pytree with pure functions: DreamerV3's uniform windows, online queue and refreshed latents.
 
-Every environment has a ring of the same capacity, and all environments advance together, so one step counter serves
-them all. Steps are numbered from 0 per environment; step `i` lies at ring position `i % capacity`. Donate the replay to
-the jitted function that changes it and all writes happen in place.
+Every environment has a ring of the same capacity, and all environments advance together, so that they share one step
+counter. Steps are numbered from 0 in each environment; step `i` is at ring position `i % capacity`. If the replay is
+donated to the jitted function that changes it, all writes happen in place.
 
 With a leading seed axis (`create(..., seeds=3)`) every function is used under
-`jax.vmap(f, in_axes=(axes, ...), out_axes=axes)` with `axes = replay_axes(replay)`: the counters are the same for all
-seeds and stay scalars, because XLA copies the whole buffer where an update's position differs between seeds.
+`jax.vmap(f, in_axes=(axes, ...), out_axes=axes)` with `axes = replay_axes(replay)`. The counters are the same for all
+seeds and stay scalars, because XLA copies the whole buffer if the position of a write differs between seeds.
 """
 
 import dataclasses
@@ -22,12 +22,12 @@ from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
 
 class Replay(eqx.Module):
-    """Rings of steps and latents. Leaves are [environments, capacity, ...], or [seeds, environments, capacity, ...]."""
+    """Rings of steps and latents: leaves [environments, capacity, ...], or [seeds, environments, capacity, ...]."""
 
     steps: dict[str, PyTree]
-    """what the environment and the policy gave; has the bool entries `first` and `last`; never changed once written"""
+    """observations, rewards, flags and actions; has the bool entries `first` and `last`; never changes once written"""
     latents: PyTree
-    """what the agent stores beside each step, and refreshes by `write_back`"""
+    """arrays that the agent stores with each step, and refreshes by `write_back`"""
     count: Int[Array, ""]
     """steps added so far to each environment"""
     taken: Int[Array, ""]
@@ -35,26 +35,26 @@ class Replay(eqx.Module):
 
 
 class Streamed(eqx.Module):
-    """The device's part of a replay whose steps are in host memory (`HostReplay`); buffers and counters as in `Replay`.
+    """The device's part of a replay whose steps are in host memory (`HostReplay`); latents and counters as in `Replay`.
 
-    `sample` takes the steps of its windows from `batch`, which must be of those that `choose` with the same key chose.
+    `sample` takes the steps of its windows from `batch`. These must be the windows that `choose` returns for its key.
     """
 
     batch: dict[str, PyTree]
-    """steps of the windows to be sampled next, leaves [batch, length + 1, ...]; {} where none are"""
+    """steps of the windows to be sampled next, leaves [batch, length + 1, ...]; {} if none are sampled"""
     latents: PyTree
     count: Int[Array, ""]
     taken: Int[Array, ""]
 
 
 Like: TypeAlias = Array | np.ndarray | jax.ShapeDtypeStruct
-"""What has a shape and a dtype."""
+"""Anything that has a shape and a dtype."""
 
 AnyReplay = TypeVar("AnyReplay", Replay, Streamed)
 
 
 class Ring(NamedTuple):
-    """What decides, with a random key, which windows are sampled: the counters of `Replay`, and its shape."""
+    """The counters of `Replay` and its shape, which together with a random key determine the sampled windows."""
 
     added: Int[Array, ""]
     """`Replay.count`"""
@@ -64,20 +64,20 @@ class Ring(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Windows that were chosen: integers [batch] of JAX or NumPy, or what stands for these, as axes for `vmap` do."""
+    """Chosen windows: integers [batch] of JAX or NumPy, or, as a prefix for `vmap`, their axes."""
 
     environment: PyTree
     start: PyTree
     """number of each window's first step, the context step"""
     taken: PyTree
-    """`Replay.taken` after them"""
+    """`Replay.taken` after sampling them"""
 
 
 class Windows(eqx.Module):
     """A batch of sampled windows: length + 1 consecutive steps of one environment each."""
 
     steps: dict[str, PyTree]
-    """leaves [batch, length + 1, ...]; index 0 is the context step. `last` is set where the next step is a first"""
+    """leaves [batch, length + 1, ...]; index 0 is the context step. `last` is also true if the next step is a first"""
     latents: PyTree
     """leaves [batch, ...]: the stored latents of the context step"""
     environment: Int[Array, " batch"]
@@ -95,8 +95,9 @@ def create(
 ) -> Replay:
     """An empty replay for steps and latents like these (arrays or ShapeDtypeStructs, without environment axis).
 
-    `zeros` makes arrays of zeros from a tree of ShapeDtypeStructs; None takes JAX's own. Raises ValueError where
-    environments x capacity is zero or does not fit 32-bit positions, or a flag is missing."""
+    `zeros` creates arrays of zeros from a tree of ShapeDtypeStructs; None uses JAX. Raises ValueError if environments x
+    capacity is zero or does not fit 32-bit positions, or if a flag is missing.
+    """
     if not 0 < environments * capacity_per_environment < 2**31:
         raise ValueError(f"no replay of {environments} environments x {capacity_per_environment} steps")
     if missing := {"first", "last"} - set(step):
@@ -119,9 +120,10 @@ def replay_axes(replay: Replay | Streamed) -> PyTree:
 
 
 def add(replay: AnyReplay, step: dict[str, PyTree], latents: PyTree) -> AnyReplay:
-    """Append one step [environments, ...] of every environment, in place of the oldest once the ring is full.
+    """Adds one step [environments, ...] of every environment, which replaces the oldest once the ring is full.
 
-    Of a `Streamed` replay only the latents are here; `append` puts the step where its like are."""
+    To a `Streamed` replay, only the latents are added; `append` adds the step in host memory.
+    """
     position = replay.count % _shape(replay)[1]
 
     def write(ring: Array, value: Array) -> Array:
@@ -134,7 +136,10 @@ def add(replay: AnyReplay, step: dict[str, PyTree], latents: PyTree) -> AnyRepla
 
 
 def choose(ring: Ring, key: PRNGKeyArray, batch: int, length: int, *, online: bool = True) -> Choice:
-    """The windows that `sample` with the same arguments gives. Nothing of what is stored decides about them."""
+    """The windows that `sample` with the same arguments returns. They do not depend on what is stored.
+
+    Raises ValueError if the ring is shorter than a window.
+    """
     count, taken, environments, capacity = ring
     if length + 1 > capacity:
         raise ValueError(f"a window of {length + 1} steps does not fit a ring of {capacity}")
@@ -153,16 +158,17 @@ def choose(ring: Ring, key: PRNGKeyArray, batch: int, length: int, *, online: bo
 def sample(
     replay: AnyReplay, key: PRNGKeyArray, batch: int, length: int, *, online: bool = True
 ) -> tuple[Windows, AnyReplay]:
-    """Draw `batch` windows of `length` + 1 steps: first from the online queue, the others uniformly over all windows.
+    """Samples `batch` windows of `length` + 1 steps: first from the online queue, then uniformly over all windows.
 
-    With `online` false all are drawn uniformly, and the queue stays as it is.
+    With `online` false, all are drawn uniformly, and the queue does not change.
 
-    The queue cuts each environment's stream into disjoint windows, number k covering steps [k (length + 1),
-    (k + 1) (length + 1)), and hands each out once, oldest first and environment by environment; those that were
-    overwritten before their turn are passed over. `length` must be the same in all calls on one replay.
+    The queue divides each environment's stream into disjoint windows, number k covering steps [k (length + 1),
+    (k + 1) (length + 1)), and returns each of them once: the oldest first, one environment after the other. Windows
+    that were overwritten before their turn are skipped. `length` must be the same in all calls on one replay.
 
-    A window never crosses the write head. What is drawn does not depend on the capacity before the ring wraps.
-    There must be a window to draw. Raises ValueError where the ring is shorter than a window."""
+    A window never crosses the write position. Until the ring wraps, samples do not depend on the capacity. Replay must
+    hold a window at least. Raises ValueError if the ring is shorter than a window.
+    """
     environments, capacity = _shape(replay)
     ring = Ring(replay.count, replay.taken, environments, capacity)
     environment, start, taken = choose(ring, key, batch, length, online=online)
@@ -181,10 +187,11 @@ def sample(
 
 
 def write_back(replay: AnyReplay, windows: Windows, latents: PyTree, where: Bool[Array, ""] | bool = True) -> AnyReplay:
-    """Store refreshed latents [batch, length, ...] of the steps after each window's context step.
+    """Stores refreshed latents [batch, length, ...] of the steps after each window's context step.
 
-    Where windows overlap, the later one in the batch is kept. Steps that were overwritten since they were sampled are
-    left alone, and so is everything where `where` is False (a masked update, without a copy of the buffer)."""
+    Where windows overlap, those of the later one in the batch are kept. Steps that were overwritten since they were
+    sampled do not change, and nothing changes if `where` is False (a masked update, without a copy of the buffer).
+    """
     position = _positions(replay, windows, jax.tree.leaves(latents)[0].shape[1], where)
 
     def write(ring: Array, value: Array) -> Array:
@@ -207,10 +214,11 @@ def _gather(ring: Array, environment: Int[Array, "..."], position: Int[Array, ".
 def _positions(
     replay: Replay | Streamed, windows: Windows, length: int, where: Bool[Array, ""] | bool
 ) -> Int[Array, "batch length"]:
-    """Where each refreshed step goes in its environment's ring; out of bounds where it is not to be written.
+    """The position of each refreshed step in its environment's ring; out of bounds if it is not to be written.
 
-    All are different within an environment (each dropped one has its own), so the order of writing does not matter and
-    the result is the same on every device."""
+    All positions in an environment are different, also those out of bounds, so that the order of writes does not matter
+    and the result is the same on every device.
+    """
     _, capacity = _shape(replay)
     batch = len(windows.start)
     step = windows.start[:, None] + 1 + jnp.arange(length)[None]
@@ -223,9 +231,10 @@ def _positions(
 
 
 def _after(values: PyTree) -> Bool[Array, ""]:
-    """Always true, but only known once the values are: a write that waits for a read need not copy what was read.
+    """Always true, but computed from the values: a write that depends on it comes after their read, and needs no copy.
 
-    (XLA drops `optimization_barrier` on CPU before it decides about copies.)"""
+    (On a CPU, XLA drops `optimization_barrier` before it inserts copies.)
+    """
     highest = [jnp.max(leaf).astype(jnp.float32) for leaf in jax.tree.leaves(values)]
     return ~jnp.any(jnp.stack(highest) < -3e38)
 
@@ -242,6 +251,6 @@ def _online_windows(
 
 
 def _close_episodes(steps: dict[str, PyTree]) -> dict[str, PyTree]:
-    """A step whose successor in the window is a first ends its episode, as when an interaction was broken off."""
+    """Sets `last` of steps that are followed by a first, as where a run was interrupted within an episode."""
     last = steps["last"].at[:, :-1].set(steps["last"][:, :-1] | steps["first"][:, 1:])
     return steps | {"last": last}

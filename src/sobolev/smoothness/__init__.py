@@ -1,4 +1,4 @@
-"""Smoothness of learned maps: regularizers, their schedules, and how smooth a map is (paper 1). Knows no agents."""
+"""Smoothness of learned maps (paper 1): regularizers, their schedules, and measures. Usable without an agent."""
 
 from sobolev.smoothness.config import LatentPenalty, Latents, Maps, Sampling, Schedule, coefficients
 from sobolev.smoothness.finite_difference import FINITE_DIFFERENCE, FiniteDifferenceConfig, finite_difference_penalty

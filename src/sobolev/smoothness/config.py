@@ -1,8 +1,8 @@
-"""Settings that every regularizer has: how strongly each map is regularised, and how that changes with the updates.
+"""Settings that all regularizers have: the coefficient of each map, and its schedule over the updates.
 
-A regularizer adds settings of its own. All of them together are one flat dataclass, so that each is a flag
-`--penalty.NAME` (see `settings_type` in `regularizer.py`): what belongs together is a class here, and not a level of
-names. A coefficient of 0 turns the regularizer off for that map.
+A regularizer adds settings of its own. All of them together form one flat dataclass, so that each is a flag
+`--penalty.NAME` (see `settings_type` in `regularizer.py`): the classes here are groups of settings, but add no level to
+the names. A coefficient of 0 turns the regularizer off for that map.
 """
 
 import math
@@ -20,9 +20,9 @@ ScheduleKind = Literal["none", "sqrt", "linear", "exponential", "cosine", "step"
 
 @dataclass(frozen=True)
 class Maps:
-    """The maps of an agent that can be regularised: a subclass has a field with the initial coefficient of each.
+    """The maps of an agent that can be regularised: a subclass has one field for each, with its initial coefficient.
 
-    The first of them is regularised by default.
+    By default, only the first map is regularised.
     """
 
 
@@ -31,9 +31,9 @@ class Latents(Maps):
     """The probability tables of a model with categorical latents."""
 
     posterior: Annotated[float, Ge(0)] = 0.5
-    """initial coefficient (lambda0) of the posterior, at least 0"""
+    """initial coefficient (lambda0) of the posterior, at least 0; 0 turns it off"""
     prior: Annotated[float, Ge(0)] = 0.0
-    """initial coefficient of the prior, at least 0"""
+    """initial coefficient (lambda0) of the prior, at least 0; 0 turns it off"""
 
 
 @dataclass(frozen=True)
@@ -41,63 +41,64 @@ class Schedule:
     """How the coefficient changes over the updates: see `coefficient` in `schedule.py` (paper 1, Section 4.2)."""
 
     start: Annotated[int, Ge(0)] = 0
-    """updates before the regularizer begins; the decay counts from there"""
+    """number of updates before the regularizer sets in; the decay begins there"""
     schedule: ScheduleKind = "sqrt"
-    """decay of the coefficient; custom: values at update numbers, given in `custom`"""
+    """how the coefficient decays; custom: through the pairs in `custom`"""
     decay_scale: Annotated[float, Gt(0)] = 1000.0
     """c of lambda0 / sqrt(1 + updates/c)"""
     decay_updates: Annotated[int, Ge(1)] = 100_000
-    """updates over which linear, exponential and cosine decay"""
+    """number of updates over which the schedules linear, exponential and cosine decay"""
     step_size: Annotated[int, Ge(1)] = 5000
-    """updates between two drops of the step schedule"""
+    """number of updates between two drops of the schedule step"""
     step_factor: Annotated[float, Gt(0), Le(1)] = 0.9
-    """factor of one drop of the step schedule"""
+    """factor by which the schedule step drops"""
     floor: Annotated[float, Ge(0)] = 0.001
     """smallest coefficient"""
     custom: tuple[tuple[int, float], ...] = ()
-    """(update, factor of lambda0) pairs, joined linearly"""
+    """pairs (update, factor of lambda0), linearly interpolated"""
 
     def __post_init__(self) -> None:
-        """Refuse pairs that make no function of the update, in one sentence each."""
+        """Raises UserError for pairs that do not define a schedule."""
         updates = [update for update, _ in self.custom]
         if self.schedule == "custom" and not updates:
             raise UserError("penalty.schedule is custom: give penalty.custom at least one (update, factor) pair")
         if updates != sorted(set(updates)):
-            raise UserError(f"penalty.custom has updates {updates}: they must rise from pair to pair")
+            raise UserError(f"penalty.custom has updates {updates}: they must increase from pair to pair")
         if not all(0 <= factor < math.inf for _, factor in self.custom):
             raise UserError("penalty.custom has a negative or infinite factor: a coefficient is finite and at least 0")
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """On which of a batch's states a penalty is estimated (paper 1, Algorithm 1, lines 4 and 5)."""
+    """The states of a batch on which a penalty is estimated (paper 1, Algorithm 1, lines 4 and 5)."""
 
     rho: Annotated[float, Gt(0), Le(1)] = 0.5
     """fraction of the batch's states on which the penalty is estimated, in (0, 1]"""
     average: Literal["sampled", "batch"] = "sampled"
-    """sampled: mean over the sampled states (Algorithm 1); batch: over all, zeros elsewhere (the authors' code)"""
+    """sampled: mean over the sampled states (Algorithm 1); batch: mean over all states, with 0 at those that were not
+    sampled (the authors' code), which multiplies the penalty by rho"""
 
 
 @dataclass(frozen=True)
 class LatentPenalty(Schedule, Latents):
-    """What all regularizers of a latent-variable model have in common."""
+    """Settings that all regularizers of a model with categorical latents have."""
 
 
 def coefficients(settings: Maps) -> Mapping[str, float]:
-    """The initial coefficient of every map, in the order in which they are declared."""
+    """The initial coefficient of every map, in the order of declaration."""
     return {name: getattr(settings, name) for name in map_names(type(settings))}
 
 
 def map_names(kind: type[Maps]) -> tuple[str, ...]:
-    """The maps that settings of that type have a coefficient for."""
+    """The names of the maps for which settings of that type have a coefficient."""
     owner = next(cls for cls in kind.__mro__ if Maps in cls.__bases__)
     return tuple(item.name for item in fields(owner))
 
 
 def check_all(self: Any) -> None:
-    """Checks flat settings: the bounds of all fields, and the `__post_init__` of every class that they are made of.
+    """Checks flat settings: the bounds of all fields, then the `__post_init__` of every base class.
 
-    Raises UserError.
+    Raises UserError for a value outside its bounds, or whatever a `__post_init__` raises.
     """
     check_ranges(self, "--penalty.")
     for cls in type(self).__mro__:

@@ -1,11 +1,12 @@
-"""The finite-difference penalty: equation (1) of paper 1 where states are continuous.
+"""The finite-difference penalty: equation (1) of paper 1 for continuous states.
 
-With h the step and u a random unit vector, ||(f(x + h u) - f(x)) / h||^2 stands in for a summand of equation (1), the
-squared change of the transition distribution between two states over their squared distance. Its mean over u tends to
-||J(x)||_F^2 / d as h goes to 0 (equations 3 and 4), d the size of x. Here it is multiplied by d, and divided by the K
-rows of the table, so that it tends to the Jacobian penalty (equation 5): one lambda means the same for both.
+With step h and a random unit vector u, ||(f(x + h u) - f(x)) / h||^2 takes the place of a summand of equation (1), the
+squared change of the transition distribution between two states, divided by their squared distance. Its mean over u
+tends to ||J(x)||_F^2 / d as h goes to 0 (equations 3 and 4), where d is the size of x. Here it is multiplied by d and
+divided by the K rows of the table, so that it tends to the Jacobian penalty (equation 5) and lambda means the same for
+both.
 
-What a Jacobian cannot see, this does: changes over a distance of h, such as a jump between two states.
+Unlike the Jacobian, it also measures changes over a distance of h, such as a jump between two states.
 """
 
 import math
@@ -25,7 +26,7 @@ from sobolev.smoothness.regularizer import Regularizer
 
 @dataclass(frozen=True)
 class FiniteDifferenceConfig:
-    """Where the map is compared with itself."""
+    """The points at which the map is compared."""
 
     step: Annotated[float, Gt(0)] = 0.1
     """distance h between the two inputs that are compared, in units of the input, above 0"""
@@ -45,20 +46,20 @@ def finite_difference_penalty(
 
     Args:
         fn: maps one input [d] to a table [K, C]; a callable or a `LinearFirst`.
-        inputs: a batch of inputs. Everything is computed in float32, as in `jacobian_penalty`; below a step of about
-            a thousandth, the difference of two tables has few digits left.
-        key: draws the directions, uniform on the sphere, independently for every state.
+        inputs: a batch of inputs. Everything is computed in float32, as in `jacobian_penalty`; with a step below about
+            0.001, the difference of two tables has few correct digits.
+        key: for the directions, which are uniform on the sphere and independent for every state.
         step: the distance between the inputs that are compared, in units of the input.
         directions: directions per state.
 
-    For a linear map the expectation is the Jacobian penalty at every step; for others it tends to it as the step goes
-    to 0. Differentiable with respect to `inputs` and to what `fn` holds, through both tables. Raises UserError as
-    `jacobian_penalty` does.
+    For a linear map the expectation is the Jacobian penalty, for every step; for other maps it tends to it as the step
+    goes to 0. Differentiable with respect to `inputs` and the arrays in `fn`, through both tables. Raises UserError for
+    inputs that are not [states, d], and for a function whose result is not a table.
     """
     if inputs.ndim != 2 or not inputs.shape[0]:
         raise UserError(f"the penalty needs inputs of shape [states, d] with at least one state, not {inputs.shape}")
     fn, inputs = widened(fn), widened(inputs)
-    table_shape(fn, inputs)  # raises where it is no table
+    table_shape(fn, inputs)  # raises UserError if it is not a table
     call = as_function(fn)
     states, size = inputs.shape
     drawn = jax.random.normal(key, (math.prod((states, directions, size)),), inputs.dtype)
@@ -78,7 +79,7 @@ def finite_difference_penalty(
 def penalty(
     settings: FiniteDifferenceConfig, table: Table, inputs: Float[Array, "states inputs"], key: PRNGKeyArray
 ) -> Penalty:
-    """`finite_difference_penalty` as the settings say."""
+    """`finite_difference_penalty` with these settings."""
     return finite_difference_penalty(table, inputs, key, step=settings.step, directions=settings.directions)
 
 

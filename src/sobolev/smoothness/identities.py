@@ -1,4 +1,4 @@
-"""Finite differences and Jacobians (paper 1, equations 3 and 4): both sides, and how one tends to the other."""
+"""Both sides of paper 1's equations 3 and 4 on finite differences and Jacobians, and the rates of convergence."""
 
 from collections.abc import Callable, Sequence
 
@@ -29,7 +29,7 @@ def frobenius_energy(fn: Map, x: Float[Array, " d"]) -> Float[Array, ""]:
 
 
 def unit_directions(key: PRNGKeyArray, number: int, like: Float[Array, " d"]) -> Float[Array, "number d"]:
-    """Independent uniform points of the unit sphere of `like`'s size and dtype."""
+    """Independent, uniformly distributed unit vectors with the size and dtype of `like`."""
     drawn = jax.random.normal(key, (number, *like.shape), like.dtype)
     return drawn / jnp.linalg.norm(drawn, axis=-1, keepdims=True)
 
@@ -37,9 +37,9 @@ def unit_directions(key: PRNGKeyArray, number: int, like: Float[Array, " d"]) ->
 def difference_errors(
     fn: Map, x: Float[Array, " d"], direction: Float[Array, " d"], steps: Sequence[float]
 ) -> Float[Array, " steps"]:
-    """|difference_energy - directional_energy| for every step: first order in the step for a smooth map.
+    """|difference_energy - directional_energy| for every step, of first order in the step if the map is smooth.
 
-    In float64, steps from 1e-1 to 1e-5 show the order; below, rounding takes over.
+    In float64, steps from 1e-1 to 1e-5 show the order; below, rounding errors dominate.
     """
     sizes = jnp.asarray(steps, x.dtype)
     found = jax.vmap(lambda step: difference_energy(fn, x, direction, step))(sizes)
@@ -51,7 +51,7 @@ def isotropic_errors(
 ) -> Float[Array, " numbers"]:
     """Root mean square, over `repeats` draws, of the average of ||J u||^2 over n directions minus ||J||_F^2 / d.
 
-    Equation (4) says that the expectation of the average is ||J||_F^2 / d; the error falls as n^(-1/2).
+    By equation (4), the expectation of the average is ||J||_F^2 / d; the error is proportional to n^(-1/2).
     """
     expected = frobenius_energy(fn, x) / x.shape[0]
 
@@ -68,5 +68,5 @@ def isotropic_errors(
 
 
 def observed_order(sizes: Sequence[float] | Sequence[int], errors: Sequence[float] | Array) -> float:
-    """The p of error ~ size^p: the least-squares slope of log error over log size."""
+    """The exponent p of error ~ size^p: the least-squares slope of log error over log size."""
     return float(np.polyfit(np.log(np.asarray(sizes)), np.log(np.asarray(errors)), 1)[0])

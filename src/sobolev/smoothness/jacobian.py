@@ -1,4 +1,4 @@
-"""The Jacobian penalty as a regularizer (paper 1, Section 4): what `--method gpld` has by default."""
+"""The Jacobian penalty as a regularizer (paper 1, Section 4), the default of `--method gpld`."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -13,19 +13,19 @@ from sobolev.smoothness.regularizer import Inputs, Regularizer, at_sampled_state
 
 @dataclass(frozen=True)
 class JacobianConfig:
-    """How the row-wise Jacobian penalty is estimated."""
+    """Estimator of the row-wise Jacobian penalty."""
 
     estimator: Literal["rows", "joint"] = "rows"
-    """rows: one probe per row (the paper's); joint: one probe over all rows"""
+    """rows: one random probe for each row, as in the paper; joint: one probe over all rows"""
     rows: Annotated[int, Ge(1)] | None = None
-    """penalise only this many rows; None for all"""
+    """number of rows of the table that are penalised; None for all"""
     row_choice: Literal["first", "random"] = "first"
-    """which rows, where fewer than all are penalised"""
+    """which rows are penalised, if not all: the first ones, or random ones in every update"""
 
 
 @dataclass(frozen=True)
 class PenaltyConfig(JacobianConfig, Sampling, LatentPenalty):
-    """Row-wise Jacobian penalty on the latent probability tables. Zero coefficients turn it off.
+    """Row-wise Jacobian penalty on the latent probability tables. A coefficient of 0 turns it off.
 
     Raises UserError for a value outside its range.
     """
@@ -36,7 +36,7 @@ class PenaltyConfig(JacobianConfig, Sampling, LatentPenalty):
 def penalty(
     settings: JacobianConfig, table: Table, inputs: Float[Array, "states inputs"], key: PRNGKeyArray
 ) -> Penalty:
-    """`jacobian_penalty` as the settings say."""
+    """`jacobian_penalty` with these settings."""
     return jacobian_penalty(
         table, inputs, key, estimator=settings.estimator, rows=settings.rows, row_choice=settings.row_choice
     )

@@ -1,4 +1,4 @@
-"""A layer's middle with a derivative of its own, for networks whose Jacobian is differentiated again."""
+"""RMS norm and SiLU with a custom derivative, for networks whose Jacobian is differentiated again."""
 
 from functools import partial
 
@@ -11,9 +11,9 @@ from jaxtyping import Array, Float
 def norm_silu(y: Float[Array, " units"], scale: Float[Array, " units"], epsilon: float) -> Float[Array, " units"]:
     """silu(y * rsqrt(mean(y^2) + epsilon) * scale): RMS norm, then SiLU.
 
-    Same value and derivatives, to any order, as the plain formula. Its Jacobian is written as a diagonal matrix times
-    (I - u u^T / units), u the normalised y, so that K cotangents per state, and their own derivative, take a few
-    passes over [K, states, units] arrays instead of a dozen.
+    Value and derivatives of any order equal those of the plain formula. The Jacobian is written as a diagonal matrix
+    times (I - u u^T / units), where u is the normalised y, so that the products with K cotangents per state, and their
+    derivatives, take a few passes over [K, states, units] arrays instead of a dozen.
     """
     return jax.nn.silu(y * _inverse_root(y, epsilon) * scale)
 
@@ -28,7 +28,7 @@ def _norm_silu_jvp(
     z = unit * scale
     gate = jax.nn.sigmoid(z)
     slope = gate * (1 + z * (1 - gate))
-    # Products of matrices, forward and transposed, for K cotangents per state: XLA adds up slowly along a last axis.
+    # Matrix products, since XLA is slow at summing K cotangents per state along the last axis.
     share = jnp.matmul(unit[None], dy, precision="highest") / y.size
     along = jnp.matmul(unit[:, None], share, precision="highest")
     return z * gate, slope * scale * root * (dy - along) + slope * unit * dscale

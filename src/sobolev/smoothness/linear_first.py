@@ -1,8 +1,8 @@
-"""Jacobian energies of networks that start with a linear layer, without a gradient of the input's width.
+"""Squared Jacobian norms of networks that begin with a linear layer, without gradients with respect to the input.
 
 With y = x W + b the first layer's output and v_i the gradient of <eps_i, q_i> with respect to y, the gradient with
-respect to x is W v_i, so that ||J_i^T eps_i||^2 = v_i^T (W^T W) v_i: one Gram matrix per call stands in for K
-gradients of the input's width per state.
+respect to x is W v_i, so that ||J_i^T eps_i||^2 = v_i^T (W^T W) v_i: one Gram matrix per call replaces K gradients of
+the input's size per state.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from sobolev.smoothness.means import mean_of_sums
 class LinearFirst(Protocol):
     """A map from x to a table of probabilities: linear, anything, linear, then row-wise probabilities.
 
-    Unbatched. The parts are fields or properties of, say, an Equinox module. Everything computes in the dtype of its
-    argument.
+    Unbatched. The parts are fields or properties of, for example, an Equinox module. Every function computes in the
+    dtype of its argument.
     """
 
     @property
@@ -36,43 +36,43 @@ class LinearFirst(Protocol):
 
     @property
     def last_kernel(self) -> Float[Array, "features rows_classes"]:
-        """The kernel that gives the logits; row i of the table owns columns i * classes to (i + 1) * classes."""
+        """Kernel of the logits; columns i * classes to (i + 1) * classes belong to row i of the table."""
         ...
 
     @property
     def last_bias(self) -> Float[Array, " rows_classes"]:
-        """The bias of the logits."""
+        """Bias of the logits."""
         ...
 
     @property
     def classes(self) -> int:
-        """Entries of one row of the table."""
+        """Number of entries in a row of the table."""
         ...
 
     def hidden(self, y: Float[Array, " hidden"]) -> Float[Array, " features"]:
-        """Everything between the first linear layer's output and the last linear layer's input."""
+        """Maps the first linear layer's output to the last linear layer's input."""
         ...
 
     def probabilities(self, logits: Float[Array, "rows classes"]) -> Float[Array, "rows classes"]:
-        """Each row of logits to a row of probabilities, rows not mixing, for any number of rows."""
+        """Maps each row of logits to a row of probabilities, independently of the others, for any number of rows."""
         ...
 
 
 def probability_table(network: LinearFirst, x: Float[Array, " inputs"]) -> Float[Array, "rows classes"]:
-    """The map that the parts of `network` make together: the table at one input x."""
+    """The table of `network` at one input x, computed from its parts."""
     features = network.hidden(x @ network.first_kernel + network.first_bias)
     logits = features @ network.last_kernel + network.last_bias
     return network.probabilities(logits.reshape(-1, network.classes))
 
 
 def as_function(table: Callable[[Array], Array] | LinearFirst) -> Callable[[Array], Array]:
-    """A map from x [d] to its table [K, C] as a function, whatever it was given as."""
+    """A map from x [d] to its table [K, C] as a function; a `LinearFirst` becomes one."""
     return partial(probability_table, table) if isinstance(table, LinearFirst) else table
 
 
 @jax.custom_jvp
 def gram(kernel: Float[Array, "inputs hidden"]) -> Float[Array, "hidden hidden"]:
-    """W^T W. With a derivative of its own: W (G + G^T) in one product, where automatic differentiation takes two."""
+    """W^T W. Its custom derivative takes one product, W (G + G^T), where automatic differentiation takes two."""
     return kernel.T @ kernel
 
 
@@ -85,7 +85,7 @@ def _gram_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arr
 
 @jax.custom_jvp
 def quadratic(v: Float[Array, "*batch hidden"], matrix: Float[Array, "hidden hidden"]) -> Float[Array, "*batch"]:
-    """v^T M v for a symmetric M. With a derivative of its own: 2 M v reuses the product that the value needed."""
+    """v^T M v for a symmetric M. Its custom derivative, 2 M v, reuses the product of the value."""
     return jnp.sum((v @ matrix) * v, -1)
 
 
@@ -100,7 +100,7 @@ def _quadratic_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) 
 def quadratic_sums(
     v: Float[Array, "states rows hidden"], matrix: Float[Array, "hidden hidden"]
 ) -> Float[Array, " rows"]:
-    """`quadratic`, summed over states, with one long axis in all products, which spares XLA copies."""
+    """`quadratic`, summed over states, with one long axis in all products, which saves copies."""
     return jnp.sum(_image(v, matrix) * v, (0, 2))
 
 
@@ -125,7 +125,7 @@ def fast_energies(
 ) -> Float[Array, "states energies"]:
     """||grad_x <eps_i, q_i>||^2 for every state and every row in `rows` (None: all).
 
-    `joint`: ||grad_x sum_i <eps_i, q_i>||^2 instead, one number per state.
+    With `joint`, ||grad_x sum_i <eps_i, q_i>||^2: one number per state.
     """
     v = _cotangents(network, _row_blocks(network, rows), _preactivation(network, inputs), probes, joint)
     return quadratic(v, gram(network.first_kernel))
@@ -138,9 +138,9 @@ def fast_means(
     rows: Int[Array, " rows"] | None,
     joint: bool,
 ) -> tuple[Float[Array, ""], Float[Array, " energies"]]:
-    """The mean of `fast_energies` over everything, and over the states alone; the former's gradient is cheapest.
+    """The means of `fast_energies` over states and rows, and over states alone.
 
-    See `mean_of_sums` for how.
+    The gradient of the first one is cheap: see `mean_of_sums`.
     """
     matrix, blocks = gram(network.first_kernel), _row_blocks(network, rows)
 
@@ -161,7 +161,7 @@ def _cotangents(
     probes: Float[Array, "states rows classes"],
     joint: bool,
 ) -> Float[Array, "states energies hidden"]:
-    """v: the gradients of <eps_i, q_i>, or of their sum where `joint`, with respect to the first layer's output."""
+    """v: the gradients of <eps_i, q_i>, or with `joint` of their sum, with respect to the first layer's output."""
     (kernel, bias), (features, pull_hidden) = blocks, jax.vjp(jax.vmap(network.hidden), preactivation)
     logits = jnp.einsum("nf,frc->nrc", features, kernel) + bias
     _, pull_probabilities = jax.vjp(jax.vmap(network.probabilities), logits)

@@ -1,7 +1,7 @@
-"""Means over many states whose gradient is computed together with the value, a few states at a time.
+"""Means over many states, whose gradient is computed together with the value, for a few states at a time.
 
-The penalty holds arrays of [states, rows, hidden] numbers, in value and gradient a dozen times. Made for a few states
-at once and used up at once, they stay in a CPU's cache, and the memory they take is a part's.
+Value and gradient of the penalty need about a dozen arrays of [states, rows, hidden] numbers. Computed and consumed for
+a few states at a time, they stay in a CPU's cache and take little memory.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from jaxtyping import Array, Float
 from sobolev.system.target import for_accelerator
 
 Sums = Callable[..., Array]
-"""From states' arrays [part, …], and whatever it is differentiated by, to sums over the part: [energies]."""
+"""From arrays [part, …] of some states, and the arrays to differentiate by, to sums over these states: [energies]."""
 
 Arguments = tuple[Array, Array, list[Array]]
 """States, probes, and the arrays that `sums` closes over."""
 
 PART = 64
-"""States at a time on a CPU. From 32 to 128 the time is the same within 5% (12m: 32 rows, 256 hidden units)."""
+"""Number of states in a part on a CPU. Times for 32 to 128 differ by at most 5% (12m: 32 rows, 256 hidden units)."""
 
 
 def mean_of_sums(
@@ -29,14 +29,14 @@ def mean_of_sums(
 ) -> tuple[Float[Array, ""], Float[Array, " energies"]]:
     """The means of `sums(states, probes)` over states and energies, and over states alone.
 
-    `sums` takes any number of states, with probes [part, rows, …], and adds up the energies that it finds for each.
-    They are quadratic forms of the probes: energy i of those of row i, or the only energy of all of them. The means can
-    be differentiated, in all modes and to any order, by `states` and by what `sums` closes over; probes are constants.
-    The first mean's gradient comes out of the pass that gives its value; the second one's costs another.
+    `sums` takes any number of states, with probes [part, rows, …], and returns the sums of their energies. Energy i is
+    a quadratic form of the probes of row i; a single energy is one of all probes. The means are differentiable, in all
+    modes and to any order, with respect to `states` and the arrays that `sums` closes over; probes are constants. The
+    first mean's gradient is computed together with its value; that of the second one takes another pass.
     """
     probes = jax.lax.stop_gradient(probes)
     number, size = states.shape[0], _part_size(states.shape[0])
-    # What does not fill a part is filled up with states whose probes are zero.
+    # The last part is padded with states whose probes are zero.
     more = -number % size
     states = jnp.concatenate([states, states[:more]]).reshape(-1, size, *states.shape[1:])
     probes = jnp.pad(probes, [(0, more), *[(0, 0)] * (probes.ndim - 1)]).reshape(-1, size, *probes.shape[1:])
@@ -45,14 +45,14 @@ def mean_of_sums(
 
 
 def _part_size(number: int) -> int:
-    """How many states at a time: parts of equal size, all of them at once but on a CPU."""
+    """Number of states in a part: parts of equal size on a CPU, otherwise all states in one."""
     parts = -(-number // PART) if not for_accelerator() else 1
     return -(-number // parts)
 
 
 @partial(jax.custom_jvp[tuple[Array, Array]], nondiff_argnums=(0, 1))
 def _mean(sums: Sums, number: int, states: Array, probes: Array, captured: list[Array]) -> tuple[Array, Array]:
-    """Of parts [parts, part, …], `number` states in all."""
+    """The means over parts [parts, part, …] with `number` states in all."""
     rows = jax.lax.map(lambda part: sums(*part, *captured), (states, probes)).sum(0) / number
     return rows.mean(), rows
 
@@ -61,7 +61,7 @@ def _mean(sums: Sums, number: int, states: Array, probes: Array, captured: list[
 def _mean_jvp(
     sums: Sums, number: int, primals: Arguments, tangents: Arguments
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Here the gradient is made at once; what is linear in the tangents, and so runs backward, is a product with it."""
+    """Computes the gradient here; only its product with the tangents is linear in them, and is transposed by JAX."""
     (states, probes, captured), (dstates, _, dcaptured) = primals, tangents
     value, rows, gradients = _with_gradient(sums, number, states, probes, captured)
     along = zip(jax.tree.leaves(gradients), jax.tree.leaves((dstates, dcaptured)), strict=True)
@@ -70,7 +70,7 @@ def _mean_jvp(
     def plain(states: Array, captured: list[Array]) -> Array:
         return jax.vmap(lambda *part: sums(*part, *captured))(states, probes).sum(0) / number
 
-    # Where nobody differentiates by the rows, this is dead code.
+    # Dead code unless the second mean is differentiated.
     _, drows = jax.jvp(plain, (states, captured), (dstates, dcaptured))
     return (value, rows), (slope, drows)
 
@@ -78,10 +78,10 @@ def _mean_jvp(
 def _with_gradient(
     sums: Sums, number: int, states: Array, probes: Array, captured: list[Array]
 ) -> tuple[Array, Array, tuple[Array, list[Array]]]:
-    """Both means, and the gradient of the first with respect to (states, captured).
+    """Both means, and the gradient of the first one with respect to (states, captured).
 
-    A quadratic form is half of the product of its argument and its gradient: so the energies come out of the gradient
-    with respect to the probes, an array of [part, rows, classes], and those of [part, rows, hidden] are not added up.
+    A quadratic form is half the product of its argument and its gradient. The energies are therefore computed from the
+    gradient with respect to the probes, [part, rows, classes], which saves sums over arrays of [part, rows, hidden].
     """
     shape = jax.eval_shape(sums, states[0], probes[0], *captured)
 

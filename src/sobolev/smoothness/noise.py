@@ -1,8 +1,9 @@
-"""Input noise: normal numbers that are added to a map's inputs where it learns, and nowhere else.
+"""Input noise: normal numbers that are added to a map's inputs in training, and nowhere else.
 
-Of a small standard deviation s it acts as a penalty s^2 / 2 times the trace of the loss's second derivative by the
-inputs, for a squared error s^2 ||J||_F^2 to first order (Bishop 1995, "Training with noise is equivalent to Tikhonov
-regularization"): the oldest way to a smooth map, and the cheapest. lambda multiplies the standard deviation.
+With a small standard deviation s, it acts as a penalty of s^2 / 2 times the trace of the loss's second derivative with
+respect to the inputs, which for a squared error is s^2 ||J||_F^2 to first order (Bishop 1995, "Training with noise is
+equivalent to Tikhonov regularization"). It is the oldest and cheapest regularizer. lambda multiplies the standard
+deviation.
 """
 
 import math
@@ -18,19 +19,19 @@ from sobolev.smoothness.regularizer import Regularizer
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """How much noise."""
+    """Size of the noise."""
 
     std: Annotated[float, Ge(0)] = 0.1
-    """standard deviation, in units of the map's inputs; the coefficient multiplies it"""
+    """standard deviation of the noise, in units of the map's inputs; the coefficient multiplies it"""
 
 
 def input_noise(shape: tuple[int, ...], key: PRNGKeyArray, std: float = 0.1) -> Float[Array, "*shape"]:
-    """Independent normal numbers, float32, of that standard deviation; zeros where it is 0."""
+    """Independent normal numbers, float32, with standard deviation `std`."""
     return std * jax.random.normal(key, (math.prod(shape),)).reshape(shape)
 
 
 def noise(settings: NoiseConfig, shape: tuple[int, ...], key: PRNGKeyArray) -> Float[Array, "*shape"]:
-    """`input_noise` as the settings say."""
+    """`input_noise` with these settings."""
     return input_noise(shape, key, settings.std)
 
 

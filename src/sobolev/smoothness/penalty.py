@@ -1,11 +1,11 @@
 """The Jacobian penalty of a map from x to a K x C table of probabilities (paper 1, Section 4, equation 5).
 
-R(x) = (1/K) sum_i ||J_i(x)||_F^2, with J_i the Jacobian of row i of the table. Three estimators of it:
+R(x) = (1/K) sum_i ||J_i(x)||_F^2, with J_i the Jacobian of row i of the table. There are three estimators:
   rows   one Rademacher probe per row and state (Algorithm 1): (1/K) sum_i ||J_i^T eps_i||^2, unbiased because
          E[eps eps^T] = I;
-  joint  one probe over all rows: (1/K) ||sum_i J_i^T eps_i||^2, the same expectation (probes of different rows are
-         independent, so that the cross terms vanish), one product per state instead of K, somewhat more variance;
-  exact  the value itself, C products per row: for diagnostics and tests.
+  joint  one probe over all rows: (1/K) ||sum_i J_i^T eps_i||^2, with the same expectation (probes of different rows are
+         independent, so that cross terms vanish), one product per state instead of K, and somewhat more variance;
+  exact  R(x) itself, by C products per row: for diagnostics and tests.
 """
 
 import math
@@ -20,19 +20,19 @@ from sobolev.errors import UserError, nearest
 from sobolev.smoothness.linear_first import LinearFirst, fast_energies, fast_means
 
 Table = Callable[[Array], Array] | LinearFirst
-"""Any callable from x [d] to a table [K, C], or a network that starts with a linear layer."""
+"""Any callable from x [d] to a table [K, C], or a network that begins with a linear layer (`LinearFirst`)."""
 
 Tree = TypeVar("Tree")
 ESTIMATORS = ("rows", "joint", "exact")
 
 
 class Penalty(NamedTuple):
-    """The penalty of a set of states."""
+    """The penalty at a set of states."""
 
     value: Float[Array, ""]
-    """mean over states and rows: what the coefficient multiplies"""
+    """mean over states and rows, without the coefficient"""
     rows: Float[Array, " rows"]
-    """mean over states of each penalised row; one entry for `joint`, which does not see rows apart"""
+    """mean over states, for each penalised row; a single entry for `joint`, which does not separate rows"""
 
 
 def jacobian_penalty(
@@ -47,16 +47,16 @@ def jacobian_penalty(
     """Mean row-wise squared Jacobian norm of `fn` over `inputs` (paper 1, equation 5 and Algorithm 1).
 
     Args:
-        fn: maps one input [d] to a table of probabilities [K, C] (any outputs will do). Where it is a `LinearFirst`,
-            the fast path is taken, which gives the same number from the same key.
-        inputs: a batch of inputs; bfloat16 ones, and bfloat16 parameters of a pytree `fn`, are computed with in
+        fn: maps one input [d] to a table of probabilities [K, C] (or of any other numbers). A `LinearFirst` takes a
+            faster algorithm, which gives the same number for the same key.
+        inputs: a batch of inputs. Those in bfloat16, and bfloat16 parameters of a pytree `fn`, are converted to
             float32.
-        key: draws the probes, and the rows where they are random.
+        key: for the probes, and for the rows if they are random.
         estimator: rows, joint or exact, as described at the head of this file.
-        rows: penalise only this many rows of the table; None for all.
-        row_choice: the first `rows` rows, or rows drawn for every call (the same ones for all states).
+        rows: number of rows of the table that are penalised; None for all.
+        row_choice: "first", the first `rows` rows, or "random", rows drawn for every call (the same for all states).
 
-    The result is differentiable with respect to `inputs` and to what `fn` holds. Raises UserError for an unknown
+    The result is differentiable with respect to `inputs` and the arrays in `fn`. Raises UserError for an unknown
     estimator or row choice, for inputs that are not [states, d], and for a number of rows outside 1 to K.
     """
     if inputs.ndim != 2 or not inputs.shape[0]:
@@ -70,7 +70,7 @@ def jacobian_penalty(
         return _summary(exact_energies(fn, inputs, chosen))
     if estimator not in ESTIMATORS:
         raise nearest("estimator", estimator, ESTIMATORS)
-    # Drawn along one axis: the same numbers. Along a short last axis XLA makes a CPU twenty times as much code.
+    # Drawn along one axis, for the same numbers: with a short last axis, XLA generates twenty times as much code.
     shape = inputs.shape[0], number, classes
     probes = jax.random.rademacher(key_probes, (math.prod(shape),), _wide(inputs.dtype)).reshape(shape)
     if isinstance(fn, LinearFirst):
@@ -85,13 +85,13 @@ def jacobian_penalty(
 
 def sample_states(key: PRNGKeyArray, total: int, rho: float) -> Int[Array, " sampled"]:
     """Indices of floor(rho * total) states of `total`, at least one, without replacement (Algorithm 1, lines 4-5)."""
-    # The small addition keeps 0.29 * 100 = 28.999... from losing a state.
+    # The small summand keeps 0.29 * 100 = 28.999... from losing a state.
     number = max(1, int(rho * total + 1e-9))
     return jax.random.permutation(key, total)[:number]
 
 
 def choose_rows(key: PRNGKeyArray, total: int, rows: int | None, row_choice: str) -> Int[Array, " rows"] | None:
-    """Which rows of a table of `total` rows are penalised: None for all, else indices; UserError where impossible."""
+    """Indices of the penalised rows of a table of `total` rows, None for all. Raises UserError if there are too few."""
     if row_choice not in ("first", "random"):
         raise nearest("row choice", row_choice, ("first", "random"))
     if rows is None or rows == total:
@@ -102,7 +102,7 @@ def choose_rows(key: PRNGKeyArray, total: int, rows: int | None, row_choice: str
 
 
 def table_shape(fn: Table, inputs: Float[Array, "states inputs"]) -> tuple[int, int]:
-    """(K, C) of the table that `fn` gives for one of `inputs`."""
+    """The shape (K, C) of the table `fn(x)` for x in `inputs`. Raises UserError if it has another number of axes."""
     if isinstance(fn, LinearFirst):
         return fn.last_kernel.shape[1] // fn.classes, fn.classes
     shape = jax.eval_shape(fn, jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)).shape
@@ -117,7 +117,7 @@ def row_energies(
     probes: Float[Array, "states rows classes"],
     rows: Int[Array, " rows"] | None = None,
 ) -> Float[Array, "states rows"]:
-    """||grad_x <eps_i, q_i(x)>||^2 for given probes, one per state and penalised row (Algorithm 1, lines 13 to 15)."""
+    """||grad_x <eps_i, q_i(x)>||^2 of every state and penalised row, for given probes (Algorithm 1, lines 13 to 15)."""
     fn, inputs, probes = widened(fn), widened(inputs), probes.astype(_wide(inputs.dtype))
     with jax.default_matmul_precision("float32"):
         if isinstance(fn, LinearFirst):
@@ -144,7 +144,7 @@ def joint_energies(
 def exact_energies(
     fn: Table, inputs: Float[Array, "states inputs"], rows: Int[Array, " rows"] | None = None
 ) -> Float[Array, "states rows"]:
-    """||J_i(x)||_F^2 itself, for every state and penalised row, one class of all rows at a time."""
+    """The exact ||J_i(x)||_F^2 for every state and penalised row, computed class by class."""
     fn, inputs = widened(fn), widened(inputs)
     total, classes = table_shape(fn, inputs)
     number = total if rows is None else rows.shape[0]
@@ -163,7 +163,7 @@ def _spread(
     probe: Float[Array, "rows classes"],
     rows: Int[Array, " rows"] | None,
 ) -> Float[Array, "rows total classes"]:
-    """One cotangent of the whole table per penalised row: the row's probe there, zeros elsewhere."""
+    """A cotangent of the whole table for every penalised row: the probe in that row, and zeros in the others."""
     total = jax.eval_shape(fn, x).shape[0]
     chosen = jnp.arange(total) if rows is None else rows
     return jax.nn.one_hot(chosen, total, dtype=probe.dtype)[:, :, None] * probe[:, None, :]
@@ -183,11 +183,11 @@ def _summary(energies: Float[Array, "states rows"]) -> Penalty:
 
 
 def _wide(dtype: jnp.dtype) -> jnp.dtype:
-    """float32, or float64 where that came in."""
+    """float64 for float64, otherwise float32."""
     return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
 
 
 def widened(tree: Tree) -> Tree:
-    """The same pytree with its half-precision arrays in float32; leaves that are no such arrays stay as they are."""
+    """The same pytree with its half-precision arrays converted to float32; other leaves do not change."""
     half = (jnp.bfloat16, jnp.float16)
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if getattr(leaf, "dtype", None) in half else leaf, tree)

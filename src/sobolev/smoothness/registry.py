@@ -1,4 +1,4 @@
-"""The regularizers that `--regularizer` knows: built in, of an installed package, or named by their place."""
+"""The regularizers of `--regularizer`: built in, of an installed package, or given as PACKAGE.MODULE:NAME."""
 
 from dataclasses import replace
 from typing import Any, TypeVar, get_type_hints
@@ -22,34 +22,34 @@ REGULARIZERS: dict[str, Regularizer[Any]] = {
 }
 
 CHOICES = "{" + ",".join(REGULARIZERS) + "}|PACKAGE.MODULE:NAME"
-"""What `--regularizer` takes, for help texts."""
+"""The values of `--regularizer`, for help texts."""
 
 KNOWN: Registry[Regularizer[Any]] = Registry("regularizer", Regularizer, REGULARIZERS, "sobolev.regularizers")
-"""These, those of installed packages, and my_package.my_module:REGULARIZER."""
+"""`REGULARIZERS`, those of installed packages, and my_package.my_module:REGULARIZER."""
 
 
 def find(name: str) -> Regularizer[Any]:
-    """The regularizer of that name: of `REGULARIZERS`, of an entry point, or at `package.module:NAME`.
+    """The regularizer of that name: from `REGULARIZERS`, from an entry point, or at `package.module:NAME`.
 
-    Raises UserError for an unknown name, with the nearest one, and for a place that holds no regularizer.
+    Raises UserError for an unknown name, and names the nearest one, and for an object that is not a regularizer.
     """
     return KNOWN.find(name)
 
 
 def penalty_type(agent: type, name: str) -> type[Maps] | None:
-    """The type of an agent's `penalty` settings with that regularizer; None where it has no map to regularise.
+    """The type of an agent's `penalty` settings with that regularizer; None if the agent has no map to regularise.
 
-    An agent's settings have a field `regularizer`, a name, and a field `penalty` whose type is what all its
-    regularizers have in common.
+    The settings of an agent have a field `regularizer`, a name, and a field `penalty`, whose annotated type has the
+    settings that all its regularizers have in common.
     """
     common = get_type_hints(agent).get("penalty")
     return None if common is None else settings_type(find(name), common)
 
 
 def regularized(agent: A, name: str) -> A:
-    """An agent's settings with another regularizer, at that one's defaults.
+    """An agent's settings with another regularizer and its default settings.
 
-    Raises UserError as `find` does, and where the agent has nothing to regularise.
+    Raises UserError as `find` does, and if the agent has no map to regularise.
     """
     common = get_type_hints(type(agent)).get("penalty")
     if common is None:

@@ -1,11 +1,11 @@
-"""What every regularizer is made of, and how agents call one.
+"""The interface of regularizers, and how agents call them.
 
 A regularizer makes a learned map smooth in one of three ways, or in several of them at once:
   penalty     given the map and a batch of its inputs, a number that is added to the loss;
-  constraint  given the map's parameters, other ones that take their place, with state that is kept in the agent's;
-  noise       what is added to the map's inputs where it learns.
-The coefficient lambda(updates) of a map, from its settings' schedule, multiplies a penalty and the noise, and gives a
-constraint how much of it applies. The built-in ones are listed in `registry.py`.
+  constraint  given the map's parameters, other parameters that replace them; its state is part of the agent's state;
+  noise       random numbers that are added to the map's inputs in training.
+The coefficient lambda(updates) of a map, which follows the schedule in the settings, multiplies penalty and noise, and
+is the strength of a constraint. The built-in regularizers are listed in `registry.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,53 +27,53 @@ Common = TypeVar("Common", bound=Maps)
 
 Metrics = dict[str, Float[Array, ""]]
 State = dict[str, PyTree]
-"""What a constraint remembers of each map; {} where there is none."""
+"""The state of a constraint, by map; {} without a constraint."""
 
 
 Keys = PRNGKeyArray | tuple[PRNGKeyArray, PRNGKeyArray]
-"""A key to be split in two, or two keys: the first draws the states, the second goes to the penalty."""
+"""A key to be split in two, or two keys: the first one samples the states, the second one is for the penalty."""
 
 Inputs = Float[Array, "states _"] | Sequence[Float[Array, "states _"]]
-"""[states, d], or several arrays [states, d_i] that stand side by side in x."""
+"""Inputs x [states, d], or several arrays [states, d_i] whose concatenation is x."""
 
 Penalisable = tuple[Table, Inputs, Keys]
 
 
 @dataclass(frozen=True)
 class Constraint(Generic[S]):
-    """Parameters in the place of a map's own. The first argument of every function is the regularizer's settings."""
+    """Replaces the parameters of a map. The first argument of every function is the regularizer's settings."""
 
     init: Callable[[S, PyTree, PRNGKeyArray], PyTree]
-    """(settings, parameters, key) -> state, () where nothing is remembered; parameters: the pytree of the map"""
+    """(settings, parameters, key) -> state, () if there is none; parameters: the pytree of the map"""
     refresh: Callable[[S, PyTree, PyTree], PyTree]
-    """(settings, parameters, state) -> the state for parameters that an update has changed"""
+    """(settings, parameters, state) -> the state after an update has changed the parameters"""
     apply: Callable[[S, PyTree, PyTree, Float[Array, ""]], PyTree]
-    """(settings, parameters, state, coefficient) -> the parameters that are used; differentiable in the parameters"""
+    """(settings, parameters, state, coefficient) -> the parameters to use; differentiable in the parameters"""
     value: Callable[[S, PyTree, PyTree], Float[Array, ""]]
-    """(settings, parameters, state) -> the number to log"""
+    """(settings, parameters, state) -> a number for the log"""
 
 
 @dataclass(frozen=True)
 class Regularizer(Generic[S]):
-    """One way of making a map smooth. Raises UserError where it is not complete."""
+    """A penalty, a constraint or noise, with settings. Raises UserError if all are missing, or for invalid settings."""
 
     settings: type[S]
     """a frozen dataclass of its own settings, all with defaults; each is a flag --penalty.NAME, with the field's
-    docstring as help. Its functions get the agent's settings, which are an instance of a subclass"""
+    docstring as help. The functions below get an instance of a subclass, which also has the common settings"""
     name: str = "regularizer"
-    """what its metrics begin with: NAME/posterior, NAME/posterior_lambda"""
+    """prefix of its metrics: NAME/posterior, NAME/posterior_lambda"""
     penalty: Callable[[S, Table, Float[Array, "states inputs"], PRNGKeyArray], Penalty] | None = None
-    """(settings, map, inputs, key) -> value and rows; the states are sampled already"""
+    """(settings, map, inputs, key) -> value and rows; the inputs are those of the sampled states"""
     constraint: Constraint[S] | None = None
     noise: Callable[[S, tuple[int, ...], PRNGKeyArray], Array] | None = None
-    """(settings, shape, key) -> float32 numbers of that shape, which are added to the inputs"""
+    """(settings, shape, key) -> float32 array of that shape, which is added to the inputs"""
     coefficient: float = 0.5
-    """initial coefficient of the agent's first map, where the user gives none"""
+    """default of the initial coefficient of the agent's first map"""
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
-    """settings of the schedule that differ from the common ones, as in {"schedule": "none"}"""
+    """defaults of common settings that differ from the usual ones, as in {"schedule": "none"}"""
 
     def __post_init__(self) -> None:
-        """Refuse one that does nothing, or whose settings cannot become flags."""
+        """Raises UserError for a regularizer that does nothing, or whose settings cannot become flags."""
         if not (self.penalty or self.constraint or self.noise):
             raise UserError(f"regularizer {self.name} does nothing: give it a penalty, a constraint or noise")
         if not is_dataclass(self.settings):
@@ -89,8 +89,8 @@ class Regularizer(Generic[S]):
 def settings_type(regularizer: Regularizer[Any], common: type[Common]) -> type[Common]:
     """The flat dataclass of all settings: the regularizer's own, and those that all regularizers of an agent have.
 
-    `common` is a `Schedule` with the `Maps` of the agent. Where a penalty is estimated, `Sampling` is a part too.
-    Equal arguments give the same class; one that was written down, such as `PenaltyConfig`, is found.
+    `common` is a `Schedule` with the `Maps` of the agent. The settings of a penalty also include `Sampling`. Equal
+    arguments give the same class; an existing class with these bases, such as `PenaltyConfig`, is returned.
     """
     bases = (regularizer.settings, *((Sampling,) if regularizer.penalty else ()), common)
     for known in common.__subclasses__():
@@ -102,7 +102,7 @@ def settings_type(regularizer: Regularizer[Any], common: type[Common]) -> type[C
 
 
 def default_settings(regularizer: Regularizer[Any], common: type[Common]) -> Common:
-    """The settings of a regularizer that was chosen and not changed: on for the agent's first map alone."""
+    """The default settings of a regularizer: only the agent's first map is regularised."""
     first, *others = map_names(common)
     initial = {first: regularizer.coefficient, **dict.fromkeys(others, 0.0)}
     return settings_type(regularizer, common)(**initial, **regularizer.defaults)
@@ -116,9 +116,8 @@ def at_sampled_states(
 ) -> Penalty:
     """A penalty at a fraction of a batch's states (paper 1, Algorithm 1), without its coefficient.
 
-    Several arrays are gathered first and joined after, which spares joining the states that are not sampled. With
-    `average` "batch" the mean is over all states, zero at those that were not sampled, as in the authors' code: it
-    multiplies the coefficient by rho.
+    Several arrays of inputs are concatenated only at the sampled states. With `average` "batch", the mean is over all
+    states, with 0 at those that were not sampled, as in the authors' code, which multiplies the penalty by rho.
     """
     parts = (inputs,) if isinstance(inputs, Array) else tuple(inputs)
     key_states, key_penalty = keys if isinstance(keys, tuple) else jax.random.split(keys)
@@ -132,44 +131,44 @@ def at_sampled_states(
 
 @dataclass(frozen=True)
 class Smoothing:
-    """A regularizer with its settings, as an agent calls it. Maps whose coefficient is 0 cost nothing."""
+    """A regularizer with its settings, the object that an agent calls. A map with coefficient 0 costs nothing."""
 
     regularizer: Regularizer[Any]
     settings: Any
-    """an instance of `settings_type` of that regularizer"""
+    """an instance of the regularizer's `settings_type`"""
 
     @property
     def penalised(self) -> tuple[str, ...]:
-        """The maps that add a penalty to the loss."""
+        """Names of the maps whose penalty is added to the loss."""
         return self._active if self.regularizer.penalty else ()
 
     @property
     def constrained_maps(self) -> tuple[str, ...]:
-        """The maps whose parameters are replaced."""
+        """Names of the maps whose parameters are replaced."""
         return self._active if self.regularizer.constraint else ()
 
     @property
     def perturbed(self) -> tuple[str, ...]:
-        """The maps to whose inputs noise is added."""
+        """Names of the maps to whose inputs noise is added."""
         return self._active if self.regularizer.noise else ()
 
     @property
     def metric(self) -> str:
-        """What the names of all metrics begin with."""
+        """Prefix of the names of all metrics."""
         return self.regularizer.name
 
     @property
     def shown(self) -> dict[str, str]:
-        """The metrics of the first map, by the name under which progress shows them; {} where nothing is active."""
+        """The first map's metrics that the progress bar shows, by their names there; {} if no map is regularised."""
         first = next(iter(self._active), None)
         return {} if first is None else {self.metric: f"{self.metric}/{first}", "λ": f"{self.metric}/{first}_lambda"}
 
     def strength(self, name: str, updates: Int[Array, ""]) -> Float[Array, ""]:
-        """lambda of a map after so many updates."""
+        """lambda of a map after `updates` updates."""
         return coefficient(cast(Schedule, self.settings), coefficients(self.settings)[name], updates)
 
     def penalties(self, maps: Mapping[str, Penalisable], updates: Int[Array, ""]) -> tuple[Float[Array, ""], Metrics]:
-        """The sum over maps of lambda times the penalty, and its metrics; zero where nothing is penalised."""
+        """The sum over maps of lambda times the penalty, and its metrics; 0 if no map is penalised."""
         penalty, total = self.regularizer.penalty, jnp.zeros(())
         metrics: Metrics = {}
         for name in self.penalised:
@@ -184,7 +183,7 @@ class Smoothing:
     def noise(
         self, name: str, shape: tuple[int, ...], key: PRNGKeyArray, updates: Int[Array, ""]
     ) -> tuple[Float[Array, "*shape"], Metrics]:
-        """What is added to the inputs of a map that is `perturbed`: lambda times the noise; and its metrics."""
+        """The numbers to add to the inputs of a `perturbed` map, lambda times the noise, and their metrics."""
         draw = self.regularizer.noise
         assert draw is not None
         weight = self.strength(name, updates)
@@ -193,7 +192,7 @@ class Smoothing:
         return added, {self._label("noise", name): size, f"{self.metric}/{name}_lambda": weight}
 
     def init(self, maps: Mapping[str, PyTree], key: PRNGKeyArray) -> State:
-        """The state of the constraint of every map that has one."""
+        """The initial state of the constraint, for every map that is regularised; {} without a constraint."""
         constraint = self.regularizer.constraint
         if constraint is None:
             return {}
@@ -208,7 +207,7 @@ class Smoothing:
         return {name: constraint.refresh(self.settings, maps[name], state[name]) for name in self._active}
 
     def constrained(self, maps: Mapping[str, PyTree], state: State, updates: Int[Array, ""]) -> dict[str, PyTree]:
-        """The maps with the parameters that are used, in learning and acting alike; those without constraint as is."""
+        """The maps with the parameters to use, in learning and in acting; those without a constraint do not change."""
         constraint, found = self.regularizer.constraint, dict(maps)
         for name in self._active if constraint else ():
             assert constraint is not None
@@ -217,7 +216,7 @@ class Smoothing:
         return found
 
     def constraint_metrics(self, maps: Mapping[str, PyTree], state: State, updates: Int[Array, ""]) -> Metrics:
-        """The number that a constraint logs of each map, and its coefficient."""
+        """The logged number of a constraint and its coefficient, for each map."""
         constraint = self.regularizer.constraint
         metrics: Metrics = {}
         for name in self._active if constraint else ():
@@ -227,7 +226,7 @@ class Smoothing:
         return metrics
 
     def _label(self, part: str, name: str) -> str:
-        """The metric of a part of the regularizer: NAME/map for its first, else NAME/map_noise or the like."""
+        """The metric of a part of the regularizer: NAME/map for its first part, else NAME/map_noise or the like."""
         has = {"penalty": self.regularizer.penalty, "constraint": self.regularizer.constraint}
         first = next((other for other, there in has.items() if there), "noise")
         return f"{self.metric}/{name}" + ("" if part == first else f"_{part}")

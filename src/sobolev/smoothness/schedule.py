@@ -10,8 +10,8 @@ from sobolev.smoothness.config import Schedule
 def coefficient(config: Schedule, initial: float, update: Int[Array, ""]) -> Float[Array, ""]:
     """lambda at optimizer update `update` (0 for the first one), float32, at least 0.
 
-    Zero for `initial` = 0 and before update `config.start`, from which the decay is counted; else the value of the
-    schedule `config.schedule` at T = update - start, for lambda0 = `initial`:
+    It is 0 if `initial` is 0, and before update `config.start`. From there on it is the value of the schedule
+    `config.schedule` at T = update - start, for lambda0 = `initial`:
 
         none          lambda0
         sqrt          max(lambda0 / sqrt(1 + T / decay_scale), floor)             (Algorithm 2)
@@ -19,7 +19,7 @@ def coefficient(config: Schedule, initial: float, update: Int[Array, ""]) -> Flo
         linear        floor + (lambda0 - floor) * (1 - progress),                 progress = min(T / decay_updates, 1)
         exponential   floor + (lambda0 - floor) * exp(-5 * progress)
         cosine        floor + (lambda0 - floor) * (1 + cos(pi * progress)) / 2
-        custom        lambda0 * factor, the factor joined linearly through the pairs of `config.custom`
+        custom        lambda0 * factor, the factor interpolated linearly between the pairs of `config.custom`
 
     As in the paper, a positive lambda0 below the floor is raised to it. Raises UserError for an unknown schedule.
     """

@@ -1,4 +1,4 @@
-"""How far a probability table moves when its input does (paper 1, Appendix F)."""
+"""Sensitivity of a probability table: how much it changes if its input is perturbed (paper 1, Appendix F)."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from sobolev.smoothness.linear_first import as_function
 from sobolev.smoothness.penalty import Table, exact_energies
 
 MAGNITUDES = tuple(float(magnitude) for magnitude in np.geomspace(0.001, 0.1, 5))
-"""Perturbation sizes as fractions of the mean input norm: 0.1% to 10%, equal ratios."""
+"""Perturbation sizes as fractions of the mean input norm: 0.1% to 10%, in a geometric sequence."""
 
 
 class PerturbedTable(NamedTuple):
-    """A table, the inputs at which it is measured, and which of their entries are perturbed."""
+    """A table, the inputs at which its sensitivity is measured, and the entries of these that are perturbed."""
 
     table: Table
     inputs: Float[Array, "states inputs"]
@@ -50,12 +50,12 @@ def sensitivity(
         fn: maps an input [d] to a table of probabilities [K, C]; a callable or a `LinearFirst`. The divergence is
             that of the K independent variables together: the sum over rows.
         inputs: the states' inputs.
-        key: draws the directions, uniform on the sphere, independently for every state and magnitude.
-        perturbed: the entries of the input that are moved: for a posterior of [deter, tokens], the tokens.
+        key: for the directions, which are uniform on the sphere and independent for every state and magnitude.
+        perturbed: the entries of the input that are perturbed: for a posterior of [deter, tokens], the tokens.
         magnitudes: ||delta|| as fractions of the mean norm of the perturbed part over `inputs`.
         directions: directions per state and magnitude.
 
-    Raises UserError where there is nothing to perturb or a magnitude is not above 0.
+    Raises UserError if there is nothing to perturb, no direction, or a magnitude that is not above 0.
     """
     part = inputs[:, perturbed]
     if not part.size or directions < 1 or any(not magnitude > 0 for magnitude in magnitudes):
@@ -77,15 +77,15 @@ def sensitivity(
 
 
 def jacobian_norms(fn: Table, inputs: Float[Array, "states inputs"]) -> Float[Array, "states rows"]:
-    """||J_i(x)||_F itself for every state and row, which the paper did not measure; compare equation (5)."""
+    """The exact ||J_i(x)||_F of equation (5) for every state and row, which the paper did not measure."""
     return jnp.sqrt(exact_energies(fn, inputs))
 
 
 def divergence(p: Float[Array, "*table"], q: Float[Array, "*table"]) -> Float[Array, ""]:
-    """KL(p || q) of tables of independent categorical variables: the sum over rows. Zeros of p count nothing.
+    """KL(p || q) of tables of independent categorical variables, in nats: the sum over rows. p may have zeros.
 
-    Every entry gives p (r - log(1 + r)) >= 0 with r = q / p - 1, so that tables that differ by a millionth do not lose
-    their divergence, of the order of r^2, to rounding.
+    The contribution of an entry is written as p (r - log(1 + r)) >= 0 with r = q / p - 1, so that the divergence of
+    tables that differ by a millionth, which is of order r^2, is not lost to rounding.
     """
     some = p > 0
     ratio = jnp.where(some, (q - p) / jnp.where(some, p, 1), 0)

@@ -1,11 +1,11 @@
 """Finite-difference smoothing of the transition probabilities of finite MDPs embedded in R^d (paper 1, Section 3.1).
 
-The estimator minimises, over transition probabilities P, minus the log-likelihood of the counts, L_MLE, plus lambda
+The estimator minimises, over transition probabilities P, the negative log-likelihood of the counts, L_MLE, plus lambda
 times equation (1),
 
-    L_FD(P) = sum_a sum_s sum_{k near s} ||P(. | k, a) - P(. | s, a)||^2 / ||e(k) - e(s)||^2,
+    L_FD(P) = sum_a sum_s sum_{k near s} ||P(. | k, a) - P(. | s, a)||^2 / ||e(k) - e(s)||^2.
 
-which is convex, separates over actions, and is solved to a certified gap. Everything is numpy in float64.
+The problem is convex, separates over actions, and is solved with a certified gap. Everything is NumPy in float64.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class EmbeddedMDP:
 
 
 class Estimate(NamedTuple):
-    """The estimator's answer."""
+    """An estimate of the transition probabilities."""
 
     transitions: Float[np.ndarray, "states actions states"]
     """P(s' | s, a), every entry positive, every row summing to 1"""
@@ -40,11 +40,11 @@ class Estimate(NamedTuple):
 def grid_mdp(
     side: int, dimensions: int, actions: int, rng: np.random.Generator, *, width: float = 0.1, jump: float = 0.0
 ) -> EmbeddedMDP:
-    """States on a grid of side^dimensions points in [0, 1]^d; an action moves them along a smooth random field.
+    """A random MDP on a grid of side^dimensions points in [0, 1]^d, whose actions move states along smooth fields.
 
-    P(s' | s, a) is proportional to exp(-||e(s') - m_a(e(s))||^2 / (2 width^2)), with m_a(x) = x + a displacement of a
-    few random waves, at most 0.3 long. A positive `jump` makes P discontinuous along the first coordinate: beyond 1/2,
-    the displacement is shifted by `jump` along that coordinate, towards 0, so that near states on both sides differ.
+    P(s' | s, a) is proportional to exp(-||e(s') - m_a(e(s))||^2 / (2 width^2)). m_a(x) is x plus a displacement of at
+    most 0.3, a sum of a few random waves. A positive `jump` makes P discontinuous: where the first coordinate is above
+    1/2, the displacement is shifted by -`jump` in that coordinate, so that close states on both sides differ.
     """
     axes = np.meshgrid(*[np.linspace(0, 1, side)] * dimensions, indexing="ij")
     points = np.stack(axes, -1).reshape(-1, dimensions)
@@ -62,7 +62,7 @@ def grid_mdp(
 def sample_counts(
     mdp: EmbeddedMDP, number: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "states actions states"]:
-    """N(s, a, s') of `number` transitions, states and actions uniform and independent."""
+    """Counts N(s, a, s') of `number` transitions from independent, uniformly distributed states and actions."""
     states, actions, _ = mdp.transitions.shape
     visits = rng.multinomial(number, np.full(states * actions, 1 / (states * actions)))
     rows = mdp.transitions.reshape(states * actions, states)
@@ -70,9 +70,9 @@ def sample_counts(
 
 
 def laplacian(embedding: Float[np.ndarray, "states dimensions"], epsilon: float) -> Float[np.ndarray, "states states"]:
-    """Graph Laplacian of the epsilon-neighbourhoods, weights 1 / distance^2, so that L_FD = 2 sum_a tr(P_a^T L P_a).
+    """Graph Laplacian L of the epsilon-neighbourhoods with weights 1 / distance^2: L_FD = 2 sum_a tr(P_a^T L P_a).
 
-    Raises UserError where two states share a place, whose finite difference has no value.
+    Raises UserError if two states have the same embedding, for which finite differences are undefined.
     """
     distances = np.linalg.norm(embedding[:, None] - embedding[None], axis=-1)
     others = ~np.eye(len(embedding), dtype=bool)
@@ -86,7 +86,7 @@ def laplacian(embedding: Float[np.ndarray, "states dimensions"], epsilon: float)
 def state_errors(
     estimated: Float[np.ndarray, "states actions states"], true: Float[np.ndarray, "states actions states"]
 ) -> Float[np.ndarray, " states"]:
-    """The total variation between two P in every state, mean over actions, in [0, 1]."""
+    """Total variation distance of two P in every state, averaged over actions, in [0, 1]."""
     return np.abs(estimated - true).sum(-1).mean(-1) / 2
 
 
@@ -98,12 +98,11 @@ def estimate(
     *,
     tolerance: float = 1e-8,
 ) -> Estimate:
-    """argmin_P L_MLE(P) + strength * L_FD(P) (Section 3.1), to `tolerance` of max(1, transitions).
+    """argmin_P L_MLE(P) + strength * L_FD(P) (Section 3.1), with a gap of at most `tolerance` * max(1, transitions).
 
-    Very strong smoothing is solved as well as float64 resolves, which the returned gap then says.
-
-    Where the minimum is not unique (no counts, and no neighbour that has any), the answer is the most central one:
-    uniform. Raises UserError for negative counts or strength, or where the solver stalls.
+    For very strong smoothing, float64 may not allow for that gap; the returned one is larger then. If the minimum is
+    not unique (a state without counts, whose neighbours have none), the result is the central minimum, which is uniform
+    there. Raises UserError for negative counts or strength, or if the solver does not converge.
     """
     if strength < 0 or (counts < 0).any():
         raise UserError("counts and the strength of the smoothing must be at least 0")
@@ -115,9 +114,9 @@ def estimate(
 def error_curve(
     mdp: EmbeddedMDP, numbers: Sequence[int], strengths: Sequence[float], epsilons: Sequence[float], seed: int
 ) -> Float[np.ndarray, "numbers strengths epsilons states"]:
-    """Total-variation error of every state's estimate against the number of transitions.
+    """Total variation error of every state's estimate, for several numbers of transitions.
 
-    A seed has one growing dataset: `numbers` must increase, or ValueError.
+    The dataset of a seed grows from number to number: `numbers` must increase. Raises ValueError if they do not.
     """
     rng = np.random.default_rng(seed)
     counts, had = np.zeros_like(mdp.transitions), 0
@@ -136,14 +135,15 @@ def _solve(
 ) -> tuple[np.ndarray, float]:
     """Primal-dual interior-point method for min -<counts, log P> + tr(P^T coupling P) / 2 over row-stochastic P.
 
-    At the optimum coupling P + nu 1^T = t and P t = counts: t is the multiplier of P > 0 and of the logarithm at once.
-    Steps aim at P t = counts + mu with mu falling to 0: it acts as a pseudo-count, the same for all entries. The first
-    equation is linear and holds from the start (coupling annuls uniform rows), so that every iterate bounds its gap.
+    At the optimum, coupling P + nu 1^T = t and P t = counts, where t is the multiplier of P > 0 and of the logarithm.
+    Steps aim at P t = counts + mu with mu decreasing to 0; mu acts as a pseudo-count for all entries. The first
+    equation is linear and holds from the start (coupling maps uniform rows to 0), so that every iterate has a bound on
+    its gap.
     """
     probs = np.full(counts.shape, 1 / counts.shape[1])
     levels = counts.sum(1) + counts.sum() / len(counts) + 1
     dual = np.repeat(levels[:, None], counts.shape[1], 1)
-    # coupling @ probs is known to a few units in the last place, and so is the gap.
+    # coupling @ probs is exact up to a few units in the last place, and so is the gap.
     rounding = 8 * np.finfo(float).eps * float(coupling.max()) * len(counts)
     bound, gap = max(tolerance * max(1.0, counts.sum()), rounding), np.inf
     for _ in range(100):
@@ -162,9 +162,9 @@ def _solve(
 def _newton_step(
     probs: np.ndarray, dual: np.ndarray, target: np.ndarray, coupling: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The steps in P and in t towards P t = target, and the multipliers nu of the row sums.
+    """The steps of P and t towards P t = target, and the multipliers nu of the row sums.
 
-    The Hessian is coupling + diag(t / P) for each next state, [next, states, states]; only the row sums tie them.
+    The Hessian is coupling + diag(t / P) for each next state, [next, states, states]; only row sums couple next states.
     """
     hessians = coupling + np.eye(len(probs)) * (dual / probs).T[:, :, None]
     inverses = np.linalg.inv(hessians)
@@ -175,9 +175,9 @@ def _newton_step(
 
 
 def _gap(probs: np.ndarray, counts: np.ndarray, dual: np.ndarray) -> float:
-    """Upper bound on the objective's distance from its minimum, for a `dual` that meets coupling P + nu 1^T = dual.
+    """Upper bound on the objective's distance from its minimum, if coupling P + nu 1^T = `dual`.
 
-    By convexity it is the sum over entries of dual P - counts log P, less its minimum over P in [0, 1].
+    By convexity, it is the sum over entries of dual P - counts log P, minus the minimum of that over P in [0, 1].
     """
     seen = counts > 0
     if (dual[seen] <= 0).any():

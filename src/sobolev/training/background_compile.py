@@ -1,4 +1,4 @@
-"""Compiling in the background what a run will call, while environments start and the first steps are collected."""
+"""Compiling the functions of a run in the background, while environments start and collect the first steps."""
 
 from collections.abc import Callable, Mapping
 from concurrent import futures
@@ -15,10 +15,10 @@ Arguments = tuple[PyTree, ...] | Callable[[], tuple[PyTree, ...]]
 
 
 class Ahead:
-    """Jitted functions on their way to being compiled.
+    """Jitted functions that are being compiled in the background.
 
-    JAX itself finds what is compiled when the function is called with arguments of the same shapes; called any earlier
-    it would compile a second time, so every call asks `wait` before.
+    Once a function is compiled, JAX uses that when it is called with arguments of the same shapes. Called earlier, it
+    would be compiled a second time; therefore every call is preceded by `wait`.
     """
 
     def __init__(self) -> None:
@@ -26,12 +26,13 @@ class Ahead:
         self._started: set[tuple[str, str]] = set()
 
     def start(self, jobs: Mapping[str, tuple[Wrapped, Arguments]]) -> None:
-        """Compile functions for these arguments (arrays, or shapes of them): traced one by one, in the order given.
+        """Starts compiling functions for these arguments (arrays, or their shapes), and returns at once.
 
-        `jobs` are (jitted function, arguments) by name; a function in the place of the arguments is asked for them in
-        its turn. Returns at once; what was asked for before is not done again.
+        `jobs` are (jitted function, arguments) by name. In place of arguments there may be a function that returns
+        them, which is called just before tracing. Functions are traced one by one, in the given order. A job that was
+        started before is not started again.
         """
-        # Python traces no faster in several threads, and what comes first would wait for the rest.
+        # Python traces no faster in several threads, and the first job would have to wait for the others.
         trace = ThreadPoolExecutor(1, thread_name_prefix="trace")
         pool = ThreadPoolExecutor(max(1, len(jobs)), thread_name_prefix="compile")
         for name, (function, arguments) in jobs.items():
@@ -44,9 +45,9 @@ class Ahead:
         pool.shutdown(wait=False)
 
     def wait(self, name: str) -> None:
-        """To be asked before that function is called: waits until it is compiled, and raises what failed.
+        """Waits until a function is compiled; to be called before the function is. Raises the error of a failed job.
 
-        Raises Interrupted where a signal comes first; not where several processes run the program in step.
+        Raises Interrupted if a signal arrives first, except where several processes run the same program.
         """
         if name not in self._jobs:
             return
@@ -57,7 +58,7 @@ class Ahead:
         self._jobs[name].result()
 
     def temporary_bytes(self, name: str) -> int:
-        """Memory that the function takes while it runs, beside arguments and results; 0 where XLA does not say."""
+        """Bytes of temporary memory of a function, beside arguments and results; 0 if XLA does not report it."""
         self.wait(name)
         analysis = self._jobs[name].result().memory_analysis() if name in self._jobs else None
         return analysis.temp_size_in_bytes if analysis is not None else 0

@@ -1,4 +1,4 @@
-"""The environments of a run, as its config says."""
+"""Creating the environments of a run from its config."""
 
 from sobolev.config import TrainConfig
 from sobolev.envs import Environment, Spaces, VectorEnv, Workers, make
@@ -21,7 +21,7 @@ def environment(config: TrainConfig) -> Environment:
 
 
 def spaces(config: TrainConfig) -> Spaces:
-    """Observations and actions of a config's environment, which is made and closed again."""
+    """Observations and actions of a config's environment, which is created for this and closed again."""
     with on_stderr():
         made = environment(config)
         made.close()

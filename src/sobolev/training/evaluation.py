@@ -45,12 +45,12 @@ def play(
     recording: Recording | None = None,
     watch: Callable[[], None] = lambda: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`number` episodes of every seed, in the environments of `rounds(number)`, which step together.
+    """Plays `number` episodes of every seed, in the rounds and environments of `rounds(number)`.
 
-    Returns their returns [seeds, number], and which of them were truncated by the limit. They are the same in however
-    many rounds: an episode has the seed of its number, and its policy draws the same. `waiting` reports progress.
-    `watch` is called at every step of the first environment's episode, its first one included. `recording` keeps the
-    first steps.
+    Returns their returns [seeds, number], and a mask of those that were truncated by the limit. These do not depend on
+    the number of rounds: the random numbers of an episode and its policy depend on the episode's number alone.
+    `waiting` reports progress. `watch` is called at every step of the first environment's episode, including its first
+    one. `recording` keeps the first steps.
     """
     (count, size), (seeds, _) = rounds(number), envs.shape
     returns, truncated = np.zeros((seeds, count * size)), np.zeros((seeds, count * size), bool)
@@ -78,7 +78,7 @@ def _acting(
     part: tuple[int, int] | None,
     recording: Recording | None,
 ) -> Callable[[Transition], np.ndarray]:
-    """The agents' actions, step after step of an episode."""
+    """A function that returns the agents' actions, called step after step of an episode."""
     carry, steps = program.initial_carry(environments), itertools.count()
 
     def act(transition: Transition) -> np.ndarray:
@@ -102,13 +102,13 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Plays `episodes` episodes per seed with a run's newest whole checkpoint.
 
-    Returns per seed {task, method, seed, episodes, mean, std, returns, truncated, env_steps}; std is over episodes
-    (population), `truncated` the number of episodes that had no end within `max_steps` env steps, and whose returns so
-    far count; None: the run's setting. With `video`, the first seed's first episode is written there as a film; with
-    `dream`, what its world model predicts of episodes, as a film of images or a plot of vectors (`dreams.write`). `say`
-    and `show` get what is reported on the way, see `Waiting`. Where a film or plot cannot be written, that is said on
-    stderr. Raises UserError where the run has no checkpoint, this
-    machine cannot render, or the agent has nothing to dream of.
+    Returns {task, method, seed, episodes, mean, std, returns, truncated, env_steps} for each seed. std is the
+    population standard deviation over episodes. `truncated` is the number of episodes that did not end within
+    `max_steps` env steps (None: the run's setting), whose returns so far count. With `video`, the first episode of the
+    first seed is written there as a film; with `dream`, the predictions of its world model, as a film of images or a
+    plot of vectors (`dreams.write`). `say` and `show` get progress reports, see `Waiting`. A film or plot that cannot
+    be written is reported on stderr. Raises UserError if the run has no checkpoint, this machine cannot render, or the
+    agent has no world model that predicts observations.
     """
     config, (_, size) = read_config(run), rounds(episodes)
     limit = Limit(max_steps or config.evaluation.max_steps, config.env.repeat or 1, "--max-steps")
@@ -147,10 +147,11 @@ def evaluate(
 
 
 def load_state(run: Path, program: Program) -> tuple[State, dict[str, Any]]:
-    """The agents of a run's newest whole checkpoint, and what the checkpoint says of itself.
+    """The agents of a run's newest whole checkpoint, and the checkpoint's metadata.
 
-    Says on stderr where it is not the newest one. Raises UserError where there is none, or it is of an environment with
-    other observations or actions."""
+    Reports on stderr if a newer checkpoint is damaged. Raises UserError if there is none, or if it belongs to an
+    environment with other observations or actions.
+    """
     loaded = Checkpoints(run / "checkpoint").load(growing="leave", finite=["agent/"])
     if loaded is None:
         raise UserError(f"{run} has no checkpoint yet: it is written after some minutes of training, and at its end")
@@ -164,7 +165,7 @@ def load_state(run: Path, program: Program) -> tuple[State, dict[str, Any]]:
 class Policy:
     """A trained policy for one environment; keeps its own recurrent state between calls.
 
-    It acts as the agent does in evaluation, which samples with Dreamer; two policies of equal `seed` draw the same.
+    It acts as in evaluation, where Dreamer's actions are samples. Two policies with equal `seed` draw the same samples.
     """
 
     def __init__(self, program: Program, state: State, config: TrainConfig):
@@ -173,18 +174,18 @@ class Policy:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the episode so far: the next observation is the first of a new one."""
+        """Begins a new episode: the next observation is its first one."""
         self._carry, self._step = self._program.initial_carry(1), 0
         self._episode += 1
 
     def environment(self) -> Environment:
-        """A fresh environment of the run's task: `reset(seed)`, `step(action)`, `render(height, width)`."""
+        """Creates an environment of the run's task: `reset(seed)`, `step(action)`, `render(height, width)`."""
         return environment(self.config)
 
     def __call__(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """The action float32[A] for one observation, each dimension clipped to [−1, 1].
 
-        Raises UserError for an observation with other entries or shapes than the run's environment gives, or with NaN.
+        Raises UserError for an observation with NaN, or with other entries or shapes than the run's environment has.
         """
         entries = {}
         for name, spec in self.spaces.observation:
@@ -210,8 +211,7 @@ class Policy:
 def load_policy(run: str | Path, seed: int | None = None) -> Policy:
     """The policy of a run's newest checkpoint: `action = policy(observation)`, `policy.reset()` between episodes.
 
-    `seed` is one of the run's seeds; None takes the first. Raises UserError where there is no such run, checkpoint or
-    seed.
+    `seed` is one of the run's seeds, None for the first. Raises UserError if there is no such run, checkpoint or seed.
     """
     run = Path(run).expanduser()
     config = read_config(run)

@@ -1,4 +1,4 @@
-"""The training loop: act, send, learn, receive; nothing in it depends on the clock but when it saves and speaks."""
+"""The training loop: act, send, learn, receive. Only the times of saving and reporting depend on the clock."""
 
 import contextlib
 import platform
@@ -38,16 +38,16 @@ from sobolev.training.snapshot import Snapshot
 
 
 def train(config: TrainConfig, run: Path) -> int:
-    """Trains a resolved config in its folder, from its newest whole checkpoint if it has one.
+    """Trains a resolved config in its folder, resuming from its newest whole checkpoint if there is one.
 
-    Returns 0 where the run is complete, 128 + the signal's number where a signal ended it (after saving). Raises
-    UserError where it cannot go on: no room, a checkpoint that does not fit, a non-finite update (whose batch is then
-    in RUN/failure).
+    Returns 0 when the run is complete, and 128 + the signal's number if a signal ended it (after saving). Raises
+    UserError if it cannot continue: too little memory or disk space, a checkpoint that does not fit, or a non-finite
+    update (whose batch is written to RUN/failure).
     """
     with signals.heard():
         try:
             return _train(config, run)
-        except Interrupted as interruption:  # where nothing was to be saved
+        except Interrupted as interruption:  # where there was nothing to save
             return 128 + interruption.number
 
 
@@ -120,14 +120,14 @@ class Training:
     progress: Progress
     now: Snapshot
     told: bool = False
-    """whether it was said how much memory the run takes, which is known when updates are compiled"""
+    """whether the memory of the run was reported, which is known once updates are compiled"""
     newest: Report | None = None
-    """of this process's newest updates, for what is measured but once in a while"""
+    """report of this process's newest updates, for `Inspected.inspect`"""
     truncated: bool = False
-    """whether it was said that an evaluation episode had no end"""
+    """whether it was reported that an evaluation episode was truncated"""
 
     def run_to_end(self) -> int:
-        """Iterates until the plan is done or a signal comes; saves at the end in either case."""
+        """Iterates until the run is complete or a signal arrives; saves at the end in both cases."""
         self.progress.update(self.plan.env_steps(self.now.iteration), self.now.updates)
         try:
             self.report()
@@ -139,7 +139,7 @@ class Training:
                     self.unless_refused(self.save)
                     saved = time.monotonic()
         except Interrupted as interruption:
-            if self.now.iteration:  # else there is nothing to keep
+            if self.now.iteration:  # otherwise there is nothing to keep
                 self.save()
             self.progress.say(run_messages.interrupted(self.folder, self.plan.env_steps(self.now.iteration)))
             return 128 + interruption.number
@@ -148,15 +148,15 @@ class Training:
         return 0
 
     def leave_if_asked(self) -> None:
-        """Raises Interrupted where a signal has come; of several processes, the first one's counts."""
+        """Raises Interrupted if a signal has arrived; with several processes, if it has in the first one."""
         if number := agreed(signals.received() or 0):
             raise Interrupted(number)
 
     def iterate(self) -> None:
         """One agent step of every environment, and the updates that are due for the steps before it.
 
-        A signal may break it off (with Interrupted) where it waits and between updates; `now` then says how far it is,
-        and the same call finishes it, also after a resume.
+        A signal may interrupt it (with Interrupted) where it waits, and between updates. `now` then has what was done,
+        and another call finishes the iteration, also after a resume.
         """
         now = self.now
         if now.sent is None:
@@ -173,8 +173,11 @@ class Training:
         self.report()
 
     def report(self) -> None:
-        """Does what is due after an iteration, again from its beginning where a signal broke it off: nothing is drawn
-        from the random streams of training, and what is found is written down when it is whole."""
+        """Writes metrics, evaluates and keeps weights, as far as they are due after an iteration.
+
+        If a signal interrupts it, all of it is repeated later: it uses none of training's random numbers, and each
+        result is written only when it is complete.
+        """
         if not self.now.due:
             return
         env_steps = self.plan.env_steps(self.now.iteration)
@@ -182,21 +185,25 @@ class Training:
             self.write_metrics(env_steps)
         self.evaluate()
         if leads() and self.crossed(self.config.checkpoint.snapshots):
-            self.unless_refused(lambda: snapshot.keep_weights(self.folder, self.now.state, env_steps))
+            self.unless_refused(lambda: self.keep_weights(env_steps))
         self.now.due = False
         self.progress.update(env_steps, self.now.updates)
 
+    def keep_weights(self, env_steps: int) -> None:
+        """Writes a copy of the networks that is never overwritten."""
+        snapshot.keep_weights(self.folder, self.program.agent, self.now.state, env_steps)
+
     def crossed(self, every: int) -> bool:
-        """Whether the newest iteration reached another multiple of so many env steps."""
+        """Whether the number of env steps reached another multiple of `every` in the newest iteration."""
         iteration = self.now.iteration
         before, after = self.plan.env_steps(iteration - 1), self.plan.env_steps(iteration)
         return iteration > 0 and every > 0 and after // every > before // every
 
     def learn(self, due: int) -> None:
-        """Makes the updates that are due, and stops where one is not finite, or a signal comes between two."""
+        """Makes the updates that are due; stops at one that is not finite, and between two if a signal arrives."""
         now, reports = self.now, []
         if due and not self.told:
-            self.progress.say(run_messages.memory(now, self.program.update_bytes()))
+            self.progress.say(run_messages.memory(now, self.program.compiled_bytes("learn")))
             self.told = True
         at_once = self.program.updates_at_once and not isinstance(now.replay, HostReplay)
         calls = [due] if due and at_once else [1] * due
@@ -216,7 +223,7 @@ class Training:
             now.measured = self.program.inspect(now.state, self.newest, now.updates)
 
     def count_episodes(self, ended: np.ndarray) -> None:
-        """Adds the new rewards to the running episodes and logs those that end; `ended`: streams that were reset."""
+        """Adds new rewards to the running episodes, and logs those that end; `ended`: environments that were reset."""
         now = self.now
         now.returns[ended], now.lengths[ended] = 0.0, 0
         now.returns += now.transition["reward"]
@@ -227,7 +234,7 @@ class Training:
             self.progress.values["train_return"] = value
 
     def write_metrics(self, env_steps: int) -> None:
-        """Logs the means of all updates since the last time, and what was measured for this line, for each seed."""
+        """Logs, for each seed, the mean metrics of all updates since the last line, and the results of `inspect`."""
         if not self.now.pending:
             return
         means = {name: values.mean(0) for name, values in snapshot.stacked(self.now.pending).items()}
@@ -239,7 +246,7 @@ class Training:
         self.progress.values |= {name: float(means[metric].mean()) for name, metric in shown if metric in means}
 
     def evaluate(self) -> None:
-        """Plays evaluation episodes where they are due."""
+        """Plays evaluation episodes if they are due."""
         number = self.plan.evaluation_due(self.now.iteration)
         if number is None or self.evaluation is None:
             return
@@ -265,21 +272,21 @@ class Training:
         self.progress.evaluated(env_steps, self.config.seeds, returns.tolist())
 
     def save(self) -> None:
-        """Writes a checkpoint; of several processes the first does."""
+        """Writes a checkpoint, in the first of several processes."""
         if not leads():
             return
         meta = {"log": self.log.state(), "env_steps": self.plan.env_steps(self.now.finished), "jax": jax.__version__}
         snapshot.save(self.checkpoints, self.now, self.envs, meta | {"python": platform.python_version()})
 
     def unless_refused(self, save: Callable[[], None]) -> None:
-        """Saves what is saved again later; where the disk refuses it, that is said and training continues."""
+        """Saves something that will be saved again later: if the disk refuses it, reports that, and continues."""
         try:
             save()
         except NotSaved as error:
             self.progress.say(f"not saved: {error.what}; training continues, and the next one is tried when it is due")
 
     def check_finite(self, reports: list[Report]) -> None:
-        """Stops where one of the newest reports is not finite: raises UserError, with the batch in RUN/failure."""
+        """Raises UserError if one of the newest updates was not finite, and writes its batch to RUN/failure."""
         for number, report in enumerate(reports):
             finite = np.asarray(report.finite)
             if finite.all():

@@ -1,4 +1,4 @@
-"""Playing episodes in many environments at once, to their end or to a limit: every loop of this kind is `episodes`."""
+"""Playing episodes in many environments at once, until they end or reach a limit."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,26 +10,26 @@ from sobolev.distributed.processes import Envs
 from sobolev.envs import Transition
 
 AT_ONCE = 32
-"""Environments of a seed that are played in together, at most."""
+"""Largest number of environments of a seed that play at the same time."""
 SECONDS = 30.0
-"""How often a line reports on episodes that take long."""
+"""Smallest time between two lines about episodes that take long."""
 
 
 class Limit(NamedTuple):
-    """How long an episode may be."""
+    """The largest length of an episode."""
 
     env_steps: int
     repeat: int
-    """env steps of an agent step"""
+    """number of env steps in an agent step"""
     flag: str = "--evaluation.max-steps"
-    """the setting that says so"""
+    """the flag that sets the limit"""
 
     def reached(self, agent_steps: int) -> bool:
-        """Whether so many agent steps after the first observation are enough."""
+        """Whether an episode reaches the limit with `agent_steps` agent steps after its first observation."""
         return agent_steps * self.repeat >= self.env_steps
 
     def sentence(self) -> str:
-        """What to say where it binds."""
+        """The message for an episode that was truncated."""
         return (
             f"an episode had not ended after {self.env_steps:,} env steps and was truncated: its return so far counts "
             f"({self.flag} N sets another limit)"
@@ -37,9 +37,9 @@ class Limit(NamedTuple):
 
 
 def rounds(number: int) -> tuple[int, int]:
-    """Into how many rounds so many episodes of a seed are divided, and how many environments play a round.
+    """The number of rounds in which `number` episodes of a seed are played, and the number of environments of a round.
 
-    The last round may have environments to spare.
+    Not all environments of the last round may be needed.
     """
     count = -(-number // AT_ONCE)
     return count, -(-number // max(1, count))
@@ -54,11 +54,11 @@ def episodes(
     first: int = 0,
     watch: Callable[[int], None] = lambda env_steps: None,
 ) -> Iterator[tuple[Transition, np.ndarray]]:
-    """One episode in every environment, all stepping together: yields every step, and in which environments, bool
-    [seeds, environments], the episode was running until then. Ends with the last episode, or at the limit.
+    """Plays one episode in every environment, all in step, until the last one ends or the limit is reached.
 
-    `act` gives the actions for a step, but for the last one. `first`: see `VectorEnv.reset`. `watch` hears of every
-    step.
+    Yields every step, and a mask bool[seeds, environments] of the environments whose episode had not ended before it.
+    `act` returns the actions for a step. `first`: see `VectorEnv.reset`. `watch` is called after every step with the
+    number of env steps.
     """
     transition, running, steps = envs.reset(episode, first), np.ones(envs.shape, bool), 0
     while True:
@@ -72,8 +72,7 @@ def episodes(
 
 
 class Waiting:
-    """Says how far episodes are that take long; at most a line per `SECONDS`, beside what a terminal shows all the
-    time."""
+    """Reports the progress of episodes that take long."""
 
     def __init__(
         self,
@@ -81,12 +80,12 @@ class Waiting:
         show: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """`say` gets a line for good, `show` gets a text that stands until the next one; "" in the end."""
+        """`say` prints a line, at most one per `SECONDS`; `show` shows a text until the next one, "" at the end."""
         self.say, self.show, self.clock = say, show, clock
         self.began = self.said = clock()
 
     def __call__(self, env_steps: int, what: str = "") -> None:
-        """The episodes are at so many env steps; `what` says which these are, where there are several rounds."""
+        """Reports that the episodes are at `env_steps` env steps; `what` names the round, if there are several."""
         now = self.clock()
         text = f"evaluation{what}: env step {env_steps:,} of its episodes, after {now - self.began:.0f} s"
         self.show(text)

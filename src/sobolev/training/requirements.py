@@ -1,4 +1,4 @@
-"""Whether a run fits into memory and on the disk, checked and said with numbers before it starts."""
+"""Checks, before a run starts, whether it fits into memory and on the disk."""
 
 import shutil
 from dataclasses import dataclass
@@ -18,22 +18,22 @@ STATES_ON_DISK = 3
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes that a run takes by its end, over all seeds."""
+    """Memory and disk space of a complete run, in bytes, over all seeds."""
 
     steps: int
-    """what replay holds of observations, actions and rewards"""
+    """observations, actions, rewards and flags in replay"""
     latents: int
-    """what it holds of latents"""
+    """latents in replay"""
     agent: int
-    """networks, their optimizer, the policy's memory"""
+    """networks, their optimizer, and the policy's memory"""
     stored: int
-    """steps that replay holds"""
+    """number of steps in replay"""
     devices: int
-    """devices over which the seeds are spread"""
+    """number of devices over which the seeds are spread"""
 
     @staticmethod
     def of(program: Program, plan: Plan) -> "Needs":
-        """What a program needs; allocates nothing."""
+        """The needs of a program; nothing is allocated."""
         number = plan.environments
         replay = jax.eval_shape(lambda: program.initial_replay(number, plan.capacity))
         agent = program.state_shapes(), jax.eval_shape(lambda: program.initial_carry(number))
@@ -42,20 +42,20 @@ class Needs:
 
     @property
     def step(self) -> float:
-        """Bytes that replay takes for one step."""
+        """Bytes of one step in replay."""
         return (self.steps + self.latents) / self.stored
 
     @property
     def disk(self) -> int:
-        """Bytes of all checkpoints together, at most."""
+        """Largest number of bytes of all checkpoints together."""
         return self.steps + STATES_ON_DISK * (self.latents + self.agent)
 
 
 def check(config: TrainConfig, needs: Needs, run: Path, resuming: bool) -> None:
-    """Raise UserError where a run would outgrow the device, the host or the disk.
+    """Raises UserError if a run does not fit into the memory of the device or the host, or on the disk.
 
-    Working memory of the update and of jax itself comes on top of what is compared here. Resuming on a CPU holds the
-    steps twice for a moment.
+    The working memory of updates and of jax itself is not included. Resuming on a CPU needs the steps twice for a
+    moment.
     """
     on_host = config.replay.memory == "host"
     device, host = device_memory(needs.devices), host_memory()
@@ -91,7 +91,7 @@ def _compare(config: TrainConfig, needs: Needs, what: str, needed: int, there: i
 
 
 def _less(config: TrainConfig, steps: int | float) -> str:
-    """What to lower so that replay holds no more than so many steps of all seeds."""
+    """Which settings to lower so that replay holds at most `steps` steps of all seeds."""
     capacity = int(max(0, steps) / len(config.seeds))
     seeds = "fewer --seeds, " if len(config.seeds) > 1 else ""
     digits = max(0, len(str(capacity)) - 2)
@@ -100,7 +100,7 @@ def _less(config: TrainConfig, steps: int | float) -> str:
 
 
 def device_memory(devices: int = 1) -> int | None:
-    """Bytes that jax can still allocate on so many accelerators; None on CPUs, and where a device does not say."""
+    """Bytes that jax can still allocate on `devices` accelerators; None on CPUs, and if a device does not report it."""
     device = jax.local_devices()[0]
     stats: dict[str, int] = (device.memory_stats() if device.platform != "cpu" else None) or {}
     limit = stats.get("bytes_limit")
@@ -108,7 +108,7 @@ def device_memory(devices: int = 1) -> int | None:
 
 
 def host_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that a process can still get without swapping, within its container's limit; None where that is unknown."""
+    """Bytes that a process can allocate without swapping, within its container's limit; None if that is unknown."""
     found = []
     meminfo = _read(root / "proc/meminfo")
     if "MemAvailable:" in meminfo:
@@ -130,12 +130,12 @@ def _read(path: Path) -> str:
 
 
 def size(tree: PyTree) -> int:
-    """Bytes of a pytree's arrays, or of the shapes that stand for them."""
+    """Bytes of a pytree's arrays, or of arrays with its shapes."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def human(size: int | float) -> str:
-    """Bytes as a person reads them."""
+    """Bytes with a unit, as in 1.2 GB."""
     for unit in ("B", "KB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""What a run says of itself: before it starts, when it ends, and what would fit this machine better."""
+"""Messages of a run: before it starts, when it ends, and advice on settings that fit this machine better."""
 
 import os
 import resource
@@ -19,7 +19,7 @@ from sobolev.training.snapshot import Snapshot
 
 
 def plan(config: TrainConfig, plan: Plan, run: Path, done: int, needs: Needs) -> list[str]:
-    """What will be done after so many env steps, on which device, and how much memory and disk it takes."""
+    """Lines on what remains after `done` env steps, on the device, and on memory and disk space."""
     seeds = len(config.seeds)
     device = jax.devices()[0]
     cpu, kind = device.platform == "cpu", device.device_kind
@@ -40,10 +40,10 @@ def plan(config: TrainConfig, plan: Plan, run: Path, done: int, needs: Needs) ->
 
 
 def memory(now: Snapshot, update: int) -> str:
-    """How much memory the run takes from here on; `update`: bytes that an update takes beside agent and replay.
+    """The memory of the run; `update`: working memory of an update in bytes, beside agent and replay.
 
-    Replay counts with its full size, though host memory is taken as it fills; of one in host memory an accelerator has
-    the latents. On a CPU the rest is what this process has anyway.
+    Replay counts with its full size, although host memory is used only as replay fills. Of a replay in host memory, an
+    accelerator has the latents. On a CPU, everything else in the memory of this process is counted as the program's.
     """
     cpu, host = jax.default_backend() == "cpu", isinstance(now.replay, HostReplay)
     stored = now.replay.latents if host and not cpu else (now.replay.steps, now.replay.latents)
@@ -57,7 +57,7 @@ def memory(now: Snapshot, update: int) -> str:
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds, with what is free in it: the next update takes that again."""
+    """Resident memory of this process in bytes, including freed memory, which the next update reuses."""
     try:
         count = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     except (OSError, ValueError):
@@ -66,7 +66,7 @@ def resident() -> int:
 
 
 def advice(config: TrainConfig) -> str | None:
-    """What to do where a run would take days."""
+    """Advice for a run that would take days; None if there is none."""
     if config.preset != "paper":
         return None
     seen, when = f" --observations {config.observations}", "in hours"
@@ -79,7 +79,7 @@ def advice(config: TrainConfig) -> str | None:
 
 
 def complete(run: Path, env_steps: int) -> str:
-    """For a run that has nothing left to do."""
+    """The message for a run that was complete already."""
     return (
         f"{run} is complete at {env_steps:,} env steps: a larger --steps continues it, --fresh deletes it and starts "
         "over"
@@ -87,12 +87,12 @@ def complete(run: Path, env_steps: int) -> str:
 
 
 def finished(run: Path, env_steps: int) -> str:
-    """For a run that has just ended."""
+    """The message for a run that has just been completed."""
     return f"complete at {env_steps:,} env steps: sobolev evaluate {shlex.quote(str(run))}"
 
 
 def interrupted(run: Path, env_steps: int) -> str:
-    """For a run that a signal ended."""
+    """The message for a run that was ended by a signal."""
     if not env_steps:
         return f"left before the first step, with nothing to save in {run}: the same command begins again"
     return f"saved at {env_steps:,} env steps in {run}: the same command resumes it"

@@ -1,4 +1,4 @@
-"""How much is done when: iterations, replay capacity and updates due. Plain integers, nothing of the clock."""
+"""The schedule of a run: iterations, replay capacity, and when updates and evaluations are due. Integers only."""
 
 from dataclasses import dataclass
 
@@ -9,22 +9,22 @@ from sobolev.config.registry import method_of
 
 @dataclass(frozen=True)
 class Plan:
-    """The arithmetic of a resolved config; one iteration is one agent step of every environment."""
+    """The numbers of a run, from its resolved config. An iteration is one agent step of every environment."""
 
     environments: int
     repeat: int
     batch: int
     pace: Pace
     total: int
-    """iterations until the run is complete"""
+    """number of iterations of the complete run"""
     capacity: int
-    """steps that replay keeps of each environment"""
+    """number of steps of each environment that replay can hold"""
     evaluate_every: int
     """env steps between evaluations, 0 for none"""
 
     @staticmethod
     def of(config: TrainConfig) -> "Plan":
-        """The plan of a resolved config."""
+        """The plan of a run with this resolved config."""
         number, repeat = config.env.number, config.env.repeat or 1
         total = -(-config.steps // (number * repeat))
         pace, evaluation = method_of(config).pace(config.agent), config.evaluation
@@ -39,28 +39,28 @@ class Plan:
         )
 
     def env_steps(self, iteration: int) -> int:
-        """Env steps of one seed after so many iterations."""
+        """Env steps of one seed after `iteration` iterations."""
         return iteration * self.environments * self.repeat
 
     @property
     def warmup(self) -> int:
-        """Iterations until replay holds the windows that training waits for; it starts there, without a backlog."""
+        """Number of iterations before training, until replay holds enough windows; no updates are made up for them."""
         return self.pace.length + -(-self.pace.windows // self.environments)
 
     def updates_due(self, iteration: int) -> int:
-        """Updates that should have been made when replay holds the steps of so many iterations."""
+        """Total number of updates that are due when replay holds the steps of `iteration` iterations."""
         agent_steps = max(0, iteration - self.warmup) * self.environments
         return int(self.pace.updates * agent_steps / self.pace.steps)
 
     def iterations_to_update(self, iteration: int) -> int:
-        """Iterations after this one until further updates fall due; 1 also where none ever will."""
+        """Number of iterations, at least 1, until more updates are due or the run ends."""
         made, later = self.updates_due(iteration), iteration + 1
         while later < self.total and self.updates_due(later) == made:
             later += 1
         return later - iteration
 
     def evaluation_due(self, iteration: int) -> int | None:
-        """The number of the evaluation that follows this iteration, if one does; number 0 comes before training."""
+        """The number of the evaluation that follows this iteration, None if there is none; 0 is before training."""
         if not self.evaluate_every:
             return None
         number = self.env_steps(iteration) // self.evaluate_every

@@ -1,8 +1,7 @@
-"""Trees along the seed axis, and reports of several updates as one."""
+"""Pytrees with a seed axis, and one report for several updates."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +12,12 @@ from sobolev.agents.api import Report
 
 @jax.jit
 def joined(trees: list[PyTree]) -> PyTree:
-    """Trees of [1, …] as one of [len(trees), …]."""
+    """Concatenates trees with leaves [1, …] into one with leaves [len(trees), …]."""
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
 def map_axes(change: Callable[[Array], Array], trees: tuple[PyTree, ...], axes: PyTree) -> tuple[PyTree, ...]:
-    """Applies `change` to the leaves whose entry in `axes` (a prefix tree, or 0 for all) is 0."""
+    """Applies `change` to the leaves whose entry in `axes` (a prefix of `trees`, or 0 for all) is 0."""
 
     def below(axis: int | None, tree: PyTree) -> PyTree:
         return tree if axis is None else jax.tree.map(change, tree)
@@ -27,8 +26,12 @@ def map_axes(change: Callable[[Array], Array], trees: tuple[PyTree, ...], axes: 
     return jax.tree.map(below, axes, trees, is_leaf=lambda axis: axis is None)
 
 
-def with_another(before: Any, report: Any, number: Array) -> Report:
-    """One report of `number` updates and one more."""
+def with_another(before: Report, report: Report, number: Array) -> Report:
+    """The report of `number` + 1 updates, given that of the first `number` and that of the last one.
+
+    It has the mean metrics, whether all were finite, and the batch of the last one, or of the first that was not
+    finite.
+    """
     share = 1 / (number.astype(jnp.float32) + 1)
 
     def mean(old: Array, new: Array) -> Array:

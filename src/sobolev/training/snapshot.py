@@ -1,4 +1,4 @@
-"""Everything that changes in a run, and how it becomes a checkpoint and comes back from one."""
+"""The state of a run, how it is saved in a checkpoint, and how it is restored from one."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from sobolev.agents.api import Carry, State
+from sobolev.agents.api import AnyAgent, Carry, Chooses, Constrained, State
 from sobolev.checkpoints import ranges
 from sobolev.checkpoints.files import Damaged, NotSaved, load_arrays, room_errors, write_arrays
 from sobolev.checkpoints.pytree_io import check_spaces, flatten, unflatten
@@ -27,17 +27,19 @@ from sobolev.training.schedule import Plan
 SEED_RING = 2
 """The axis of time in a replay buffer [seeds, environments, capacity, …]."""
 FINITE = ("agent/", "carry/", "transition/")
-"""Where the arrays of a checkpoint lie that are finite in every run that can go on."""
+"""Prefixes of the arrays of a checkpoint that must be finite for the run to continue."""
 
 
 Measured: TypeAlias = dict[str, Array | np.ndarray]
-"""Metrics by name, as arrays of JAX, or of a checkpoint."""
+"""Metrics by name, as arrays of JAX or, from a checkpoint, of NumPy."""
 
 
 @dataclass
 class Snapshot:
-    """A run between two iterations, or in one that a signal broke off. The environments' own state is their records
-    (see `VectorEnv`)."""
+    """The state of a run between two iterations, or within one that a signal interrupted.
+
+    The state of the environments is in their records (see `VectorEnv`).
+    """
 
     iteration: int
     updates: int
@@ -48,32 +50,32 @@ class Snapshot:
     returns: np.ndarray
     """returns so far of the running episodes, float64[seeds, environments]"""
     lengths: np.ndarray
-    """their agent steps, the first observation included"""
+    """their numbers of agent steps, including the first observation"""
     pending: list[Measured]
-    """metrics [seeds] of the updates since metrics were last written, one entry per call of `learn`"""
+    """metrics [seeds] of the updates since metrics were last written, one entry for each call of `learn`"""
     missing: int = 0
-    """how many steps fewer than `iteration` were added to replay, because a checkpoint had lost some"""
+    """number of steps that replay lacks because a damaged checkpoint had lost them: `iteration` minus `added`"""
     forgone: int = 0
-    """updates that were due while replay, which had lost steps, held too few of them; they are not made up for"""
+    """number of updates that were due while replay, having lost steps, held too few; they are never made"""
     measured: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
-    """what is measured for the next line of metrics alone, [seeds]"""
+    """the results of `inspect` [seeds] for the next line of metrics"""
     sent: np.ndarray | None = None
-    """actions that the environments have not answered: the iteration was broken off there, and resumes there"""
+    """actions whose results have not been received, if the iteration was interrupted; it resumes there"""
     due: bool = False
-    """whether what is due after the iteration (metrics, an evaluation, kept weights) is still to be done"""
+    """whether metrics, an evaluation or kept weights may still be due after the newest iteration"""
 
     @property
     def finished(self) -> int:
-        """Iterations of which nothing is left to do."""
+        """Number of iterations that are entirely finished."""
         return max(0, self.iteration - int(self.sent is not None or self.due))
 
     @property
     def added(self) -> int:
-        """Steps added to each environment's replay (`Replay.count`)."""
+        """Number of steps that were added to each environment's replay (`Replay.count`)."""
         return self.iteration - self.missing
 
     def updates_due(self, plan: Plan) -> int:
-        """Updates to be made now; those that fall due before replay is as full as when training starts are forgone."""
+        """Number of updates to make now; those that are due while replay holds too few steps are forgone."""
         due = plan.updates_due(self.iteration) - self.updates - self.forgone
         if self.missing and self.added <= plan.warmup:
             self.forgone += due
@@ -82,7 +84,7 @@ class Snapshot:
 
 
 def begin(program: Program, envs: Envs, capacity: int, where: str = "device") -> Snapshot:
-    """A run that has done nothing: fresh agents, empty replay, first observations."""
+    """The initial state of a run: fresh agents, empty replay, first observations."""
     transition, (_, number) = envs.reset(0), envs.shape
     return Snapshot(
         iteration=0,
@@ -99,14 +101,14 @@ def begin(program: Program, envs: Envs, capacity: int, where: str = "device") ->
 
 
 def save(checkpoints: Checkpoints, snapshot: Snapshot, envs: Envs, meta: dict[str, Any]) -> None:
-    """Writes a checkpoint: steps of replay since the last one are appended, all else is written whole.
+    """Writes a checkpoint: steps that were added to replay since the last one are appended, the rest is written anew.
 
-    Raises NotSaved where the disk has no room, or the folder may not be written.
+    Raises NotSaved if the disk has no space, or the folder is not writable.
     """
     replay, count, missing = snapshot.replay, snapshot.iteration, snapshot.missing
     kept = min(snapshot.added, replay.steps["first"].shape[SEED_RING])
     latents = read_ring(local(replay.latents), snapshot.added - kept, snapshot.added, SEED_RING)
-    # replay has all steps since the last save: what is missing had been lost before
+    # replay has all steps since the last save: those that are missing were lost before
     there = [*checkpoints.held(), (checkpoints.next_step(), count)] if missing else [(0, count)]
     oldest = min((start for start, _ in ranges.newest(ranges.joined(there), kept)), default=count)
     tree = {
@@ -128,17 +130,17 @@ def save(checkpoints: Checkpoints, snapshot: Snapshot, envs: Envs, meta: dict[st
     checkpoints.save(snapshot.iteration, flatten(tree), flatten(steps), meta, keep_from=oldest)
 
 
-def keep_weights(run: Path, state: State, env_steps: int) -> None:
+def keep_weights(run: Path, agent: AnyAgent, state: State, env_steps: int) -> None:
     """Writes a copy of the networks of all seeds that is never overwritten: RUN/snapshots/<env steps>.safetensors.
 
-    Raises NotSaved where the disk has no room, or the folder may not be written.
+    Raises NotSaved if the disk has no space, or the folder is not writable.
     """
     path = run / "snapshots" / f"{env_steps:09d}.safetensors"
-    _write(path, flatten(state.model) | flatten(_constraint(state)), "a copy of the networks")
+    _write(path, flatten(state.model) | flatten(_constraint(agent, state)), "a copy of the networks")
 
 
 def keep_failure(run: Path, seed: int, update: int, arrays: dict[str, np.ndarray]) -> str:
-    """Writes what a failed update was given into RUN/failure, and says where that is, or why it could not be."""
+    """Writes the batch of a failed update to RUN/failure; returns where it is, or why it is not, for messages."""
     path = run / "failure" / f"seed-{seed}-update-{update}.safetensors"
     try:
         _write(path, arrays, "its batch")
@@ -154,38 +156,36 @@ def _write(path: Path, arrays: dict[str, np.ndarray], what: str) -> None:
 
 
 def kept_weights(run: Path) -> dict[int, Path]:
-    """The copies that `keep_weights` wrote, by env steps, in order."""
+    """The copies that `keep_weights` wrote, by env steps, in increasing order."""
     return {int(path.stem): path for path in sorted((run / "snapshots").glob("*.safetensors")) if path.stem.isdigit()}
 
 
-def read_weights(path: Path, state: State) -> State:
-    """`state` with the networks of a kept copy. Raises UserError where the file is damaged or does not fit."""
+def read_weights(path: Path, agent: AnyAgent, state: State) -> State:
+    """`state` with the networks of a kept copy. Raises UserError if the file is damaged or does not fit."""
     try:
         arrays = load_arrays(path)
     except Damaged as error:
         raise UserError(f"{path.parent}: {error}; delete the file to go on without it") from error
-    beside = _constraint(state)
+    beside = _constraint(agent, state)
     named = {name: x for name, x in arrays.items() if name in flatten(beside)}
     networks = unflatten(state.model, {name: x for name, x in arrays.items() if name not in named})
     values = {"model": networks, **unflatten(beside, named)}
     return eqx.tree_at(lambda state: [getattr(state, name) for name in values], state, list(values.values()))
 
 
-def _constraint(state: State) -> dict[str, PyTree]:
-    """What a regularizer's constraint needs beside the trained networks; {} where there is none."""
-    if not jax.tree.leaves(getattr(state, "smoothing", {})):
-        return {}
-    return {name: getattr(state, name) for name in ("smoothing", "updates") if hasattr(state, name)}
+def _constraint(agent: AnyAgent, state: State) -> dict[str, PyTree]:
+    return agent.constraint(state) if isinstance(agent, Constrained) else {}
 
 
 def restore(
     checkpoints: Checkpoints, loaded: Loaded, program: Program, envs: Envs, capacity: int, where: str = "device"
 ) -> Snapshot:
-    """The run as it was at the checkpoint that was loaded, bit for bit; replay may be longer now, or lie elsewhere.
+    """The state of a run at the checkpoint that was loaded, equal to the bit.
 
-    Steps that are damaged are not in replay: what follows them there is marked as the first of an episode, as it is
-    where an interaction was broken off, so that nothing is learned across the hole. Raises UserError where the
-    checkpoint does not fit the environment or the program, or an environment is not deterministic.
+    The capacity of replay and its place (`where`) may have changed. Damaged steps are left out of replay. The step that
+    follows them is marked as the first of an episode, as after an interrupted episode, so that nothing is learned
+    across the gap. Raises UserError if the checkpoint does not fit the environment or the program, or if an
+    environment is not deterministic.
     """
     count, arrays, number = loaded.iteration, loaded.state, envs.shape[1]
     cure = "take the environment it was made with, or start over with --fresh"
@@ -211,7 +211,8 @@ def restore(
     _write_steps(steps, checkpoints, kept)
     taken = tree["taken"]
     if kept.had != kept.whole:
-        taken = _taken(kept, int(taken), number, getattr(program.agent.config, "batch_length", 0) + 1)
+        length = program.agent.windows[1] if isinstance(program.agent, Chooses) else 0
+        taken = _taken(kept, int(taken), number, length + 1)
     replay = filled(steps, latents, kept.end, taken, where)
     del steps, latents
     transition = envs.restore(cast(Records, records), tree["transition"])
@@ -236,32 +237,34 @@ def restore(
 
 
 class Kept(NamedTuple):
-    """The steps that a checkpoint brings back into replay, by the numbers that they had in the run."""
+    """The steps of replay that a checkpoint restores, by their numbers in the run."""
 
     had: list[Range]
-    """those that replay held when it was saved"""
+    """the steps that replay held when it was saved"""
     whole: list[Range]
-    """those of them that can be read, which lie there one after the other"""
+    """those of them that are not damaged, which follow one another in the restored replay"""
     added: int
     """`Replay.count` when it was saved"""
 
     @property
     def begin(self) -> int:
-        """The number that the first of them has in replay: numbering starts over where steps are lost, since a ring
-        that is full must be full of steps."""
+        """The number of the first restored step in replay.
+
+        If steps are lost, numbering starts again at 0: a ring must hold all steps up to its count or its capacity.
+        """
         return self.added - ranges.length(self.whole) if self.had == self.whole else 0
 
     @property
     def end(self) -> int:
-        """The number of the step after the last one in replay, `Replay.count`."""
+        """The number after that of the last restored step in replay, its `Replay.count`."""
         return self.begin + ranges.length(self.whole)
 
     def place(self, step: int) -> int:
-        """The number in replay of the step that has this number in the run."""
+        """The number in replay of the step with number `step` in the run."""
         return self.begin + ranges.before(self.whole, step)
 
     def mask(self) -> np.ndarray:
-        """Which of the steps that replay held can be read, bool[steps]."""
+        """Which of the steps in `had` are not damaged, bool[steps]."""
         there = np.zeros(ranges.length(self.had), bool)
         for start, stop in self.whole:
             there[ranges.before(self.had, start) : ranges.before(self.had, stop)] = True
@@ -269,7 +272,7 @@ class Kept(NamedTuple):
 
 
 def _kept(loaded: Loaded, stored: int, capacity: int) -> Kept:
-    """What a replay of that capacity takes of a checkpoint that has the latents of the last `stored` steps."""
+    """The steps that a replay of that capacity restores from a checkpoint with latents of the last `stored` steps."""
     added = loaded.iteration - loaded.meta.get("missing", 0)
     needed = min(added, capacity)
     had = ranges.newest(loaded.had, min(needed, stored))
@@ -282,7 +285,7 @@ def _kept(loaded: Loaded, stored: int, capacity: int) -> Kept:
 
 
 def _write_steps(rings: dict[str, PyTree], checkpoints: Checkpoints, kept: Kept) -> None:
-    """Puts the steps of a checkpoint where they belong; those after a hole begin an episode."""
+    """Writes the steps of a checkpoint into the rings; those that follow a gap are marked as first steps."""
     for start, piece in checkpoints.pieces():
         length = len(next(iter(piece.values())))
         values = unflatten(jax.tree.map(lambda ring, n=length: _host(ring, n), rings), piece)
@@ -295,7 +298,7 @@ def _write_steps(rings: dict[str, PyTree], checkpoints: Checkpoints, kept: Kept)
 
 
 def _taken(kept: Kept, taken: int, environments: int, length: int) -> np.ndarray:
-    """`Replay.taken` where steps are lost: the online queue continues behind the windows that it had given out."""
+    """`Replay.taken` if steps are lost: the online queue continues after the windows that it had returned."""
     given = -(-taken // environments) * length - (kept.added - ranges.length(kept.had))
     left = int(kept.mask()[: max(0, given)].sum())
     return np.asarray(environments * -(-left // length), np.int32)
@@ -312,7 +315,7 @@ def _below(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def filled(steps: dict[str, PyTree], latents: PyTree, count: int, taken: np.ndarray, where: str) -> Stored:
-    """A replay of rings [seeds, environments, capacity, …] that lie in host memory; `where`: see `ReplayConfig`."""
+    """A replay with the content of rings [seeds, environments, capacity, …] of NumPy; `where`: see `ReplayConfig`."""
     counters = np.asarray(count, np.int32), np.asarray(taken, np.int32)
     if where == "host":
         return HostReplay(steps, _on_device(latents), *counters)
@@ -320,10 +323,10 @@ def filled(steps: dict[str, PyTree], latents: PyTree, count: int, taken: np.ndar
 
 
 def _on_device(tree: PyTree) -> PyTree:
-    """JAX arrays that own their memory, as donation needs."""
+    """Copies as JAX arrays, which own their memory, as donation requires."""
     return jax.tree.map(lambda array: jnp.array(array, copy=True), tree)
 
 
 def _host(ring: Like, steps: int) -> np.ndarray:
-    """A host array for so many steps of a ring [seeds, environments, capacity, …], time first."""
+    """An array of zeros for `steps` steps of a ring [seeds, environments, capacity, …], with time in front."""
     return np.zeros((steps, *ring.shape[:SEED_RING], *ring.shape[SEED_RING + 1 :]), ring.dtype)

@@ -1,4 +1,4 @@
-"""Starting a run from Python or the command line: check everything, hold the run folder, train."""
+"""Starting a run from Python or the command line: checks, the lock of the run folder, training."""
 
 import dataclasses
 import os
@@ -22,11 +22,12 @@ def train(
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Train, or go on with, the run that a config stands for, and return its folder.
+    """Trains a run, resuming it if it exists, and returns its folder.
 
-    `train("walker-walk", preset="laptop", settings={"seeds": (0, 1), "penalty.rho": 0.25})` does what
-    `sobolev train walker-walk --preset laptop --seeds 0 1 --penalty.rho 0.25` does. A whole TrainConfig may be given
-    instead of a task. Returns when the run is complete, or was interrupted and saved. Raises UserError.
+    `train("walker-walk", preset="laptop", settings={"seeds": (0, 1), "penalty.rho": 0.25})` is equivalent to
+    `sobolev train walker-walk --preset laptop --seeds 0 1 --penalty.rho 0.25`. In place of a task, a complete
+    TrainConfig may be given. Returns when the run is complete, or was interrupted and saved. Raises UserError for
+    invalid settings, and if the run cannot start or continue.
     """
     if isinstance(task, TrainConfig):
         return start(task)[0]
@@ -34,14 +35,14 @@ def train(
 
 
 def start(config: TrainConfig) -> tuple[Path, int]:
-    """Train the run of a config; returns its folder and the exit status, 0 unless the loop says another."""
+    """Trains the run of a config; returns its folder and the exit status of the loop."""
     from sobolev.distributed import processes
 
     config = checked(config)
     processes.join(config.devices)  # before anything asks jax for its devices
     jax_setup.configure(config.compilation_cache)
     config = filled(config)
-    views.wanted(config.log)  # what cannot be used is said before anything that takes long
+    views.wanted(config.log)  # raises before anything that takes long
     from sobolev.training import loop
 
     with ExitStack() as stack:
@@ -51,7 +52,7 @@ def start(config: TrainConfig) -> tuple[Path, int]:
 
 
 def _held(config: TrainConfig, stack: ExitStack) -> Path:
-    """The run's folder, which the first of several processes holds until the stack ends; the others are silent."""
+    """The run's folder, locked by the first of several processes until the stack ends; the others print nothing."""
     from sobolev.distributed import processes
 
     if processes.leads():

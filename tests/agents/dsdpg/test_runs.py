@@ -109,7 +109,7 @@ def test_an_update_does_not_copy_the_replay():
     """The compiled update, the model's training in it, takes less than a tenth of the replay's memory beside it."""
     program = family.program("mage")
     replay = program.initial_replay(tiny.ENVIRONMENTS, tiny.CAPACITY)
-    analysis = program._learn.lower(program.initial_state(), replay, np.int32(0)).compile().memory_analysis()
+    analysis = program.trace("update", tiny.ENVIRONMENTS, tiny.CAPACITY).lower().compile().memory_analysis()
     assert analysis and 0 < analysis.temp_size_in_bytes < 0.1 * sum(leaf.nbytes for leaf in jax.tree.leaves(replay))
 
 

@@ -1,1 +1,1 @@
-"""TD3, MAGE, and DSDPG's ablations MMD and IQN: what DSDPG is compared with."""
+"""The methods with which DSDPG is compared: TD3, MAGE, and its ablations MMD and IQN."""

@@ -1,7 +1,7 @@
-"""What defines a TD3 and a MAGE agent: deterministic critics on the same base networks as DSDPG's.
+"""The settings of TD3 and MAGE agents, which have deterministic critics and the same networks as DSDPG.
 
-MAGE's numbers are its paper's and public code's (arXiv 2004.14309); TD3's are those of arXiv 1802.09477 but for the
-Huber loss and the ten updates per step, which it shares with the others here.
+MAGE's numbers are those of its paper and public code (arXiv 2004.14309). TD3's are those of arXiv 1802.09477, except
+for the Huber loss and the ten updates per step, as in the other methods here.
 """
 
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ class ValueConfig:
     discount: Annotated[float, Ge(0), Lt(1)] = 0.99
     """discount of returns"""
     rate: Annotated[float, Gt(0), Le(1)] = 0.005
-    """share by which target networks move"""
+    """fraction of the distance by which target networks move in an update"""
     smoothing: Annotated[float, Ge(0)] = 0.2
     """standard deviation of the noise on the target policy's action"""
     smoothing_clip: Annotated[float, Ge(0)] = 0.5
-    """largest such noise"""
+    """largest absolute value of that noise"""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class TD3Config:
     """Twin delayed deterministic policy gradient, with Huber loss."""
 
     batch_size: Annotated[int, Ge(1)] = 256
-    """transitions of one update"""
+    """number of transitions in the batch of an update"""
     updates_per_step: Annotated[int, Ge(1)] = 10
-    """updates per agent step"""
+    """number of updates per agent step"""
     precision: Precision = "float32"
-    """float32 or bfloat16 of the networks' products; auto: bfloat16 off the CPU"""
+    """dtype of the networks' products; auto: float32 on a CPU, bfloat16 elsewhere"""
     critic: ValueConfig = field(default_factory=ValueConfig)
     actor: ActorConfig = field(default_factory=ActorConfig)
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
@@ -63,45 +63,45 @@ class TD3Config:
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """The world model: an ensemble for the distribution of Δs, one network for the reward, one for the end."""
+    """The world model: an ensemble for the distribution of Δs, networks for the reward and the end of the episode."""
 
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig(512, 4))
     members: Annotated[int, Ge(1)] = 8
-    """networks of the ensemble; batch_size must be a multiple of it"""
+    """number of networks in the ensemble; the agent's batch_size must be a multiple of it"""
     low: Annotated[float, Ge(-20), Le(20)] = -5.0
     """smallest log-variance of a normalised Δs"""
     high: Annotated[float, Ge(-20), Le(20)] = -1.0
-    """largest one"""
+    """largest log-variance of a normalised Δs"""
     reward: NetworkConfig = field(default_factory=lambda: NetworkConfig(256, 3))
-    """of the reward and, ours, of the end of the episode, which MAGE takes for known"""
+    """network of the reward and (ours) of the end of the episode, which MAGE assumes to be known"""
     batch_size: Annotated[int, Ge(1)] = 256
-    """transitions of one update of a member; each draws its own"""
+    """number of transitions in the batch of a member's update; every member has its own batch"""
     every: Annotated[int, Ge(1)] = 25
-    """agent steps between two trainings of the model"""
+    """number of agent steps between two trainings of the model"""
     batches: Annotated[int, Ge(1)] = 120
-    """updates of one training"""
+    """number of updates in a training of the model"""
     learning_rate: Annotated[float, Gt(0)] = 1e-4
     """learning rate of the model"""
     weight_decay: Annotated[float, Ge(0)] = 1e-4
     """weight decay of the model"""
     clip: Annotated[float, Gt(0)] = 5.0
-    """largest entry of a gradient"""
+    """largest absolute value of an entry of the model's gradient"""
     memory: Annotated[float, Ge(1)] = 1e6
     """number of replayed steps over which the statistics of state changes are averaged (ours)"""
 
 
 @dataclass(frozen=True)
 class GradientConfig:
-    """The critic's loss, Huber(δ) + weight · Huber(‖∇_a δ‖), and when it counts as diverged."""
+    """The critics' loss, Huber(δ) + weight · Huber(‖∇_a δ‖), and limits beyond which learning has diverged."""
 
     weight: Annotated[float, Ge(0)] = 5.0
     """weight of the action-gradient term; 0 is TD learning on imagined transitions"""
     clip: Annotated[float, Gt(0)] = 5.0
-    """largest entry of a gradient of actor or critics"""
+    """largest absolute value of an entry of the gradients of actor and critics"""
     reset_critic: Annotated[float, Gt(0)] = 100.0
-    """actor and critics are initialized again where the mean of Huber(δ) is above this"""
+    """mean of Huber(δ) above which actor and critics are initialized again"""
     reset_actor: Annotated[float, Gt(0)] = 1e5
-    """or where the mean value of the policy's actions is beyond this"""
+    """absolute mean value of the policy's actions above which actor and critics are initialized again"""
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,11 @@ class MAGEConfig:
     """Model-based action-gradient-estimator policy optimisation."""
 
     batch_size: Annotated[int, Ge(1)] = 1024
-    """imagined transitions of one update"""
+    """number of imagined transitions in the batch of an update"""
     updates_per_step: Annotated[int, Ge(1)] = 10
-    """updates per agent step"""
+    """number of updates per agent step"""
     precision: Precision = "float32"
-    """float32 or bfloat16 of the networks' products; auto: bfloat16 off the CPU"""
+    """dtype of the networks' products; auto: float32 on a CPU, bfloat16 elsewhere"""
     critic: ValueConfig = field(default_factory=lambda: ValueConfig(NetworkConfig(384, 2)))
     gradient: GradientConfig = field(default_factory=GradientConfig)
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)

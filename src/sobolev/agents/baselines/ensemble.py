@@ -1,7 +1,7 @@
-"""MAGE's world model: an ensemble of normal distributions of Δs given (s, a), with networks for the reward and the end.
+"""MAGE's world model: an ensemble of normal distributions of Δs given (s, a), and networks for the reward and the end.
 
-In normalised units, as `Dynamics` is. A draw of one member is reparametrised: with its noise held fixed, it is a smooth
-function of state and action.
+Everything is in normalised units, as in `Dynamics`. Draws are reparametrised: for fixed noise, the draw of a member is
+a smooth function of state and action.
 """
 
 import equinox as eqx
@@ -15,7 +15,7 @@ from sobolev.nn import Perceptron, bernoulli_loss
 
 
 class Member(eqx.Module):
-    """One member, with the networks that all share."""
+    """One member, with the networks that all members share."""
 
     transition: Perceptron
     reward: Perceptron
@@ -24,11 +24,11 @@ class Member(eqx.Module):
 
     @property
     def noise(self) -> int:
-        """Standard normal numbers that one draw takes: one per entry of Δs, and one for the end of the episode."""
+        """Number of standard normal numbers that one draw takes: one for each entry of Δs, and one for the end."""
         return self.transition.output.bias.size // 2 + 1
 
     def distribution(self, state: Float[Array, " state"], action: Float[Array, " action"]) -> Normal:
-        """The distribution of Δs; log-variances are squashed between the bounds."""
+        """The distribution of Δs; log-variances are mapped to the interval between the bounds by a sigmoid."""
         raw, (low, high) = self.transition(state, action), self.bounds
         size = raw.size // 2
         return Normal(raw[:size], jnp.exp(0.5 * (low + (high - low) * jax.nn.sigmoid(raw[size:]))))
@@ -44,7 +44,7 @@ class Member(eqx.Module):
     def ending_logit(
         self, state: Float[Array, " state"], action: Float[Array, " action"], following: Float[Array, " state"]
     ) -> Float[Array, ""]:
-        """Logit of the probability that the episode ends in the state that follows."""
+        """Logit of the probability that the following state is terminal."""
         return self.ending(state, action, following)[0]
 
     def loss(
@@ -55,10 +55,10 @@ class Member(eqx.Module):
         following: Float[Array, " state"],
         terminal: Float[Array, ""],
     ) -> Float[Array, ""]:
-        """Of one transition: likelihood loss of Δs, squared error of r, cross-entropy of the end.
+        """The loss of one transition: likelihood loss of Δs, squared error of r, and cross-entropy of the end.
 
-        outcome: Δs, then r, normalised; terminal: 0 or 1. The likelihood loss is the mean over the entries of Δs of
-        squared error over variance, plus log-variance. The reward learns at the true Δs.
+        outcome: Δs, then r, normalised; terminal: 0 or 1. The likelihood loss is the mean over the entries of Δs of the
+        squared error over the variance, plus the log-variance. The reward is predicted from the true Δs.
         """
         predicted, change = self.distribution(state, action), outcome[:-1]
         likelihood = jnp.mean(jnp.square((change - predicted.mean) / predicted.std) + 2 * jnp.log(predicted.std))
@@ -67,7 +67,7 @@ class Member(eqx.Module):
 
 
 class Ensemble(eqx.Module):
-    """Members of one shape, their parameters stacked along a leading axis."""
+    """Members of equal shape, whose parameters are stacked along a leading axis."""
 
     transitions: Perceptron
     reward: Perceptron
@@ -76,7 +76,7 @@ class Ensemble(eqx.Module):
 
     @staticmethod
     def init(key: Key[Array, ""], state: int, action: int, config: EnsembleConfig) -> "Ensemble":
-        """Independently drawn members."""
+        """An ensemble of independently initialized members."""
         network, heads, keys = config.network, config.reward, jax.random.split(key, 3)
 
         def member(k: Key[Array, ""]) -> Perceptron:
@@ -90,7 +90,7 @@ class Ensemble(eqx.Module):
         )
 
     def member(self, transition: Perceptron) -> Member:
-        """A member from its own network; for use under `vmap` over `transitions`."""
+        """The member with this transition network, for use under `vmap` over `transitions`."""
         return Member(transition, self.reward, self.ending, (self.config.low, self.config.high))
 
     def loss(
@@ -102,7 +102,7 @@ class Ensemble(eqx.Module):
         terminal: Float[Array, "members batch"],
         weight: Float[Array, "members batch"],
     ) -> Float[Array, ""]:
-        """Sum over members of the weighted mean of `Member.loss` on its own batch; weights sum to 1 for each."""
+        """Sum over members of the weighted mean of `Member.loss` on the member's batch, whose weights sum to 1."""
 
         def one(transition: Perceptron, *batch: Array) -> Float[Array, " batch"]:
             return jax.vmap(self.member(transition).loss)(*batch)

@@ -1,4 +1,4 @@
-"""MAGE (arXiv 2004.14309): deterministic critics trained on the TD error and its action gradient through a model."""
+"""MAGE (arXiv 2004.14309): deterministic critics, trained on the TD error and its action gradient through a model."""
 
 from dataclasses import dataclass, replace
 
@@ -14,14 +14,14 @@ from sobolev.agents.baselines.ensemble import Ensemble
 from sobolev.agents.baselines.td3 import cautious, smoothing
 from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, sobolev_sample, vector_size
-from sobolev.agents.dsdpg.optimizer import Rules, chosen, descend, follow, rectified_adam
+from sobolev.agents.dsdpg.optimizer import Rules, chosen, descend, rectified_adam
 from sobolev.agents.dsdpg.target import backup
 from sobolev.agents.dsdpg.units import Pairs, imagination, pairs_of
-from sobolev.nn import Perceptron
+from sobolev.nn import Perceptron, follow
 from sobolev.replay import AnyReplay
 
 Moved = tuple[Actor, optax.OptState, Actor]
-"""An actor, its optimizer's memory, and its target."""
+"""An actor, its optimizer's state, and its target network."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
 
     @property
     def rules(self) -> Rules:
-        """Optimizers of actor, critics and model."""
+        """The optimizers of actor, critics and world model."""
         rates, clip, model = self.config.optimizer, self.config.gradient.clip, self.config.ensemble
         return (
             rectified_adam(rates, rates.actor, clip),
@@ -51,15 +51,15 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
 
     @property
     def period(self) -> int:
-        """Updates between two trainings of the model."""
+        """Number of updates between two trainings of the model."""
         return self.config.ensemble.every * self.config.updates_per_step
 
     def learn(
         self, state: State[Ensemble], replay: AnyReplay, key: Key[Array, ""], number: Int[Array, ""]
     ) -> tuple[State[Ensemble], AnyReplay, Report]:
-        """One update on imagined transitions; the model is trained before it where that is due.
+        """One update on imagined transitions; if a training of the model is due, it comes first.
 
-        One with a non-finite loss or gradient changes nothing.
+        An update with a non-finite loss or gradient changes nothing.
         """
         keys = jax.random.split(key, 3)
         due = number % self.period == 0
@@ -69,7 +69,7 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         return chosen(finite, updated, state), replay, Report(metrics, finite, windows)
 
     def train_model(self, state: State[Ensemble], replay: AnyReplay, key: Key[Array, ""]) -> State[Ensemble]:
-        """The state after one training of the model: `batches` updates, every member on batches of its own."""
+        """The state after one training of the model: `batches` updates, in which every member has its own batch."""
         config, rule = self.config.ensemble, self.rules[2]
 
         def once(index: Int[Array, ""], state: State[Ensemble]) -> State[Ensemble]:
@@ -87,7 +87,7 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         return jax.lax.fori_loop(0, config.batches, once, state)
 
     def model_loss(self, ensemble: Ensemble, state: State[Ensemble], pairs: Pairs) -> Float[Array, ""]:
-        """`Ensemble.loss` of a batch that is dealt out to the members in turn."""
+        """`Ensemble.loss` of a batch that is divided among the members."""
         units, members = state.statistics, self.config.ensemble.members
         states, following = map(jax.vmap(units.normalised), (pairs.state, pairs.following))
         outcomes = jax.vmap(units.outcome)(pairs.state, pairs.following, pairs.reward)
@@ -98,10 +98,10 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
     def update(
         self, state: State[Ensemble], pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
     ) -> tuple[State[Ensemble], Bool[Array, ""], Metrics]:
-        """The state after update `number` of critics and actor, whether all of it was finite, and metrics.
+        """The state after update `number` of critics and actor, whether everything was finite, and metrics.
 
-        The actor and its target move every `delay` updates. Where the loss says that learning has diverged, actor and
-        critics are initialized again; the model stays.
+        The actor and its target are updated every `delay` updates. If learning has diverged (see `GradientConfig`),
+        actor and critics are initialized again; the model is kept.
         """
         config, model, memories, weight = self.config, state.model, state.optimizers, pairs.weight
         target_key, reset_key = jax.random.split(key)
@@ -161,7 +161,7 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         states: Float[Array, "batch state"],
         weight: Float[Array, " batch"],
     ) -> tuple[Moved, Float[Array, ""], Float[Array, ""]]:
-        """(actor, its optimizer's memory, its target) after a step up the smaller value, with the loss and the norm."""
+        """(actor, its optimizer's state, its target) after a step up the smaller value; the loss; the gradient norm."""
 
         def loss(actor: Actor) -> Float[Array, ""]:
             policy = self.cast(actor)
@@ -179,9 +179,9 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         actions: Float[Array, "batch action"],
         key: Key[Array, ""],
     ) -> Float[Array, "batch vector"]:
-        """[y; ∂y/∂a] with y = r̂ + γ (1 − d̂) min_j Q̄_j(ŝ', π̄(ŝ') + noise), each state's ŝ' drawn from one member.
+        """[y; ∂y/∂a] with y = r̂ + γ (1 − d̂) min_j Q̄_j(ŝ', π̄(ŝ') + noise), where one member predicts each state's ŝ'.
 
-        The states of a batch are drawn at random, so that dealing them out in turn picks members at random.
+        The states of a batch are in random order, so that dividing them among the members assigns members at random.
         """
         config, (draw_key, noise_key), members = self.config, jax.random.split(key), self.config.ensemble.members
         ensemble, policy, critics = self.cast((state.model.dynamics, state.targets.actor, state.targets.critics))
@@ -205,7 +205,7 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         return jax.lax.stop_gradient(found.reshape(states.shape[0], -1))
 
     def renewed(self, state: State[Ensemble], key: Key[Array, ""]) -> State[Ensemble]:
-        """The state with fresh actor, critics, targets and their optimizers."""
+        """The state with newly initialized actor, critics, targets and their optimizers."""
         fresh = self.init(key)
         model = replace(fresh.model, dynamics=state.model.dynamics)
         optimizers = replace(fresh.optimizers, dynamics=state.optimizers.dynamics)
@@ -215,7 +215,7 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
 def sobolev_errors(
     found: Float[Array, "2 batch vector"], wanted: Float[Array, "batch vector"], weight: Float[Array, " batch"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Huber(δ) and Huber(‖∇ₐδ‖) of [Q; ∂Q/∂a] against [y; ∂y/∂a], means over both critics and states by weight."""
+    """Huber(δ) and Huber(‖∇ₐδ‖) of [Q; ∂Q/∂a] and [y; ∂y/∂a], averaged over both critics and, by weight, states."""
     delta = wanted[None] - found
     errors = optax.losses.huber_loss(delta[..., 0])
     slopes = optax.losses.huber_loss(optax.safe_norm(delta[..., 1:], 1e-12, axis=-1))
@@ -223,5 +223,5 @@ def sobolev_errors(
 
 
 def dealt(rows: Float[Array, "batch *rest"], members: int) -> Float[Array, "members share *rest"]:
-    """A batch in as many equal parts as there are members."""
+    """A batch, divided into one equal part for each member."""
     return rows.reshape(members, -1, *rows.shape[1:])

@@ -1,4 +1,4 @@
-"""What DSDPG is compared with, as methods: MAGE and TD3, and its ablations MMD and IQN."""
+"""The methods with which DSDPG is compared: mage and td3, and its ablations mmd and iqn."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -22,13 +22,13 @@ LAPTOP_MAGE = MAGEConfig(
     ensemble=EnsembleConfig(members=4, batch_size=128, learning_rate=1e-3, low=-10.0),
     gradient=GradientConfig(weight=0.5),
 )
-"""With its published weight of the gradient and bound of the model's variances, MAGE did not learn
-InvertedDoublePendulum in 10,000 env steps (docs/dsdpg.md)."""
+"""With the published weight of the gradient term and bound on the model's variances, MAGE did not learn
+InvertedDoublePendulum within 10,000 env steps (docs/dsdpg.md)."""
 LAPTOP_TD3 = TD3Config(batch_size=128, exploration=EXPLORATION, optimizer=RatesConfig(1e-3, 1e-3))
 
 
 def sized_mage(agent: MAGEConfig, networks: Networks) -> MAGEConfig:
-    """MAGE's settings with these layers."""
+    """MAGE's settings with networks of these sizes."""
     return replace(
         agent,
         actor=replace(agent.actor, network=networks.policy),
@@ -38,38 +38,38 @@ def sized_mage(agent: MAGEConfig, networks: Networks) -> MAGEConfig:
 
 
 def sized_td3(agent: TD3Config, networks: Networks) -> TD3Config:
-    """TD3's settings with these layers."""
+    """TD3's settings with networks of these sizes."""
     actor, critic = (replace(part, network=networks.policy) for part in (agent.actor, agent.critic))
     return replace(agent, actor=actor, critic=critic)
 
 
 def make_mage(config: MAGEConfig, spaces: Spaces) -> "MAGEAgent":
-    """MAGE's agent."""
+    """Creates MAGE's agent."""
     from sobolev.agents.baselines.mage import MAGE
 
     return MAGE(config, spaces)
 
 
 def make_td3(config: TD3Config, spaces: Spaces) -> "TD3Agent":
-    """TD3's agent."""
+    """Creates TD3's agent."""
     from sobolev.agents.baselines.td3 import TD3
 
     return TD3(config, spaces)
 
 
 def pace(config: MAGEConfig | TD3Config) -> Pace:
-    """As DSDPG's."""
+    """The same as DSDPG's."""
     return pace_of(config.updates_per_step, config.exploration.random_steps)
 
 
 def check_mage(config: MAGEConfig, images: bool) -> None:
-    """UserError for settings of MAGE that do not go together."""
+    """Raises UserError for settings of MAGE that contradict each other."""
     del images
     model = config.ensemble
     if config.batch_size % model.members:
         below = max(1, config.batch_size // model.members) * model.members
         raise UserError(
-            f"--batch-size {config.batch_size} cannot be dealt out to --ensemble.members {model.members}: take {below}"
+            f"--batch-size {config.batch_size} cannot be divided among --ensemble.members {model.members}: take {below}"
         )
     if model.low >= model.high:
         raise UserError("--ensemble.low must be below --ensemble.high")

@@ -1,4 +1,4 @@
-"""TD3 with Huber loss (arXiv 1802.09477): the baseline without a world model."""
+"""TD3 (arXiv 1802.09477) with Huber loss: the baseline without a world model."""
 
 from dataclasses import dataclass, replace
 
@@ -10,8 +10,9 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from sobolev.agents.baselines.config import TD3Config, ValueConfig
 from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, vector_size
-from sobolev.agents.dsdpg.optimizer import adam, descend, follow
+from sobolev.agents.dsdpg.optimizer import adam, descend
 from sobolev.agents.dsdpg.units import Pairs
+from sobolev.nn import follow
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,16 @@ class TD3(Learner[TD3Config, tuple[()]]):
 
     @property
     def rules(self) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
-        """Optimizers of actor and critics."""
+        """The optimizers of actor and critics."""
         rates = self.config.optimizer
         return adam(rates, rates.actor), adam(rates, rates.critic)
 
     def update(
         self, state: State[tuple[()]], pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
     ) -> tuple[State[tuple[()]], Bool[Array, ""], Metrics]:
-        """The state after update `number`, whether all of it was finite, and metrics.
+        """The state after update `number`, whether everything was finite, and metrics.
 
-        Actor and targets move every `delay` updates.
+        Actor and targets are updated every `delay` updates.
         """
         config, model, memories, weight = self.config, state.model, state.optimizers, pairs.weight
         states, following = map(jax.vmap(state.statistics.normalised), (pairs.state, pairs.following))
@@ -92,5 +93,5 @@ def smoothing(key: Key[Array, ""], shape: tuple[int, ...], config: ValueConfig) 
 
 
 def cautious(critics: TwinCritic, state: Float[Array, " state"], action: Float[Array, " action"]) -> Float[Array, ""]:
-    """The smaller value of both critics, at the action clipped to [−1, 1]."""
+    """The smaller of both critics' values, at the action clipped to [−1, 1]."""
     return critics(state, jnp.clip(action, -1.0, 1.0), jnp.zeros((2, 0))).min()

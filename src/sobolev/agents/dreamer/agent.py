@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from sobolev import replay as memory
-from sobolev.agents.api import Report
+from sobolev.agents.api import Metrics, Report, Step
 from sobolev.agents.dreamer.behavior import Actor, ImaginationLosses, ReturnScale, replay_value_loss
 from sobolev.agents.dreamer.config import DreamerConfig
 from sobolev.agents.dreamer.dream import open_loop
 from sobolev.agents.dreamer.encoder import token_count
 from sobolev.agents.dreamer.imagination import Players, imagined
-from sobolev.agents.dreamer.optimizer import build_optimizer, descend, follow, tree_norm
+from sobolev.agents.dreamer.optimizer import build_optimizer, descend, tree_norm
 from sobolev.agents.dreamer.rssm import RSSM, Latents, LatentTable
 from sobolev.agents.dreamer.tables import latent_tables
 from sobolev.agents.dreamer.world_model import RECONSTRUCTION, WorldModel, world_model_losses
@@ -27,7 +27,6 @@ from sobolev.replay import AnyReplay, Windows
 from sobolev.smoothness import Smoothing, find
 from sobolev.smoothness.sensitivity import PerturbedTable
 
-Metrics = dict[str, Float[Array, ""]]
 Extras = dict[str, Array]
 
 
@@ -40,19 +39,19 @@ class Model(eqx.Module):
 
 
 class State(eqx.Module):
-    """Everything about an agent that changes, but for its replay."""
+    """Everything about an agent that changes, except its replay."""
 
     model: Model
     slow: Head
     optimizer: optax.OptState
     scale: ReturnScale
     updates: Int[Array, ""]
-    smoothing: dict[str, Any] = eqx.field(default_factory=dict)
-    """what the regularizer remembers of posterior and prior; {} for nothing"""
+    smoothing: dict[str, PyTree] = eqx.field(default_factory=dict[str, PyTree])
+    """the regularizer's state for posterior and prior; {} if it has none"""
 
 
 class Carry(eqx.Module):
-    """What a policy remembers between two steps, per environment."""
+    """The policy's memory between two steps, for each environment."""
 
     deter: Float[Array | np.ndarray, "batch deter"]
     stoch: Float[Array | np.ndarray, "batch stoch"]
@@ -61,11 +60,11 @@ class Carry(eqx.Module):
 
 @dataclass(frozen=True)
 class Dreamer:
-    """DreamerV3, or GPLD-DreamerV3 where the penalty's coefficients are not zero.
+    """DreamerV3, or GPLD-DreamerV3 if the penalty's coefficients are not zero.
 
-    What is regularised are the two latent tables: the posterior with inputs [deter, tokens], the prior with deter. A
-    penalty is estimated at the batch's states; a constraint replaces their parameters wherever they are used; noise is
-    added to the inputs where they learn: the posterior's along the window, the prior's in the KL terms.
+    Two maps are regularised, the latent tables: the posterior, with inputs [deter, tokens], and the prior, with input
+    deter. A penalty is estimated at the batch's states. A constraint replaces the tables' parameters wherever they are
+    used. Noise is added to inputs in updates only: to the posterior's along the window, to the prior's in the KL terms.
     """
 
     config: DreamerConfig
@@ -93,7 +92,7 @@ class Dreamer:
 
     @property
     def shown(self) -> dict[str, str]:
-        """Metrics that progress shows, by the name it shows them under."""
+        """The metrics that the progress bar shows, by their names there."""
         return self.smoothing.shown
 
     @property
@@ -102,12 +101,12 @@ class Dreamer:
         return self.config.model.deter + self.config.model.rows * self.config.model.classes
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> np.dtype:
         """Dtype of the networks' products."""
         return jnp.dtype(self.config.precision)
 
     def initial_carry(self, batch: int) -> Carry:
-        """The memory of a policy that has seen nothing; the first step of an episode clears it anyway."""
+        """The memory of a policy that has seen nothing: zeros. The first step of an episode also resets it."""
         size = self.config.model
         widths = (size.deter, size.rows * size.classes, self.spaces.action)
         return Carry(*[np.zeros((batch, width), np.float32) for width in widths])
@@ -121,11 +120,11 @@ class Dreamer:
         }
 
     def act(
-        self, state: State, carry: Carry, transition: Any, key: Key[Array, ""], mode: Literal["train", "evaluate"]
+        self, state: State, carry: Carry, transition: Step, key: Key[Array, ""], mode: Literal["train", "evaluate"]
     ) -> tuple[Float[Array, "batch action"], Carry, Extras]:
-        """Samples actions for a batch of environments, in both modes, as DreamerV3 does.
+        """Samples actions for a batch of environments. Both modes sample, as in DreamerV3.
 
-        `transition` has observation, first and last of the present step. After a last step the action is zero.
+        `transition` has observation, first and last of the current step. At the last step of an episode actions are 0.
         """
         latent_key, action_key = jax.random.split(key)
         deter, stoch, past = (jnp.asarray(part) for part in (carry.deter, carry.stoch, carry.action))
@@ -141,7 +140,7 @@ class Dreamer:
         return action, Carry(deter, stoch, action), compact(latents)
 
     def networks(self, state: State) -> Model:
-        """The networks as they act and are measured: the trained ones, under the regularizer's constraint."""
+        """The networks that act and are measured: the trained ones, under the regularizer's constraint."""
         return replace(state.model, world=self.constrained(state.model.world, state))
 
     def constrained(self, world: WorldModel, state: State) -> WorldModel:
@@ -151,7 +150,11 @@ class Dreamer:
         found = self.smoothing.constrained(tables(world.rssm), state.smoothing, state.updates)
         return replace(world, rssm=replace(world.rssm, **found))
 
-    def observe(self, state: State, transitions: dict[str, Any]) -> State:
+    def constraint(self, state: State) -> dict[str, PyTree]:
+        """The fields of the state, beside the model, on which `networks` depends; {} without a constraint."""
+        return {"smoothing": state.smoothing, "updates": state.updates} if jax.tree.leaves(state.smoothing) else {}
+
+    def observe(self, state: State, transitions: Step) -> State:
         """Dreamer keeps no statistics of observations."""
         del transitions
         return state
@@ -159,10 +162,10 @@ class Dreamer:
     def learn(
         self, state: State, replay: AnyReplay, key: Key[Array, ""], number: Int[Array, ""]
     ) -> tuple[State, AnyReplay, Report]:
-        """One update on a sampled batch, whose refreshed latents go back to replay.
+        """One update on a sampled batch, whose refreshed latents are written back to replay.
 
-        An update with a non-finite loss or gradient leaves state and latents as they were. The update's number is not
-        used: masked updates do not count for the schedules.
+        An update with a non-finite loss or gradient changes neither state nor latents. The schedules do not use
+        `number` but `State.updates`, which does not count such updates.
         """
         del number
         sample_key, loss_key = jax.random.split(key)
@@ -170,10 +173,11 @@ class Dreamer:
         gradient = in_parts(self.gradient, (None, None, 0, None), (None, (0, None, None)))
         gradients, (latents, scale, metrics) = gradient(state.model, state, windows, loss_key)
         norm = tree_norm(gradients)
-        # Joined by a reduction, which XLA computes once: a plain "and" it would repeat wherever the answer is used.
+        # A reduction is computed once; a plain "and" XLA would compute again wherever the result is used.
         finite = jnp.all(jnp.isfinite(jnp.stack([norm, metrics["loss"]])))
         model, optimizer, change = descend(self.config.optimizer, state.model, gradients, state.optimizer)
-        slow = follow(state.slow, model.critic, self.config.behavior.slow_rate)
+        rate = self.config.behavior.slow_rate
+        slow = cast(Head, optax.incremental_update(cast(Any, model.critic), cast(Any, state.slow), rate))
         smoothing = self.smoothing.refreshed(tables(model.world.rssm), state.smoothing)
         updated = State(model, slow, optimizer, scale, state.updates + 1, smoothing)
         state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
@@ -184,37 +188,37 @@ class Dreamer:
     def gradient(
         self, model: Model, state: State, windows: Windows, key: Key[Array, ""]
     ) -> tuple[Model, tuple[Latents, ReturnScale, Metrics]]:
-        """Gradients of the loss, and what it gives beside, of a batch, or of this device's part of it.
+        """Gradients and auxiliary results of the loss for a batch, or for this device's part of it.
 
-        Of a part, they are the means over all parts, but for the latents, which are the part's own.
+        In the second case all are means over the parts, except the latents, which are those of this part.
         """
         gradients, (latents, scale, metrics) = jax.grad(self.loss, has_aux=True)(model, state, windows, own(key))
         return averaged(gradients), (latents, scale, averaged(metrics))
 
     @property
     def windows(self) -> tuple[int, int]:
-        """Windows of an update, and their length."""
+        """The number of windows in an update, and their length."""
         return self.config.batch_size, self.config.batch_length
 
     def choose(self, ring: memory.Ring, key: Key[Array, ""]) -> memory.Choice:
-        """The windows that `learn` with this key samples of such a replay."""
+        """The windows that `learn` with this key samples from a replay with these counters and this shape."""
         sample_key, _ = jax.random.split(key)
         return memory.choose(ring, sample_key, self.config.batch_size, self.config.batch_length)
 
-    def dream(self, state: State, steps: dict[str, Any], context: int, key: Key[Array, ""]) -> dict[str, Array]:
-        """Predictions of a recorded stream, of which the first `context` steps are observed: see `open_loop`."""
+    def dream(self, state: State, steps: Step, context: int, key: Key[Array, ""]) -> dict[str, Array]:
+        """Predictions of a recorded stream, whose first `context` steps are observed: see `open_loop`."""
         return open_loop(self.networks(state).world, self.dtype, steps, context, key)
 
-    def latent_tables(self, state: State, steps: dict[str, Any], key: Key[Array, ""]) -> dict[str, PerturbedTable]:
+    def latent_tables(self, state: State, steps: Step, key: Key[Array, ""]) -> dict[str, PerturbedTable]:
         """Posterior and prior along a recorded stream: see `latent_tables`."""
         return latent_tables(self.networks(state).world, self.dtype, steps, key)
 
     def loss(
         self, model: Model, state: State, windows: Windows, key: Key[Array, ""]
     ) -> tuple[Float[Array, ""], tuple[Latents, ReturnScale, Metrics]]:
-        """The loss of a batch of windows: paper 1, Section 4, on DreamerV3's loss.
+        """The loss of a batch of windows: DreamerV3's, and the penalty of paper 1, Section 4.
 
-        Returns the refreshed latents [batch, time, …], the new return scale and metrics beside it.
+        Also returns the refreshed latents [batch, time, …], the new return scale, and metrics.
         """
         config, behavior = self.config, self.config.behavior
         keys = jax.random.split(key, 4)
@@ -222,7 +226,7 @@ class Dreamer:
         exact, model = model, cast_floating(model, self.dtype)
         world, stop = model.world, jax.lax.stop_gradient
 
-        # World model: posterior latents along the window, and what they should predict.
+        # World model: posterior latents along the window, and the losses of what is predicted from them.
         noise, noise_metrics = self.noise(windows, state.updates, key)
         steps, tokens, latents = self.infer(world, windows, keys[0], noise.get("posterior"))
         discount = 1 - 1 / behavior.discount_horizon
@@ -231,12 +235,12 @@ class Dreamer:
         # Penalty: row-wise Jacobians of the latent tables at a fraction of the states (equation 5, Algorithms 1 and 2).
         penalty, penalty_metrics = self.penalty(exact.world, latents.deter, tokens, state.updates, keys[1])
 
-        # Behaviour: imagined rollouts from every posterior state; nothing of them trains the world model.
+        # Behaviour: imagined rollouts from every posterior state; they do not train the world model.
         slow = cast_floating(state.slow, self.dtype)
         starts = stop(jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (latents.deter, latents.stoch)))
         imagination = self.imagination(model, slow, state.scale, starts, keys[2])
 
-        # Critic on replayed rewards, bootstrapped by the imagined returns; this one trains the world model too.
+        # Critic on replayed rewards, bootstrapped by the imagined returns; this loss trains the world model as well.
         replayed, returns = replay_value_loss(
             steps["reward"],
             steps["last"],
@@ -271,10 +275,10 @@ class Dreamer:
         windows: Windows,
         key: Key[Array, ""],
         noise: Float[Array, "time batch inputs"] | None = None,
-    ) -> tuple[dict[str, Any], Float[Array, "time batch tokens"], Latents]:
+    ) -> tuple[Step, Float[Array, "time batch tokens"], Latents]:
         """Steps, encoder outputs and posterior latents [time, batch, …] of windows.
 
-        The recurrence starts from the stored latents of the context step. `noise` is added to what the posterior reads,
+        The recurrence starts from the stored latents of the context step. `noise` is added to the posterior's inputs,
         [deter, tokens], and to nothing else.
         """
         context, steps = time_major(windows.steps)
@@ -286,24 +290,24 @@ class Dreamer:
     def noise(
         self, windows: Windows, updates: Int[Array, ""], key: Key[Array, ""]
     ) -> tuple[dict[str, Float[Array, "time batch _"]], Metrics]:
-        """What is added to the inputs of the tables that read noise, by name, and its metrics; `key` is the loss's."""
+        """The noise on the inputs of the perturbed tables, by name, and its metrics; `key` is that of the loss."""
         found, metrics = {}, {}
         batch, length = windows.steps["first"].shape
         widths = {"posterior": self.config.model.deter + token_count(self.spaces, self.config.model)}
         for name in self.smoothing.perturbed:
             shape = (length - 1, batch, widths.get(name, self.config.model.deter))
-            number = 3 + ("posterior", "prior").index(name)  # the loss splits its key for what has smaller numbers
-            found[name], told = self.smoothing.noise(name, shape, jax.random.fold_in(key, number), updates)
-            metrics |= told
+            number = 3 + ("posterior", "prior").index(name)  # apart from the keys that the loss splits off
+            found[name], measured = self.smoothing.noise(name, shape, jax.random.fold_in(key, number), updates)
+            metrics |= measured
         return found, metrics
 
     def inspect(self, state: State, report: Report, key: Key[Array, ""]) -> Metrics:
-        """What one term contributes to the gradient, at the batch of the newest update: {} without a penalty.
+        """The penalty's part of the gradient, at the batch of the newest update: {} without a penalty.
 
-        gradient_norm is the norm of the gradient of lambda times the penalty (posterior's and prior's
-        together) with respect to all parameters, through encoder and recurrence, at the present parameters and with
-        random draws of its own; gradient_share is that over the norm of the whole loss's gradient, as that
-        update found it. Norms of parts that point different ways do not add up to that of the whole.
+        gradient_norm is the norm of the gradient of lambda times the penalty (of posterior and prior together) with
+        respect to all parameters of the world model, through encoder and recurrence, at the current parameters and with
+        its own random draws. gradient_share is its ratio to the norm of the whole loss's gradient in that update. The
+        norms of the terms of a gradient do not add up to the norm of their sum.
         """
         if not self.smoothing.penalised:
             return {}
@@ -314,8 +318,8 @@ class Dreamer:
         return {f"{self.smoothing.metric}/gradient_{what}": x for what, x in (("norm", norm), ("share", share))}
 
     def penalty_gradient(self, state: State, windows: Windows, key: Key[Array, ""]) -> WorldModel:
-        """Gradient of lambda times the penalty, of a batch; of this device's part of it, the mean over all parts."""
-        keys = jax.random.split(own(key), 4)  # as the loss does, so that one key gives the same draws
+        """Gradient of lambda times the penalty for a batch; where devices divide it, the mean over their parts."""
+        keys = jax.random.split(own(key), 4)  # as in the loss, so that one key gives the same draws
 
         def penalty(world: WorldModel) -> Float[Array, ""]:
             world = self.constrained(world, state)
@@ -339,35 +343,38 @@ class Dreamer:
         updates: Int[Array, ""],
         key: Key[Array, ""],
     ) -> tuple[Float[Array, ""], Metrics]:
-        """λ · R for the tables that are penalised (equation 5), with λ from the schedule; zero where none is."""
+        """λ · R of the tables that are penalised (equation 5), with λ from the schedule; zero if none is."""
         deter, tokens = (x.reshape(-1, x.shape[-1]) for x in (deter, tokens))
         inputs = ((deter, tokens), (deter,))
         maps = zip(tables(world.rssm).items(), inputs, jax.random.split(key), strict=True)
         return self.smoothing.penalties({name: (table, x, k) for (name, table), x, k in maps}, updates)
 
     def loss_scale(self, name: str) -> float:
-        """Scale of a loss term; every observation's reconstruction has the same."""
+        """Scale of a loss term; the reconstructions of all observations have the same one."""
         return getattr(self.config.loss, "reconstruction" if name.startswith(RECONSTRUCTION) else name)
 
     def expand(self, latents: Extras) -> tuple[Float[Array, "batch deter"], Float[Array, "batch stoch"]]:
-        """Stored latents as the recurrence takes them."""
+        """Stored latents in the form that the recurrence takes: deter and one-hot stoch, in the networks' dtype."""
         deter = jax.lax.bitcast_convert_type(latents["deter"], jnp.float16)
         stoch = jax.nn.one_hot(latents["stoch"], self.config.model.classes, dtype=self.dtype)
         return deter.astype(self.dtype), stoch.reshape(stoch.shape[0], -1)
 
 
 def tables(rssm: RSSM) -> dict[str, LatentTable]:
-    """The maps that can be regularised, by the names of their coefficients."""
+    """The maps that can be regularised, by the names of their coefficients in the settings."""
     return {"posterior": rssm.posterior, "prior": rssm.prior}
 
 
 def compact(latents: Latents) -> Extras:
-    """Latents as replay stores them. Deter lies in [−1, 1], where float16 is finer than bfloat16; kept as bits."""
+    """Latents in the form in which replay stores them: deter as the bits of float16, stoch as class indices.
+
+    Deter lies in [−1, 1], where float16 is finer than bfloat16.
+    """
     deter = jax.lax.bitcast_convert_type(latents.deter.astype(jnp.float16), jnp.uint16)
     return {"deter": deter, "stoch": latents.index.astype(jnp.uint8)}
 
 
-def time_major(steps: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def time_major(steps: Step) -> tuple[Step, Step]:
     """The context step [batch, …] and the steps after it [time, batch, …] of sampled windows."""
     steps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)
     return jax.tree.map(lambda x: x[0], steps), jax.tree.map(lambda x: x[1:], steps)

@@ -1,4 +1,4 @@
-"""Learning to act in imagination: rollouts, actor, critic, returns and their losses (DreamerV3)."""
+"""Learning behaviour in imagination: rollouts, actor, critic, returns and their losses (DreamerV3)."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from sobolev.nn import MLP, BoundedNormal, Linear, TwoHot, drawn, joined, over, 
 from sobolev.system.target import for_accelerator
 
 Hiddens = tuple[Float[Array, "*batch units"], ...]
-"""Outputs of the linear parts of hidden layers, one by one."""
+"""The output of the linear part of each hidden layer."""
 
 
 class Actor(eqx.Module):
@@ -28,7 +28,7 @@ class Actor(eqx.Module):
 
     @staticmethod
     def init(key: Key[Array, ""], actions: int, model: ModelConfig, behavior: BehaviorConfig) -> "Actor":
-        """A policy that starts close to mean 0; output kernels are scaled by 0.01."""
+        """A policy whose initial means are close to 0, since its output kernels are scaled by 0.01."""
         hidden, mean, std = jax.random.split(key, 3)
         return Actor(
             MLP.init(hidden, model.deter + model.rows * model.classes, model.units, model.actor_layers),
@@ -39,25 +39,25 @@ class Actor(eqx.Module):
         )
 
     def __call__(self, *state: Float[Array, " _"]) -> BoundedNormal:
-        """The distribution of the action in the state [deter, stoch], given in one part or in two; float32."""
+        """The distribution, float32, of the action in the state [deter, stoch], given in one part or in two."""
         return self.traced(*state)[0]
 
     def traced(self, *state: Float[Array, " _"], before: Hiddens | None = None) -> tuple[BoundedNormal, Hiddens]:
-        """The distribution, and what `MLP.traced` tells; with `before` from an equal call only its gradient costs."""
+        """The distribution, and the outputs of linear parts, as in `MLP.traced`, which also describes `before`."""
         x, outputs = self.mlp.traced(*state, before=before)
         mean, std = self.mean(x).astype(jnp.float32), self.std(x).astype(jnp.float32)
         return self.bounded(mean, std), outputs
 
     def bounded(self, mean: Float[Array, "*batch action"], std: Float[Array, "*batch action"]) -> BoundedNormal:
-        """The distribution, from what the output layers give."""
+        """The distribution, from the outputs of the layers `mean` and `std`."""
         return BoundedNormal.init(mean, std, self.low, self.high)
 
 
 class Rollout(eqx.Module):
-    """Imagined states 0…H−1, the actions chosen in them and what the actor computed, time first; the final state H."""
+    """Imagined states 0…H−1, with the actor's actions and hidden outputs in them, time first; and the final state H."""
 
     states: tuple[Float[Array, "horizon starts _"], ...]
-    """deter and stoch, or [deter, stoch] as one array: parts of what the heads read"""
+    """deter and stoch, or [deter, stoch] as one array: the inputs of the heads (see `Latents.parts`)"""
     action: Float[Array, "horizon starts action"]
     hiddens: Hiddens
     final: tuple[Float[Array, "starts _"], ...]
@@ -73,7 +73,7 @@ def imagine(
 ) -> Rollout:
     """Rolls the prior forward from `starts` states under the actor for `horizon` steps.
 
-    Nothing is differentiated through a rollout (REINFORCE), so all of it is behind a stop-gradient.
+    No gradient passes through a rollout (the actor learns by REINFORCE), so everything is behind a stop-gradient.
     """
     rssm, actor, deter, stoch = jax.lax.stop_gradient((rssm, actor, deter, stoch))
     noise_key, uniform_key = jax.random.split(key)
@@ -113,9 +113,9 @@ def lambda_return(
     trace: Float[Array, "time batch"],
     value: Float[Array, "time batch"],
 ) -> Float[Array, "time batch"]:
-    """R_t = r_{t+1} + d_{t+1} · ((1 − λ_{t+1}) · v_{t+1} + λ_{t+1} · R_{t+1}), with R of the last step its value.
+    """R_t = r_{t+1} + d_{t+1} · ((1 − λ_{t+1}) · v_{t+1} + λ_{t+1} · R_{t+1}); beyond the last step, R is the value.
 
-    All arguments begin one step after the first return: their entry t belongs to step t + 1.
+    Entry t of every argument belongs to step t + 1: the arguments begin one step after the first return.
     """
 
     if for_accelerator():
@@ -132,9 +132,10 @@ def lambda_return(
 
 
 def _discounted_sums(gain: Float[Array, "time batch"], factor: Float[Array, "time batch"]) -> Array:
-    """R_t = gain_t + factor_t · R_{t+1}, with 0 after the last one: in as many turns as the time has binary digits.
+    """R_t = gain_t + factor_t · R_{t+1}, with 0 after the last one, by doubling: in log2(time) turns.
 
-    Before each turn R_t is the sum of as many gains as a power of two, and factor_t what the next sum counts.
+    Before a turn, `gain` holds the discounted sums of the next `reach` gains, and `factor` the product of the next
+    `reach` factors.
     """
     length, reach = len(gain), 1
 
@@ -148,7 +149,7 @@ def _discounted_sums(gain: Float[Array, "time batch"], factor: Float[Array, "tim
 
 
 class ReturnScale(eqx.Module):
-    """Running percentiles of imagined returns; advantages are divided by their distance."""
+    """Running percentiles of imagined returns; advantages are divided by the distance between them."""
 
     low: Float[Array, ""]
     high: Float[Array, ""]
@@ -165,7 +166,7 @@ class ReturnScale(eqx.Module):
         return ReturnScale((1 - rate) * self.low + rate * low, (1 - rate) * self.high + rate * high)
 
     def scale(self, config: BehaviorConfig) -> Float[Array, ""]:
-        """What advantages are divided by, at least `return_floor`."""
+        """The number by which advantages are divided, at least `return_floor`."""
         return jnp.maximum(config.return_floor, self.high - self.low)
 
 
@@ -188,7 +189,7 @@ def critic_loss(
     weight: Float[Array, "time batch"],
     config: BehaviorConfig,
 ) -> Float[Array, "time batch"]:
-    """Two-hot loss to the return plus two-hot loss to the slow critic's prediction, weighted."""
+    """Weighted sum of the two-hot losses to the return and to the slow critic's prediction."""
     weight, returns, slow_value = jax.lax.stop_gradient((weight, returns, slow_value))
     bins = TwoHot(logits.shape[-1])
 
@@ -220,9 +221,9 @@ def imagination_losses(
 ) -> ImaginationLosses:
     """Actor and critic losses of rollouts with states 0…H.
 
-    `reward` belongs to states 1…H, `cont` to 0…H, `final_value` to H, the rest to 0…H−1. The continue probability
-    already contains the discount. Targets use the critic's own prediction, not the slow critic's; step t is weighted by
-    the probability that the rollout still runs, starting at cont_0.
+    `reward` belongs to states 1…H, `cont` to 0…H, `final_value` to H, the others to 0…H−1. The continue probability
+    includes the discount. Targets use the predictions of the critic, not of the slow critic. Step t is weighted by the
+    discounted probability that the rollout has not ended, the product of `cont` from state 0 to t.
     """
     mean = over(TwoHot(value_logits.shape[-1]).mean, 2)
     value = mean(jax.lax.stop_gradient(value_logits))
@@ -248,10 +249,10 @@ def replay_value_loss(
     slow_logits: Float[Array, "time batch bins"],
     config: BehaviorConfig,
 ) -> tuple[Float[Array, "returns batch"], Float[Array, "returns batch"]]:
-    """Critic loss and λ-return over replayed rewards, for all steps but the last one of the window.
+    """Critic loss and λ-return of replayed rewards, for all steps of the window except the last one.
 
-    The bootstrap at each step is the imagined return of the rollout that starts there. Returns end at terminal steps
-    and are cut at last ones, where the loss is masked.
+    The bootstrap at each step is the imagined return of the rollout that starts there. Returns end at terminal steps.
+    At the last step of an episode they are bootstrapped, and the loss there is masked.
     """
     discount = (1 - 1 / config.discount_horizon) * (1.0 - terminal[1:].astype(jnp.float32))
     trace = config.trace * (1.0 - last[1:].astype(jnp.float32))

@@ -1,4 +1,4 @@
-"""What defines a Dreamer agent, with the protocol of paper 1 (Table 2) as defaults."""
+"""The settings of a Dreamer agent, with the protocol of paper 1 (Table 2) as defaults."""
 
 from dataclasses import dataclass, field, replace
 from typing import Annotated
@@ -12,10 +12,10 @@ from sobolev.smoothness import CHOICES, LatentPenalty, PenaltyConfig, coefficien
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the networks. `--size` sets the first five; the rest is the same at every size."""
+    """Sizes of the networks. `--size` sets the first five; the others are the same for every size."""
 
     deter: Annotated[int, Ge(1)] = 2048
-    """width of the recurrent state"""
+    """width of the recurrent state (deter)"""
     hidden: Annotated[int, Ge(1)] = 256
     """width of the hidden layers in the recurrent model"""
     classes: Annotated[int, Ge(2)] = 16
@@ -23,13 +23,13 @@ class ModelConfig:
     units: Annotated[int, Ge(1)] = 256
     """width of encoder, decoder and heads"""
     depth: Annotated[int, Ge(1)] = 16
-    """channels of the first convolution (pixels)"""
+    """unit of the convolutions' numbers of channels, for images"""
     rows: Annotated[int, Ge(1)] = 32
     """number K of categorical latents"""
     blocks: Annotated[int, Ge(1)] = 8
     """blocks G of the recurrent layers"""
     unimix: Annotated[float, Ge(0), Lt(1)] = 0.01
-    """share of the uniform distribution in every categorical latent"""
+    """weight of the uniform distribution that is mixed into every categorical latent"""
     encoder_layers: Annotated[int, Ge(1)] = 3
     """hidden layers of the encoder of vectors"""
     decoder_layers: Annotated[int, Ge(1)] = 3
@@ -47,7 +47,7 @@ class ModelConfig:
     critic_layers: Annotated[int, Ge(1)] = 3
     """hidden layers of the critic"""
     bins: Annotated[int, Ge(3)] = 255
-    """bins of the two-hot heads"""
+    """number of bins of the two-hot heads"""
 
 
 SIZES: dict[str, ModelConfig] = {
@@ -62,19 +62,19 @@ SIZES: dict[str, ModelConfig] = {
         ("400m", 12288, 1536, 96),
     )
 }
-"""Model sizes by name, from 1m to 400m parameters."""
+"""Model sizes by name, for 1 to 400 million parameters."""
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """One optimizer for everything: clip per tensor, RMS scaling, momentum, learning rate."""
+    """One optimizer for all networks: clipping of each tensor, RMS scaling, momentum, learning rate."""
 
     learning_rate: Annotated[float, Gt(0)] = 4e-5
     """learning rate after the warm-up"""
     warmup: Annotated[int, Ge(0)] = 1000
-    """updates of linear warm-up from 0"""
+    """updates over which the learning rate rises linearly from 0"""
     clip: Annotated[float, Gt(0)] = 0.3
-    """adaptive clipping: gradient norm of a tensor over max(1e-3, its own norm)"""
+    """adaptive clipping: largest ratio of a tensor's gradient norm to max(1e-3, the tensor's norm)"""
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
     """decay of the momentum"""
     beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
@@ -94,9 +94,9 @@ class LossConfig:
     cont: Annotated[float, Ge(0)] = 1.0
     """scale of the continue flag's cross-entropy"""
     dyn: Annotated[float, Ge(0)] = 1.0
-    """scale of the KL that trains the prior towards the posterior"""
+    """scale of the KL that pulls the prior towards the posterior"""
     rep: Annotated[float, Ge(0)] = 0.1
-    """scale of the KL that trains the posterior towards the prior"""
+    """scale of the KL that pulls the posterior towards the prior"""
     policy: Annotated[float, Ge(0)] = 1.0
     """scale of the actor's loss"""
     value: Annotated[float, Ge(0)] = 1.0
@@ -104,7 +104,7 @@ class LossConfig:
     replay_value: Annotated[float, Ge(0)] = 0.3
     """scale of the critic's loss on replayed states"""
     free_nats: Annotated[float, Ge(0)] = 1.0
-    """KL below this many nats is not pushed down further"""
+    """nats below which a KL is not reduced any further"""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class BehaviorConfig:
     horizon: Annotated[int, Ge(1)] = 25
     """imagined steps H"""
     discount_horizon: Annotated[float, Ge(1)] = 333.0
-    """effective horizon; the discount is 1 - 1/horizon"""
+    """effective horizon of returns, in steps; the discount is 1 - 1/discount_horizon"""
     trace: Annotated[float, Ge(0), Le(1)] = 0.95
     """lambda of the lambda-return"""
     entropy: Annotated[float, Ge(0)] = 3e-4
@@ -124,34 +124,34 @@ class BehaviorConfig:
     max_std: Annotated[float, Gt(0)] = 1.0
     """largest standard deviation of an action"""
     slow_rate: Annotated[float, Gt(0), Le(1)] = 0.02
-    """share by which the slow critic moves after every update"""
+    """fraction of the distance by which the slow critic moves towards the critic after every update"""
     slow_regularizer: Annotated[float, Ge(0)] = 1.0
-    """weight of the loss towards the slow critic's prediction"""
+    """weight of the critic's loss to the slow critic's prediction"""
     return_rate: Annotated[float, Gt(0), Le(1)] = 0.01
-    """rate of the running return percentiles"""
+    """rate at which the running percentiles of returns follow those of a batch"""
     return_low: Annotated[float, Ge(0), Le(100)] = 5.0
-    """lower percentile of imagined returns, for the scale of advantages"""
+    """lower percentile of imagined returns; the distance to the upper one is the scale of advantages"""
     return_high: Annotated[float, Ge(0), Le(100)] = 95.0
-    """upper percentile"""
+    """upper percentile of imagined returns"""
     return_floor: Annotated[float, Gt(0)] = 1.0
     """smallest scale by which advantages are divided"""
 
 
 @dataclass(frozen=True)
 class DreamerConfig:
-    """A DreamerV3 agent; with a non-zero penalty it is GPLD-DreamerV3."""
+    """A DreamerV3 agent; with a non-zero penalty, a GPLD-DreamerV3 agent."""
 
     batch_size: Annotated[int, Ge(1)] = 16
-    """windows of one update"""
+    """windows in the batch of an update"""
     batch_length: Annotated[int, Ge(1)] = 64
-    """steps of a window"""
+    """steps in a window"""
     train_ratio: Annotated[float, Ge(0)] = 512.0
-    """replayed steps per agent step"""
+    """replayed steps per agent step; larger values make more updates"""
     precision: Precision = "auto"
-    """float32 or bfloat16 of the networks' products; auto: float32 on CPU, bfloat16 elsewhere"""
+    """dtype of the networks' products; auto: float32 on a CPU, bfloat16 elsewhere"""
     model: ModelConfig = field(default_factory=ModelConfig)
     regularizer: Annotated[str, arg(metavar=CHOICES)] = "jacobian"
-    """how posterior and prior are made smooth; chooses the defaults of --penalty, and what is set there"""
+    """how posterior and prior are regularised; determines which settings --penalty has, and their defaults"""
     penalty: LatentPenalty = field(default_factory=PenaltyConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -159,5 +159,5 @@ class DreamerConfig:
 
 
 def without_penalty(config: DreamerConfig) -> DreamerConfig:
-    """The same agent as plain DreamerV3."""
+    """The settings of the same agent without a penalty: plain DreamerV3."""
     return replace(config, penalty=replace(config.penalty, **dict.fromkeys(coefficients(config.penalty), 0.0)))

@@ -1,4 +1,4 @@
-"""From latents back to the observation."""
+"""The decoder: from latents to predicted observations."""
 
 import math
 
@@ -21,14 +21,14 @@ class Decoder(eqx.Module):
     mlp: MLP | None
     outputs: dict[str, Linear]
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = eqx.field(static=True)
-    """of the vectors"""
+    """names and shapes of the vectors"""
     image: ImageDecoder | None = None
     images: tuple[tuple[str, int], ...] = eqx.field(static=True, default=())
     """names and channels of the images"""
 
     @staticmethod
     def init(key: Key[Array, ""], spaces: Spaces, config: ModelConfig) -> "Decoder":
-        """A decoder for these observations. Raises UserError for images of sizes that it cannot make."""
+        """A decoder for these observations. Raises UserError for images of unsupported sizes (see `image_shape`)."""
         names = vector_names(spaces)
         hidden, *keys = jax.random.split(key, len(names) + 1)
         inputs = config.rows * config.classes + config.deter
@@ -61,13 +61,13 @@ def reconstruction_loss(prediction: Observation, observation: Observation) -> di
 
 
 def target(observation: Array) -> Float[Array, "*shape"]:
-    """What the decoder is to predict of an observation."""
+    """The decoder's target for an observation: image/255 of an image, symlog of a vector."""
     wide = observation.astype(jnp.float32)
     return wide / 255 if _is_image(observation) else symlog(wide)
 
 
 def observed(prediction: Array, like: Array) -> Array:
-    """A prediction in the numbers of the observation `like`: the inverse of `target`, rounded for images."""
+    """A prediction in the units of the observation `like`: the inverse of `target`, rounded for images."""
     if _is_image(like):
         return jnp.round(255 * prediction).astype(jnp.uint8)
     return symexp(prediction)

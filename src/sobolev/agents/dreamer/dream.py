@@ -1,4 +1,4 @@
-"""What the world model sees and foresees of a recorded stream."""
+"""Open-loop predictions of the world model along a recorded stream."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ from sobolev.nn import cast_floating, over
 def open_loop(
     world: WorldModel, dtype: DTypeLike, steps: dict[str, Any], context: int, key: Key[Array, ""]
 ) -> dict[str, Array]:
-    """Predicted observations [time, batch, …], in the numbers of the environment, by name.
+    """Predicted observations [time, batch, …], in the environment's units, by name.
 
     `steps`: leaves [time, batch, …] with `observation` (a dict), `first`, and `action`, the one chosen at each step.
-    The first `context` steps are observed and reconstructed from the posterior. From there on nothing is observed:
-    the prior draws the latents, given the recorded actions. Where an episode begins then, the model begins one of its
-    own. Products run in `dtype`.
+    The first `context` steps are observed, and reconstructed from the posterior. The following ones are not observed:
+    their latents are drawn from the prior, given the recorded actions. Where an episode begins among them, the model's
+    state is reset. Products run in `dtype`.
     """
     world, keys = cast_floating(world, dtype), jax.random.split(key)
     action, first, observation = steps["action"], steps["first"], steps["observation"]

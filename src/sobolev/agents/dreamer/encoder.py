@@ -1,4 +1,4 @@
-"""From an observation to tokens."""
+"""The encoder: from an observation to tokens."""
 
 import math
 
@@ -14,9 +14,9 @@ from sobolev.nn import MLP, symlog
 
 
 class Encoder(eqx.Module):
-    """Tokens from vectors (symlog of each, concatenated by sorted name, hidden layers), then tokens from images.
+    """Tokens of vectors (symlog of each, concatenated in the order of their names, hidden layers), then of images.
 
-    Images of equal size are joined along their channels. There is a part for what there is to see.
+    Images are concatenated along their channels. `mlp` is None without vectors, `image` without images.
     """
 
     mlp: MLP | None
@@ -25,7 +25,7 @@ class Encoder(eqx.Module):
 
     @staticmethod
     def init(key: Key[Array, ""], spaces: Spaces, config: ModelConfig) -> "Encoder":
-        """An encoder for these observations. Raises UserError for images of sizes that it cannot take."""
+        """An encoder for these observations. Raises UserError for images of unsupported sizes (see `image_shape`)."""
         images, vectors = image_names(spaces), vector_names(spaces)
         inputs = sum(math.prod(spaces.spec(name).shape) for name in vectors)
         mlp = MLP.init(key, inputs, config.units, config.encoder_layers) if vectors else None
@@ -45,7 +45,7 @@ class Encoder(eqx.Module):
 
 
 def token_count(spaces: Spaces, config: ModelConfig) -> int:
-    """How many tokens the encoder makes of an observation."""
+    """The number of tokens of an observation."""
     vectors = config.units if vector_names(spaces) else 0
     if not image_names(spaces):
         return vectors

@@ -1,4 +1,4 @@
-"""Images to tokens and back (DreamerV3's convolutional encoder and decoder)."""
+"""DreamerV3's convolutional encoder and decoder."""
 
 import equinox as eqx
 import jax
@@ -13,6 +13,7 @@ from sobolev.nn import BlockLinear, Convolution, ConvolutionStage, Hidden, Linea
 MULTIPLES = (2, 3, 4, 4)
 """Channels after each halving of the image, in units of `ModelConfig.depth`."""
 SHRINK = 2 ** len(MULTIPLES)
+"""Factor by which the encoder reduces height and width."""
 
 
 def image_names(spaces: Spaces) -> tuple[str, ...]:
@@ -26,9 +27,9 @@ def vector_names(spaces: Spaces) -> tuple[str, ...]:
 
 
 def image_shape(spaces: Spaces) -> tuple[int, int, int]:
-    """Height and width of the images, and their channels together.
+    """Height and width of the images, and their total number of channels.
 
-    Raises UserError where they differ in size, or their size is not a multiple of 16.
+    Raises UserError if they differ in size, or their height or width is not a multiple of 16.
     """
     shapes = {name: spaces.spec(name).shape for name in image_names(spaces)}
     (name, (height, width, _)), *others = shapes.items()
@@ -36,7 +37,7 @@ def image_shape(spaces: Spaces) -> tuple[int, int, int]:
         if shape[:2] != (height, width):
             raise UserError(
                 f"the images '{name}' and '{other}' are {height}×{width} and {shape[0]}×{shape[1]}: resize one of them "
-                "in the environment, so that they can be looked at together"
+                "in the environment, since they are concatenated along their channels"
             )
     if height % SHRINK or width % SHRINK or not height * width:
         raise UserError(
@@ -47,13 +48,13 @@ def image_shape(spaces: Spaces) -> tuple[int, int, int]:
 
 
 class ImageEncoder(eqx.Module):
-    """Tokens from an image of bytes: image/255 − 0.5, halved by every stage, flattened."""
+    """Tokens of a uint8 image: image/255 − 0.5, halved in height and width by every stage, flattened."""
 
     stages: tuple[ConvolutionStage, ...]
 
     @staticmethod
     def init(key: Key[Array, ""], channels: int, config: ModelConfig) -> "ImageEncoder":
-        """An encoder for images of so many channels."""
+        """An encoder for images with that number of channels."""
         depths = [channels, *(config.depth * multiple for multiple in MULTIPLES)]
         keys = jax.random.split(key, len(MULTIPLES))
         return ImageEncoder(tuple(map(ConvolutionStage.init, keys, depths[:-1], depths[1:])))
@@ -67,9 +68,9 @@ class ImageEncoder(eqx.Module):
 
 
 class ImageDecoder(eqx.Module):
-    """An image, of numbers in (0, 1), from [stoch, deter]: a small one from both, doubled by every stage.
+    """An image with values in (0, 1) from [stoch, deter]: a small one, doubled in height and width by every stage.
 
-    Block g of deter gives its own channels of the small image, which keeps that product small.
+    Every block of deter is mapped to channels of its own in the small image, which keeps that product small.
     """
 
     deter: BlockLinear

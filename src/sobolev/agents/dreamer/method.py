@@ -1,4 +1,4 @@
-"""DreamerV3 and GPLD-DreamerV3 as methods: presets, sizes, pace, and which settings go together."""
+"""The methods dreamer and gpld, DreamerV3 and GPLD-DreamerV3: presets, sizes, pace, and checks of settings."""
 
 import math
 from dataclasses import replace
@@ -39,24 +39,24 @@ PARTS = {
     "actor": ("model/actor/",),
     "critic": ("model/critic/", "slow/"),
 }
-"""Networks of a Dreamer agent, each with its own start, and where they lie in its state."""
+"""The networks of a Dreamer agent from which another one can start, and the prefixes of their paths in its state."""
 
 
 def make(config: DreamerConfig, spaces: Spaces) -> "Dreamer":
-    """The agent."""
+    """Creates the agent."""
     from sobolev.agents.dreamer.agent import Dreamer
 
     return Dreamer(config, spaces)
 
 
 def pace(config: DreamerConfig) -> Pace:
-    """`train_ratio` replayed steps per agent step, once replay holds as many windows as a batch has steps."""
+    """`train_ratio` replayed steps per agent step, as soon as replay holds as many windows as a batch has steps."""
     replayed = config.batch_size * config.batch_length
     return Pace(config.batch_length, replayed, config.train_ratio, replayed)
 
 
 def check(config: DreamerConfig, images: bool) -> None:
-    """UserError for settings that do not go together."""
+    """Raises UserError for settings that contradict each other."""
     model, penalty, behavior = config.model, config.penalty, config.behavior
     if model.deter % model.blocks:
         below = max(model.blocks, model.deter // model.blocks * model.blocks)
@@ -84,7 +84,7 @@ def _check_decoder(model: ModelConfig) -> None:
 
 
 def check_penalised(config: DreamerConfig, images: bool) -> None:
-    """`check`, and that there is a penalty."""
+    """As `check`, and raises UserError if there is no penalty."""
     check(config, images)
     if config.penalty.posterior == 0 and config.penalty.prior == 0:
         raise UserError("there is no penalty: set --penalty.posterior or --penalty.prior, or choose --method dreamer")
@@ -109,7 +109,7 @@ GPLD = Method(
     host_replay=True,
     divides=True,
 )
-"""paper: the protocol of paper 1, Table 2. laptop and demo: smaller batch, horizon and budget, not the paper's."""
+"""Preset paper is the protocol of paper 1, Table 2; laptop and demo have smaller batches, horizons and budgets."""
 
 DREAMER = variant(
     GPLD,

@@ -1,6 +1,6 @@
-"""DreamerV3's optimizer: per-tensor adaptive clipping, RMS scaling, momentum, warmed-up learning rate."""
+"""DreamerV3's optimizer: adaptive clipping of each tensor, RMS scaling, momentum, learning rate with warm-up."""
 
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,9 @@ Tree = TypeVar("Tree")
 
 
 def adaptive_clip(clip: float, floor: float = 1e-3) -> optax.GradientTransformation:
-    """Scales each tensor's gradient down to norm `clip` · max(floor, ‖tensor‖) where it is larger.
+    """Scales each tensor's gradient down to norm `clip` · max(floor, ‖tensor‖) if it is larger.
 
-    Optax's transformation of this name works per output unit; DreamerV3's works per tensor.
+    `optax.adaptive_grad_clip` clips the gradient of every output unit; DreamerV3 clips that of every tensor.
     """
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
@@ -33,7 +33,7 @@ def adaptive_clip(clip: float, floor: float = 1e-3) -> optax.GradientTransformat
 
 
 def build_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """The chain as one gradient transformation, to be applied with `optax.apply_updates`."""
+    """The optimizer as one gradient transformation, whose updates are added to the parameters."""
     chain = optax.chain(
         adaptive_clip(config.clip),
         optax.scale_by_rms(config.beta2, config.eps, eps_in_sqrt=False, bias_correction=True),
@@ -52,20 +52,15 @@ def descend(
     return parameters, state, tree_norm(updates)
 
 
-def follow(slow: Tree, fast: Tree, rate: float) -> Tree:
-    """`slow`, moved towards `fast` by a share of the distance."""
-    return cast(Tree, optax.incremental_update(cast(Any, fast), cast(Any, slow), rate))
-
-
 def learning_rate(config: OptimizerConfig, update: Int[Array, ""]) -> Float[Array, ""]:
-    """The learning rate of an update (the first one is 0): from 0 up to its full value over the warm-up."""
+    """The learning rate at an update, counted from 0: it rises linearly from 0 over the warm-up."""
     return config.learning_rate * jnp.minimum(1.0, update.astype(jnp.float32) / max(1, config.warmup))
 
 
 def norms(tree: Tree) -> Tree:
     """The norm of every tensor of a tree.
 
-    On an accelerator tensors are laid side by side and their squares added up together, in a few kernels for all.
+    On an accelerator tensors are concatenated, so that the sums of their squares take a few kernels for all of them.
     """
     if not for_accelerator():
         return jax.tree.map(_norm, tree)
@@ -82,10 +77,10 @@ def tree_norm(tree: Any) -> Float[Array, ""]:
 
 
 LARGE = 2**20
-"""Entries of a tensor from which on it is not copied to lie beside others."""
+"""Number of entries from which on a tensor is not concatenated with others, which would copy it."""
 
 ROW = 256
-"""Entries whose squares are added up first."""
+"""Number of entries in each of the partial sums that are formed first."""
 
 
 def _norms_together(leaves: list[Array]) -> Float[Array, " leaves"]:

@@ -1,17 +1,17 @@
 """The recurrent state-space model: a block-GRU recurrence with categorical latents (DreamerV3).
 
-The recurrent state is handled as blocks [G, deter/G], because its products are block-diagonal: with the batch axis
-vmapped behind the block axis every product is one batched matmul without a change of layout, which on a CPU halves the
-time of the recurrence.
+The recurrent state is stored as blocks [G, deter/G], because its products are block-diagonal. With the batch axis
+behind the block axis, every product is one batched matmul without a change of layout, which halves the time of the
+recurrence on a CPU.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from sobolev.agents.dreamer import rollouts
 from sobolev.agents.dreamer.config import ModelConfig
@@ -36,7 +36,7 @@ from sobolev.system.target import for_accelerator
 class LatentTable(eqx.Module):
     """Probability table [K, C] of the latents: hidden layers, then logits, then softmax with uniform mixture.
 
-    The prior reads deter, the posterior [deter, tokens]. Satisfies `sobolev.smoothness.LinearFirst`.
+    The prior's input is deter, the posterior's is [deter, tokens]. Satisfies `sobolev.smoothness.LinearFirst`.
     """
 
     layers: tuple[Hidden, ...]
@@ -46,7 +46,7 @@ class LatentTable(eqx.Module):
 
     @staticmethod
     def init(key: Key[Array, ""], inputs: int, layers: int, config: ModelConfig) -> "LatentTable":
-        """A table of config.rows × config.classes from `inputs` numbers."""
+        """A table of config.rows × config.classes probabilities, as a function of `inputs` numbers."""
         *keys, last = jax.random.split(key, layers + 1)
         hidden = tuple(Hidden.init(k, config.hidden if i else inputs, config.hidden) for i, k in enumerate(keys))
         output = Linear.init(last, config.hidden, config.rows * config.classes)
@@ -88,7 +88,7 @@ class LatentTable(eqx.Module):
     def hidden(self, y: Float[Array, " hidden"]) -> Float[Array, " features"]:
         """From the output of the first linear part to the input of the last one.
 
-        The same as `Hidden.activate`, with a derivative made for the penalty, which differentiates it twice.
+        Equals `Hidden.activate`, but has a derivative that is fast where the penalty differentiates it again.
         """
         x = smooth_activation(self.layers[0].norm, y)
         for layer in self.layers[1:]:
@@ -107,7 +107,7 @@ def smooth_activation(norm: Norm, y: Float[Array, " hidden"]) -> Float[Array, " 
 
 
 class Latents(eqx.Module):
-    """What a trajectory's latents are made of, with any batch axes in front."""
+    """The latents of a trajectory, with any batch axes in front."""
 
     deter: Float[Array, "*batch deter"]
     stoch: Float[Array, "*batch stoch"]
@@ -116,16 +116,16 @@ class Latents(eqx.Module):
 
     @property
     def parts(self) -> tuple[Float[Array, "*batch _"], ...]:
-        """[deter, stoch] as heads read it: a product for each of the two or, on an accelerator, one for both."""
+        """[deter, stoch] in the form in which heads take it: in two parts or, on an accelerator, as one array."""
         both = self.deter, self.stoch
         return (jnp.concatenate(both, -1),) if for_accelerator() else both
 
 
 class Cell(eqx.Module):
-    """The recurrence h' = f(h, z, a), with its kernels as the products read them.
+    """The recurrence h' = f(h, z, a), with its kernels in the form that its products need.
 
-    The first block-linear layer gives every block its own part of h and what all blocks share (h, z and a, embedded).
-    Taken apart once, outside the loop over time, the shared part is one dense product.
+    The first block-linear layer feeds every block with its own part of h, and with inputs that all blocks share (h, z
+    and a, embedded). With the kernel split once, outside the loop over time, the shared part is one dense product.
     """
 
     deter_in: Hidden
@@ -150,7 +150,7 @@ class Cell(eqx.Module):
 
 
 class Posterior(eqx.Module):
-    """The posterior table with the tokens' part of its first layer already done."""
+    """The posterior table, with the tokens' part of its first layer computed in advance."""
 
     deter_kernel: Float[Array, "deter hidden"]
     table: LatentTable
@@ -160,12 +160,19 @@ class Posterior(eqx.Module):
         return self.table.finish(self.table.first_bias + product(deter, self.deter_kernel) + token)
 
 
-def observe_step(model: tuple[Cell, Posterior], carry: tuple, inputs: tuple) -> tuple[tuple, tuple]:
-    """One step of `RSSM.observe` for one stream: the recurrence, then a draw from the posterior.
+Carried: TypeAlias = tuple[Float[Array, "G block"], Float[Array, " stoch"]]
+"""What a step of one stream passes to the next: the recurrent state, as blocks, and stoch."""
 
-    `carry` is (blocks, stoch); `inputs` are the embedded action, the tokens' part of the posterior's first layer, 0
-    where the episode begins (else 1), and uniform numbers [K]. Outputs deter, stoch and probabilities.
-    """
+Observed: TypeAlias = tuple[Float[Array, " embedded"], Float[Array, " hidden"], Float[Array, ""], Float[Array, " rows"]]
+"""What a step of one stream observes: the embedded action, the tokens' part of the posterior's first layer, 0 where the
+episode begins (else 1), and uniform numbers."""
+
+Inferred: TypeAlias = tuple[Float[Array, " deter"], Float[Array, " stoch"], Float[Array, "rows classes"]]
+"""Deter, stoch and the posterior's probabilities of one step."""
+
+
+def observe_step(model: tuple[Cell, Posterior], carry: Carried, inputs: Observed) -> tuple[Carried, Inferred]:
+    """One step of `RSSM.observe` for one stream: the recurrence, then a draw from the posterior."""
     (cell, posterior), (blocks, stoch), (action, token, keep, uniform) = model, carry, inputs
     blocks = cell(blocks * keep, stoch * keep, action)
     deter = blocks.reshape(-1)
@@ -204,7 +211,7 @@ class RSSM(eqx.Module):
         )
 
     def initial(self, batch: int, dtype: DTypeLike) -> tuple[Float[Array, "batch deter"], Float[Array, "batch stoch"]]:
-        """Deter and stoch of so many streams before their first step: zeros."""
+        """Deter and stoch of a batch of streams before their first step: zeros."""
         deter, stoch = self.prior.first_kernel.shape[0], self.prior.last_kernel.shape[1]
         return jnp.zeros((batch, deter), dtype), jnp.zeros((batch, stoch), dtype)
 
@@ -213,7 +220,7 @@ class RSSM(eqx.Module):
         return self.action_in(self.bounded(action))
 
     def bounded(self, action: Float[Array, " action"]) -> Float[Array, " action"]:
-        """The action, scaled back onto [−1, 1] where it is beyond."""
+        """The action, with entries beyond [−1, 1] scaled back onto it."""
         return action / jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(action)))
 
     def cell(self) -> Cell:
@@ -243,10 +250,10 @@ class RSSM(eqx.Module):
     ) -> Latents:
         """Posterior latents [time, batch, …] along a stream, from the latents of the step before it.
 
-        `actions[t]` is the action taken before observation t. A first step forgets state and action.
-        The products that do not depend on the recurrence, those of actions and tokens, run outside the scan. `noise` is
-        added to the posterior's inputs [deter, tokens], and to nothing else: its first layer is linear, so that the
-        product with the noise is added to that with the tokens.
+        `actions[t]` is the action taken before observation t. At a first step, state and action are reset to zero.
+        The products that do not depend on the recurrence, those of actions and tokens, are computed outside the scan.
+        `noise` is added to the posterior's inputs [deter, tokens], and to nothing else: its first layer is linear, so
+        the noise's product is simply added to that of the tokens.
         """
         kernel, size = self.posterior.first_kernel, deter.shape[-1]
         deter_kernel, token_kernel = kernel[:size], kernel[size:]
@@ -285,20 +292,20 @@ class RSSM(eqx.Module):
         first: Bool[Array, "time batch"],
         key: Key[Array, ""],
     ) -> tuple[Float[Array, "time batch deter"], Float[Array, "time batch stoch"]]:
-        """Latents along recorded actions as the prior alone draws them, from the latents of the step before them.
+        """Latents drawn from the prior along recorded actions, from the latents of the step before them.
 
-        `actions[t]` is the action taken before step t. A first step forgets state and action.
+        `actions[t]` is the action taken before step t. At a first step, state and action are reset to zero.
         """
         cell = jax.vmap(self.cell(), (1, 0, 0), 1)
         embedded = over(self.embed_action, 2)(jnp.where(first[..., None], 0.0, actions))
         keep = 1.0 - first.astype(deter.dtype)
         uniform = drawn(jax.random.uniform, key, (*first.shape, self.prior.rows))
 
-        def draw(deter, uniform):
+        def draw(deter: Float[Array, " deter"], uniform: Float[Array, " rows"]) -> Float[Array, " stoch"]:
             sample, _ = sample_one_hot(self.prior(deter), uniform)
             return sample.reshape(-1).astype(deter.dtype)
 
-        def advance(carry, inputs):
+        def advance(carry: tuple[Array, Array], inputs: tuple[Array, Array, Array]) -> tuple[PyTree, PyTree]:
             (blocks, stoch), (action, keep, uniform) = carry, inputs
             blocks = cell(blocks * keep[None, :, None], stoch * keep[:, None], action)
             deter = flatten_blocks(blocks)

@@ -1,4 +1,4 @@
-"""The latent tables along a recorded stream, where their sensitivity is measured."""
+"""The latent tables at the states of a recorded stream, where their sensitivity is measured."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ from sobolev.smoothness.sensitivity import PerturbedTable
 def latent_tables(
     world: WorldModel, dtype: DTypeLike, steps: dict[str, Any], key: Key[Array, ""]
 ) -> dict[str, PerturbedTable]:
-    """Posterior and prior at all steps of streams, counted time-major; their inputs are float32.
+    """Posterior and prior, with their float32 inputs at all steps of the streams, in time-major order.
 
     `steps`: leaves [time, batch, …] with `observation` (a dict), `action`, the one chosen at each step, and `first`,
-    which begins every stream. Inputs come from networks in `dtype`. The posterior has its tokens perturbed, the prior
-    its deter.
+    which is true at the beginning of every stream. Inputs are computed by networks in `dtype`. Perturbations are of the
+    tokens for the posterior, and of deter for the prior.
     """
     latents, tokens = cast_floating(world, dtype).observe(steps["observation"], steps["action"], steps["first"], key)
     deter, tokens = (x.reshape(-1, x.shape[-1]).astype(jnp.float32) for x in (latents.deter, tokens))

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from sobolev.agents.api import Step
 from sobolev.agents.dreamer.config import LossConfig, ModelConfig
 from sobolev.agents.dreamer.decoder import Decoder, reconstruction_loss
 from sobolev.agents.dreamer.encoder import Encoder, token_count
@@ -13,11 +14,11 @@ from sobolev.envs.specs import Spaces
 from sobolev.nn import Head, TwoHot, bernoulli_loss, kl_divergence, over
 
 RECONSTRUCTION = "reconstruction/"
-"""What the loss of an observation is called, before the observation's name."""
+"""Prefix of the name of an observation's loss, which ends in the observation's name."""
 
 
 class WorldModel(eqx.Module):
-    """Everything that is trained on replayed experience to predict it."""
+    """The networks that are trained to predict replayed experience."""
 
     encoder: Encoder
     rssm: RSSM
@@ -47,7 +48,7 @@ class WorldModel(eqx.Module):
     ) -> tuple[Latents, Float[Array, "time batch tokens"]]:
         """Posterior latents [time, batch, …] and encoder outputs along streams that begin with a first step.
 
-        `action` is the one chosen at each step; the last one leads beyond the stream and is not used.
+        `action` is the one chosen at each step. The last one, whose outcome is not in the stream, is not used.
         """
         tokens = over(self.encoder, 2)(observation)
         before = jnp.concatenate([jnp.zeros_like(action[:1]), action[:-1]])
@@ -57,16 +58,16 @@ class WorldModel(eqx.Module):
 def world_model_losses(
     model: WorldModel,
     latents: Latents,
-    steps: dict,
+    steps: Step,
     config: LossConfig,
     discount: float,
     prior_noise: Float[Array, "time batch deter"] | None = None,
 ) -> dict[str, Float[Array, "time batch"]]:
-    """Prediction and KL losses of posterior latents [time, batch, …] for the steps that they belong to.
+    """Prediction and KL losses of posterior latents [time, batch, …], given the steps that they belong to.
 
     Reconstruction (of vectors in symlog space), two-hot reward, continue target (1 − terminal) · discount, and both
-    directions of the balanced KL, each not below `free_nats` (paper 1, Section 4, with DreamerV3's balance). The noise
-    is added to the deter that the prior reads, and to nothing else.
+    directions of the balanced KL, each at least `free_nats` (paper 1, Section 4, with DreamerV3's balance).
+    `prior_noise` is added to the prior's input, and to nothing else.
     """
     deter, stoch = latents.deter, latents.stoch
     reconstruction = over(reconstruction_loss, 2)(over(model.decoder, 2)(deter, stoch), steps["observation"])

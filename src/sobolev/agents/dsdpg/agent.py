@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from sobolev.agents.dsdpg.config import DSDPGConfig
 from sobolev.agents.dsdpg.critic import actor_loss, critic_loss
 from sobolev.agents.dsdpg.dynamics import Dynamics
 from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, vector_size
-from sobolev.agents.dsdpg.optimizer import Rules, adam, chosen, descend, follow
+from sobolev.agents.dsdpg.optimizer import Rules, adam, chosen, descend
 from sobolev.agents.dsdpg.units import Pairs, Statistics, imagination
-from sobolev.nn import Perceptron
+from sobolev.nn import Perceptron, follow
 from sobolev.smoothness import Smoothing, find
 
 
@@ -22,15 +22,15 @@ from sobolev.smoothness import Smoothing, find
 class DSDPG(Learner[DSDPGConfig, Dynamics]):
     """Distributional Sobolev deterministic policy gradient (paper 2).
 
-    What can be regularised is the world model's map (s, a) → s'. A penalty is estimated at the batch's states and
-    actions; a constraint replaces the kernels of prior and decoder wherever the model is used; noise is added to s and
-    a where prior, encoder and decoder learn.
+    One map can be regularised, the world model's (s, a) → s'. A penalty is estimated at the batch's states and actions.
+    A constraint replaces the kernels of prior and decoder wherever the model is used. Noise is added to s and a where
+    they are inputs of prior, encoder and decoder in the model's loss.
     """
 
     config: DSDPGConfig
 
     def init(self, key: Key[Array, ""]) -> State[Dynamics]:
-        """A fresh agent; target networks start as copies."""
+        """A fresh agent, whose target networks are copies of actor and critics."""
         config, keys = self.config, jax.random.split(key, 3)
         state, action = vector_size(self.spaces), self.spaces.action
         actor = Actor.init(keys[0], state, action, config.actor.network)
@@ -46,19 +46,23 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
 
     @property
     def shown(self) -> dict[str, str]:
-        """Metrics that progress shows, by the name it shows them under."""
+        """The metrics that the progress bar shows, by their names there."""
         return self.smoothing.shown
 
     def constrained(self, dynamics: Dynamics, state: State[Dynamics], number: Int[Array, ""]) -> Dynamics:
-        """A world model under the regularizer's constraint, if there is one, at update `number`."""
+        """A world model under the regularizer's constraint, if there is one; `number` is that of the update."""
         if not self.smoothing.constrained_maps:
             return dynamics
         prior, decoder = self.smoothing.constrained(transition(dynamics), state.smoothing, number)["transition"]
         return replace(dynamics, prior=prior, decoder=decoder)
 
+    def constraint(self, state: State[Dynamics]) -> dict[str, PyTree]:
+        """The field of the state with the regularizer's constraint; {} without one."""
+        return {"smoothing": state.smoothing} if jax.tree.leaves(state.smoothing) else {}
+
     @property
     def rules(self) -> Rules:
-        """Optimizers of actor, critics and model."""
+        """The optimizers of actor, critics and world model."""
         rates = self.config.optimizer
         return (
             adam(rates, rates.actor),
@@ -69,10 +73,10 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
     def update(
         self, state: State[Dynamics], pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
     ) -> tuple[State[Dynamics], Bool[Array, ""], Metrics]:
-        """The state after update `number` (from 0) on a batch, whether all of it was finite, and metrics.
+        """The state after update `number` (from 0) on a batch, whether everything was finite, and metrics.
 
-        The model learns from the first update on; critics and actor once it has had its warm-up, the actor every
-        `delay` updates. Target networks follow after every update.
+        The model learns from the first update on, critics and actor after the model's warm-up, and the actor only every
+        `delay` updates. Target networks move after every update.
         """
         config, rules, keys = self.config, self.rules, jax.random.split(key)
         old, model, remembered = state.statistics, state.model, state.optimizers
@@ -122,14 +126,14 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
         key: Key[Array, ""],
         number: Int[Array, ""],
     ) -> tuple[Float[Array, ""], Metrics]:
-        """Loss of world model and critics (paper 2); no term of the one has a gradient in the other."""
+        """The sum of the losses of world model and critics (paper 2), neither of which has a gradient in the other."""
         config, units, keys = self.config, state.statistics, jax.random.split(key, 4)
         metrics = self.smoothing.constraint_metrics(transition(dynamics), state.smoothing, number)
         dynamics, critics = self.cast(self.constrained(dynamics, state, number)), self.cast(critics)
         actor, targets = self.cast((state.model.actor, state.targets))
         states, following = jax.vmap(units.normalised)(pairs.state), jax.vmap(units.normalised)(pairs.following)
 
-        # World model: evidence bound of (Δs, r) given (s, a), and the end of the episode.
+        # World model: evidence bound of (Δs, r) given (s, a), and cross-entropy of the end of the episode.
         outcome = jax.vmap(units.outcome)(pairs.state, pairs.following, pairs.reward)
         latent = jax.random.normal(keys[0], (states.shape[0], config.dynamics.latent))
         perturbed, logged = self.perturbed(states, pairs.action, key, number)
@@ -167,10 +171,10 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
         replayed: Float[Array, "batch action"],
         key: Key[Array, ""],
     ) -> Float[Array, "batch action"]:
-        """The actions at which critics are trained, constants: the policy's with noise, or those replayed.
+        """The actions at which critics are trained, constants: the policy's with noise, or those in replay.
 
-        The noise is ours: at the policy's actions alone a critic knows all others by its gradient, which comes from a
-        model that errs, and where returns are flat it knows nothing.
+        The noise is ours. Without it, a critic would know about all other actions only through its gradient, which
+        comes from an inaccurate model, and would know nothing where returns are flat.
         """
         critic = self.config.critic
         if critic.actions == "replay":
@@ -185,7 +189,7 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
         key: Key[Array, ""],
         number: Int[Array, ""],
     ) -> tuple[tuple[Float[Array, "batch state"], Float[Array, "batch action"]] | None, Metrics]:
-        """States and actions with the regularizer's noise, None where it adds none; `key` is the loss's."""
+        """States and actions with the regularizer's noise, None if it adds none; `key` is that of the loss."""
         if not self.smoothing.perturbed:
             return None, {}
         inputs = jnp.concatenate([states, actions], -1)
@@ -201,9 +205,10 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
         key: Key[Array, ""],
         number: Int[Array, ""],
     ) -> tuple[Float[Array, ""], Metrics]:
-        """λ times the penalty of the model's map (s, a) → s', one draw ε for all, normalised units; 0 for none.
+        """λ times the penalty of the model's map (s, a) → s' in normalised units, with the same noise ε for the batch.
 
-        The root of the Jacobian penalty bounds the spectral norm in κ from above (docs/dsdpg.md).
+        0 without a penalty. The root of the Jacobian penalty is an upper bound on the spectral norm in κ
+        (docs/dsdpg.md).
         """
         if not self.smoothing.penalised:
             return jnp.zeros(()), {}
@@ -215,12 +220,12 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
 
 
 def transition(dynamics: Dynamics) -> dict[str, tuple[Perceptron, Perceptron]]:
-    """The networks that the transition map is made of, by the name of its coefficient."""
+    """The networks of the transition map, by the name of its coefficient in the settings."""
     return {"transition": (dynamics.prior, dynamics.decoder)}
 
 
 def summary(name: str, samples: Float[Array, "batch samples vector"]) -> Metrics:
-    """Mean and spread of the returns among samples, and the root mean square length of their action gradients."""
+    """Mean and standard deviation of sampled returns, and the root mean square norm of their action gradients."""
     return {
         f"return/{name}": samples[..., 0].mean(),
         f"return/{name}_std": samples[..., 0].std(1).mean(),

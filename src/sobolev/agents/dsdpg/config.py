@@ -1,7 +1,7 @@
-"""What defines a DSDPG agent.
+"""The settings of a DSDPG agent.
 
-Paper 2 was not at hand: what is known of it are its equations, the ten samples and updates, and the kernel with h =
-100. Sizes, rates and shares (marked "ours") are choices of this project, explained in docs/dsdpg.md.
+Of paper 2, only its equations, the numbers of samples and updates (ten each), and the kernel with h = 100 were known
+here. Other sizes, rates and fractions, marked "ours", are choices of this project, explained in docs/dsdpg.md.
 """
 
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ KernelKind = Literal["multiquadric", "energy", "mixture"]
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """A perceptron: hidden layers of equal width with SiLU (ours)."""
+    """Size of a perceptron: hidden layers of equal width with SiLU (ours)."""
 
     units: Annotated[int, Ge(1)] = 256
     """width of a hidden layer"""
@@ -30,31 +30,31 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class CriticConfig:
-    """The generator Z(s, a, ξ) and its target."""
+    """The critic, a generator Z(s, a, ξ) of samples of the return, and its target."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     noise: Annotated[int, Ge(1)] = 8
-    """dimensions of ξ ~ N(0, I), which joins state and action at the input (ours)"""
+    """dimension of ξ ~ N(0, I), an input beside state and action (ours)"""
     draws: Literal["noise", "quantile"] = "noise"
-    """what ξ is: normal noise, or features cos(π k τ), k = 1 … noise, of a quantile τ ~ U(0, 1) (IQN)"""
+    """noise: ξ is normal; quantile: ξ has the features cos(π k τ), k = 1 … noise, of a quantile τ ~ U(0, 1) (IQN)"""
     samples: Annotated[int, Ge(2)] = 10
-    """samples of each critic, and of each target critic, per state (paper 2)"""
+    """number of samples of each critic, and of each target critic, per state (paper 2)"""
     drop: Annotated[float, Ge(0), Lt(1)] = 0.1
-    """share of the pooled target samples that is dropped, largest returns first, their gradients with them (ours)"""
+    """fraction of the pooled target samples that is dropped, those with the largest returns first (ours)"""
     discount: Annotated[float, Ge(0), Lt(1)] = 0.99
     """discount of returns"""
     rate: Annotated[float, Gt(0), Le(1)] = 0.005
-    """share by which target networks move after every update (MAGE's)"""
+    """fraction of the distance by which target networks move after every update (as in MAGE)"""
     gradient: bool = True
-    """train on [return; action gradient]; without it on the return alone, an ablation"""
+    """train on samples [return; action gradient]; without it on the return alone, an ablation"""
     actions: Literal["policy", "replay"] = "policy"
-    """where a critic is trained: at the policy's own actions, or at those in replay"""
+    """actions at which critics are trained: those of the policy, or those in replay"""
     spread: Annotated[float, Ge(0)] = 0.3
-    """standard deviation of the normal noise on the policy's actions there; 0 for none, as in the paper (ours)"""
+    """standard deviation of the normal noise on these actions, for `actions` policy (ours; the paper has none, 0)"""
     smoothing: Annotated[float, Ge(0)] = 0.0
     """standard deviation of the noise on the target policy's action; 0 for none (TD3 has 0.2)"""
     smoothing_clip: Annotated[float, Ge(0)] = 0.5
-    """largest such noise"""
+    """largest absolute value of that noise"""
 
 
 @dataclass(frozen=True)
@@ -63,52 +63,52 @@ class DynamicsConfig:
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     latent: Annotated[int, Ge(1)] = 16
-    """dimensions of z (ours)"""
+    """dimension of the latent variable z (ours)"""
     beta: Annotated[float, Ge(0)] = 1.0
     """weight of the KL term in the evidence bound (ours)"""
     min_std: Annotated[float, Gt(0)] = 0.01
     """smallest standard deviation of prior, encoder and decoder, in normalised units (ours)"""
     max_std: Annotated[float, Gt(0)] = 2.0
-    """largest one of prior and encoder (ours)"""
+    """largest standard deviation of prior and encoder (ours)"""
     decoder_std: Annotated[float, Gt(0)] = 0.1
-    """largest one of the decoder, which is learned for each output: what varies more has to pass through z (ours)"""
+    """largest standard deviation of the decoder, learned for each output; larger variation must come from z (ours)"""
     memory: Annotated[float, Ge(1)] = 1e6
     """number of replayed steps over which the statistics of state changes are averaged (ours)"""
     warmup: Annotated[int, Ge(0)] = 500
-    """updates of the model before critics and actor are trained on what it imagines (ours)"""
+    """number of updates of the model before critics and actor begin to learn from its predictions (ours)"""
 
 
 @dataclass(frozen=True)
 class DiscrepancyConfig:
-    """How far the critic's samples are from the target's."""
+    """The discrepancy between the critic's samples and the target's."""
 
     kind: DiscrepancyKind = "msmmd"
-    """msmmd: largest MMD over projections on a unit vector; sliced: mean over random ones; mmd: without projection;
-    quantile: the loss of quantile regression, on returns alone and for --critic.draws quantile"""
+    """msmmd: largest MMD over projections on a unit vector; sliced: mean MMD over random projections; mmd: MMD without
+    projection; quantile: loss of quantile regression, of returns alone, with --critic.draws quantile"""
     kernel: KernelKind = "multiquadric"
-    """multiquadric: -sqrt(1 + h^2 d^2); energy: -d; mixture: sum over s = 1 to 10 of exp(-d^2 / s) (MMDQN's)"""
+    """multiquadric: -sqrt(1 + h^2 d^2); energy: -d; mixture: sum over s = 1 to 10 of exp(-d^2 / s), as in MMDQN"""
     bandwidth: Annotated[float, Gt(0)] = 100.0
     """h of the multiquadric kernel (paper 2)"""
     unbiased: bool = True
-    """leave a sample's kernel with itself out of the means; with it, the loss favours distributions that are too narrow
+    """leave the kernel of a sample with itself out of the means; included, it favours distributions that are too narrow
     (ours)"""
     gradient_scale: Annotated[float, Ge(0)] = 0.1
-    """what gradient coordinates are multiplied by beside the return; actions are in [-1, 1]. Where gradients are the
-    larger ones, the worst direction is theirs, and nothing learns the return (ours)"""
+    """factor of the gradient's coordinates relative to the return; actions are in [-1, 1]. With too large a factor, the
+    worst direction is always one of gradients, and the return is not learned (ours)"""
     direction: Literal["batch", "item"] = "batch"
     """msmmd: one direction for the whole batch, or one for each of its states (ours)"""
     search: Annotated[int, Ge(1)] = 32
-    """msmmd: states of the batch in which the one direction is searched for (ours)"""
+    """msmmd: number of states of the batch that are used to find the common direction (ours)"""
     steps: Annotated[int, Ge(1)] = 10
-    """msmmd: steps of gradient ascent on the sphere (ours)"""
+    """msmmd: number of steps of gradient ascent on the sphere (ours)"""
     restarts: Annotated[int, Ge(0)] = 2
-    """msmmd: random directions to start from, beside that of the difference of means (ours)"""
+    """msmmd: number of random initial directions, beside that of the difference of means (ours)"""
     first_step: Annotated[float, Gt(0)] = 0.5
-    """msmmd: length of the first step, in radians (ours)"""
+    """msmmd: length of the first step of the search for a direction, in radians (ours)"""
     last_step: Annotated[float, Gt(0)] = 0.04
-    """msmmd: length of the last step; lengths fall geometrically (ours)"""
+    """msmmd: length of the last step, in radians; lengths decrease geometrically (ours)"""
     slices: Annotated[int, Ge(1)] = 16
-    """sliced: random directions (ours)"""
+    """sliced: number of random directions (ours)"""
 
 
 @dataclass(frozen=True)
@@ -117,22 +117,22 @@ class ActorConfig:
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     delay: Annotated[int, Ge(1)] = 2
-    """updates of the critics per update of the actor (TD3's)"""
+    """number of critic updates per actor update (as in TD3)"""
 
 
 @dataclass(frozen=True)
 class ExplorationConfig:
-    """How training actions differ from the policy's."""
+    """The random part of actions in training."""
 
     noise: Annotated[float, Ge(0)] = 0.1
-    """standard deviation of the normal noise on actions in [-1, 1] (TD3's)"""
+    """standard deviation of the normal noise on actions, which are in [-1, 1] (as in TD3)"""
     random_steps: Annotated[int, Ge(0)] = 1000
-    """agent steps with uniform random actions before the policy acts (MAGE's)"""
+    """number of agent steps with uniformly random actions before the policy acts (as in MAGE)"""
 
 
 @dataclass(frozen=True)
 class AdamConfig:
-    """Adam, one for each of actor, critics and model."""
+    """Adam, with a learning rate for each of actor, critics and world model."""
 
     actor: Annotated[float, Gt(0)] = 3e-4
     """learning rate of the actor (ours)"""
@@ -141,7 +141,7 @@ class AdamConfig:
     dynamics: Annotated[float, Gt(0)] = 3e-4
     """learning rate of the world model (ours)"""
     dynamics_clip: Annotated[float, Gt(0)] = 10.0
-    """largest norm of the model's gradient, whose likelihood knows outliers; a critic's loss grows linearly (ours)"""
+    """largest norm of the world model's gradient, whose likelihood loss has outliers (ours)"""
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.9
     """decay of the momentum"""
     beta2: Annotated[float, Ge(0), Lt(1)] = 0.999
@@ -152,17 +152,17 @@ class AdamConfig:
 
 @dataclass(frozen=True)
 class NormalizerConfig:
-    """Running statistics of what networks see."""
+    """The running statistics that normalise the networks' inputs."""
 
     min_std: Annotated[float, Gt(0)] = 0.01
-    """smallest standard deviation that a state's entry is divided by (ours)"""
+    """smallest standard deviation by which an entry of a state is divided (ours)"""
     clip: Annotated[float, Gt(0)] = 10.0
-    """normalised entries of states and of their changes are cut to plus or minus this (ours)"""
+    """normalised entries of states and of their changes are clipped to plus or minus this value (ours)"""
 
 
 @dataclass(frozen=True)
 class Transition(Maps):
-    """The map that a one-step world model is."""
+    """The transition map of a one-step world model."""
 
     transition: Annotated[float, Ge(0)] = 0.0
     """initial coefficient of the transition map (s, a) -> s', at least 0; 0 turns the regularizer off"""
@@ -170,15 +170,15 @@ class Transition(Maps):
 
 @dataclass(frozen=True)
 class TransitionPenalty(Schedule, Transition):
-    """What all regularizers of the world model have in common; a part of neither paper."""
+    """Settings that all regularizers of the world model have; not part of either paper."""
 
     schedule: ScheduleKind = "none"
-    """decay of the coefficient; custom: values at update numbers, given in `custom`"""
+    """how the coefficient decays; custom: through the pairs in `custom`"""
 
 
 @dataclass(frozen=True)
 class TransitionJacobian(JacobianConfig, Sampling, TransitionPenalty):
-    """Jacobian penalty on the transition map. A coefficient of zero turns it off."""
+    """Jacobian penalty on the transition map. A coefficient of 0 turns it off."""
 
     __post_init__ = check_all
 
@@ -188,15 +188,15 @@ class DSDPGConfig:
     """A DSDPG agent (paper 2)."""
 
     batch_size: Annotated[int, Ge(1)] = 256
-    """steps of one update (ours)"""
+    """number of transitions in the batch of an update (ours)"""
     updates_per_step: Annotated[int, Ge(1)] = 10
-    """updates per agent step (paper 2)"""
+    """number of updates per agent step (paper 2)"""
     precision: Precision = "float32"
-    """float32 or bfloat16 of the networks' products; auto: bfloat16 off the CPU, whose digits are few for gradients"""
+    """dtype of the networks' products; auto: float32 on a CPU, bfloat16 elsewhere, which is coarse for gradients"""
     critic: CriticConfig = field(default_factory=CriticConfig)
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     regularizer: Annotated[str, arg(metavar=CHOICES)] = "jacobian"
-    """how the world model is made smooth; chooses the defaults of --penalty, and what is set there"""
+    """how the world model is regularised; determines which settings --penalty has, and their defaults"""
     penalty: TransitionPenalty = field(default_factory=TransitionJacobian)
     discrepancy: DiscrepancyConfig = field(default_factory=DiscrepancyConfig)
     actor: ActorConfig = field(default_factory=ActorConfig)
@@ -206,9 +206,9 @@ class DSDPGConfig:
 
 
 def without_gradients(config: DSDPGConfig) -> DSDPGConfig:
-    """The plain MMD critic of paper 2's baselines: same networks and model, no derivatives in the loss.
+    """The plain MMD critic of paper 2's baselines: the same networks and world model, without gradients in the loss.
 
-    It is trained at replayed actions, since at the policy's alone it would not see what actions do.
+    It is trained at replayed actions: at the policy's actions alone, it could not learn how the return depends on them.
     """
     return replace(
         config,
@@ -218,7 +218,7 @@ def without_gradients(config: DSDPGConfig) -> DSDPGConfig:
 
 
 def with_quantiles(config: DSDPGConfig) -> DSDPGConfig:
-    """The IQN critic of paper 2's baselines (arXiv 1806.06923): `without_gradients`, and quantiles for the noise."""
+    """The IQN critic of paper 2's baselines (arXiv 1806.06923): `without_gradients`, with quantiles as noise."""
     plain = without_gradients(config)
     critic = replace(plain.critic, draws="quantile")
     return replace(plain, critic=critic, discrepancy=replace(plain.discrepancy, kind="quantile"))

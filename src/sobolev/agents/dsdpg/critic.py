@@ -1,4 +1,4 @@
-"""What trains critics and actor, for any model of the world: the learned one, or a true one in tests and studies."""
+"""The losses of critics and actor, for any world model: the learned one, or a true one in tests and studies."""
 
 from functools import partial
 from typing import NamedTuple
@@ -15,14 +15,14 @@ from sobolev.agents.dsdpg.target import Model, target_samples
 
 
 class Compared(NamedTuple):
-    """The samples that a critic loss compares."""
+    """The samples that are compared in the critics' loss."""
 
     found: Float[Array, "2 batch samples vector"]
     """[Z; ∂Z/∂a] of both critics"""
     wanted: Float[Array, "batch targets vector"]
-    """[y; ∂y/∂a], a constant"""
+    """[y; ∂y/∂a], constants"""
     direction: Float[Array, "2 batch dimensions"]
-    """θ of MSMMD, zeros without"""
+    """θ of MSMMD; zeros for other discrepancies"""
 
 
 def critic_loss(
@@ -39,16 +39,16 @@ def critic_loss(
 ) -> tuple[Float[Array, ""], Compared]:
     """Sum over both critics of the weighted discrepancy between their samples and the target's (paper 2).
 
-    states and actions: where; weight: shares in the mean, summing to 1; noise: standard normal numbers that one draw
-    of `model` takes.
+    states, actions: where critics are trained; weight: of each state in the mean, with sum 1; noise: the number of
+    standard normal numbers that one draw of `model` takes.
     """
     critic, keys, batch = config.critic, jax.random.split(key, 3), states.shape[0]
 
-    # Target: samples of [y; ∂y/∂a] through model, target policy and target critics, the largest returns dropped.
+    # Target: samples of [y; ∂y/∂a] through model, target policy and target critics, without the largest returns.
     sample = partial(target_samples, model, noise, target_policy, target_critics, config=critic)
     wanted = jax.vmap(lambda s, a, k: sample(s, a, k))(states, actions, jax.random.split(keys[0], batch))
 
-    # Critics: their own samples [Z; ∂Z/∂a], and how far these are from the target's.
+    # Critics: their own samples [Z; ∂Z/∂a], and the discrepancy between these and the target's.
     xi = drawn(keys[1], (2, batch, critic.samples), critic)
     found = critics.over(lambda one, xi: samples_at(one, states, actions, xi), xi)
     if config.discrepancy.kind == "quantile":
@@ -76,7 +76,7 @@ def samples_at(
     actions: Float[Array, "batch action"],
     noise: Float[Array, "batch samples noise"],
 ) -> Float[Array, "batch samples vector"]:
-    """Samples [Z; ∂Z/∂a] of one critic at every state, one for each of its noises."""
+    """Samples [Z; ∂Z/∂a] of one critic at every state, one for each noise vector."""
 
     def at(s: Array, a: Array, noises: Array) -> Array:
         return jax.vmap(lambda xi: sobolev_sample(critic, s, a, xi))(noises)
@@ -92,7 +92,7 @@ def actor_loss(
     key: Key[Array, ""],
     config: DSDPGConfig,
 ) -> Float[Array, ""]:
-    """Minus the sample mean of Z(s, π(s), ξ) over ξ, both critics, and states by weight (paper 2)."""
+    """The negative mean of Z(s, π(s), ξ) over samples of ξ, both critics, and states by weight (paper 2)."""
     xi = drawn(key, (2, states.shape[0], config.critic.samples), config.critic)
 
     def mean(critic: Value, xi: Float[Array, "batch samples noise"]) -> Float[Array, " batch"]:

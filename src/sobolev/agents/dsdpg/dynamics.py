@@ -1,7 +1,7 @@
 """The one-step world model: a conditional variational autoencoder of (Δs, r) given (s, a), with a learned prior.
 
-Everything is in normalised units: states by their running statistics, changes of state and rewards by theirs. Draws
-are reparametrised: with the noise held fixed, the next state and the reward are smooth functions of state and action.
+Everything is in normalised units: states, changes of state and rewards, each with its own running statistics. Draws
+are reparametrised: for fixed noise, the next state and the reward are smooth functions of state and action.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from sobolev.nn import Perceptron, at_least_float32, bernoulli_loss, normal_log_
 
 
 class Normal(NamedTuple):
-    """Independent normals."""
+    """Independent normal distributions."""
 
     mean: Float[Array, " size"]
     std: Float[Array, " size"]
@@ -45,8 +45,8 @@ class ModelLosses(NamedTuple):
 class Dynamics(eqx.Module):
     """Prior p(z|s,a), encoder q(z|s,a,Δs,r), decoder g(Δs,r|s,a,z), and a head for the end of the episode.
 
-    The decoder's standard deviations are learned, one per output, up to a small bound: noise that is larger, or that
-    depends on state and action, has to pass through z.
+    The decoder's standard deviations are learned, one for each output, up to a small bound: noise that is larger, or
+    that depends on state and action, must come from z.
     """
 
     prior: Perceptron
@@ -59,7 +59,7 @@ class Dynamics(eqx.Module):
 
     @staticmethod
     def init(key: Key[Array, ""], state: int, action: int, config: DynamicsConfig) -> "Dynamics":
-        """A model whose decoder starts at no change of state and mean reward, with unit standard deviations."""
+        """A model that initially predicts about the mean change of state and the mean reward."""
         keys, (units, layers) = jax.random.split(key, 4), (config.network.units, config.network.layers)
         latent, outputs = config.latent, state + 1
         return Dynamics(
@@ -73,7 +73,7 @@ class Dynamics(eqx.Module):
 
     @property
     def noise(self) -> int:
-        """Standard normal numbers that one draw takes: for z, for the decoder, and one for the end of the episode."""
+        """Number of standard normal numbers that one draw takes: for z, the decoder, and the end of the episode."""
         return self.config.latent + self.spread.size + 1
 
     def prior_at(self, state: Float[Array, " state"], action: Float[Array, " action"]) -> Normal:
@@ -96,7 +96,7 @@ class Dynamics(eqx.Module):
     def draw(
         self, state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, " noise"]
     ) -> Imagined:
-        """(Δs, r) for given standard normal numbers: z from the prior, then the decoder's draw."""
+        """(Δs, r) for given standard normal numbers: z is drawn from the prior, then (Δs, r) from the decoder."""
         latent, rest = noise[: self.config.latent], noise[self.config.latent : -1]
         prior = self.prior_at(state, action)
         decoded = self.decode(state, action, prior.mean + prior.std * latent)
@@ -106,7 +106,7 @@ class Dynamics(eqx.Module):
     def ending_logit(
         self, state: Float[Array, " state"], action: Float[Array, " action"], following: Float[Array, " state"]
     ) -> Float[Array, ""]:
-        """Logit of the probability that the episode ends in (not only with) the state that follows."""
+        """Logit of the probability that the following state is terminal."""
         return self.ending(state, action, following)[0]
 
     def losses(
@@ -119,10 +119,10 @@ class Dynamics(eqx.Module):
         noise: Float[Array, " latent"],
         perturbed: tuple[Float[Array, " state"], Float[Array, " action"]] | None = None,
     ) -> ModelLosses:
-        """Minus the evidence bound in two terms, with one draw of z, and the loss of the termination head.
+        """The negative evidence bound in two terms, with one draw of z, and the loss of the termination head.
 
-        outcome: Δs and r, normalised; following: the next state, normalised as states are; terminal: 0 or 1.
-        perturbed: state and action as prior, encoder and decoder read them, where these are not the true ones.
+        outcome: Δs and r, normalised; following: the next state, normalised like `state`; terminal: 0 or 1.
+        perturbed: the inputs of prior, encoder and decoder in place of state and action, if not None.
         """
         seen = (state, action) if perturbed is None else perturbed
         prior, posterior = self.prior_at(*seen), self.posterior_at(*seen, outcome)
@@ -131,7 +131,7 @@ class Dynamics(eqx.Module):
         return ModelLosses(-normal_log_prob(*decoded, outcome), normal_divergence(posterior, prior), ended)
 
     def _normal(self, raw: Float[Array, " outputs"]) -> Normal:
-        """Mean, and a standard deviation that begins near 1 (as long as the upper bound lets it)."""
+        """Mean, and a standard deviation that is initially close to 1 (if the bounds include 1)."""
         size, high = self.config.latent, self.config.max_std
         start = float(np.log(1 / self.config.min_std) / np.log(high / self.config.min_std))
         shift = float(np.log(start / (1 - start))) if 0 < start < 1 else 4.0
@@ -139,7 +139,7 @@ class Dynamics(eqx.Module):
 
 
 def bounded(raw: Float[Array, " size"], low: float, high: float) -> Float[Array, " size"]:
-    """Standard deviations between two bounds, evenly in the logarithm where `raw` is small."""
+    """Standard deviations between two bounds: a sigmoid of `raw`, in the logarithm."""
     raw = raw.astype(at_least_float32(jnp.dtype(raw.dtype)))
     return jnp.exp(float(np.log(low)) + float(np.log(high / low)) * jax.nn.sigmoid(raw))
 

@@ -1,4 +1,4 @@
-"""What DSDPG, MAGE and TD3 have in common: their state, how they act, and what they observe."""
+"""The common part of DSDPG, MAGE and TD3: their state, acting, and running statistics."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -27,16 +27,16 @@ T = TypeVar("T")
 
 @runtime_checkable
 class LearnerConfig(AgentConfig, Protocol):
-    """What the settings of all these agents have."""
+    """The settings that all these agents have."""
 
     @property
     def exploration(self) -> ExplorationConfig:
-        """How training actions differ from the policy's."""
+        """The random part of actions in training."""
         ...
 
     @property
     def normalizer(self) -> NormalizerConfig:
-        """Running statistics of what networks see."""
+        """The running statistics that normalise the networks' inputs."""
         ...
 
 
@@ -44,7 +44,7 @@ C = TypeVar("C", bound=LearnerConfig)
 
 
 class Model(eqx.Module, Generic[D]):
-    """Everything that learns. D: the world model; an empty tuple where there is none."""
+    """The trained networks. D is the world model, or an empty tuple if there is none."""
 
     actor: Actor
     critics: TwinCritic
@@ -52,7 +52,7 @@ class Model(eqx.Module, Generic[D]):
 
 
 class Optimizers(eqx.Module):
-    """What the optimizer of each of the three remembers."""
+    """The state of each optimizer."""
 
     actor: optax.OptState
     critics: optax.OptState
@@ -60,35 +60,35 @@ class Optimizers(eqx.Module):
 
 
 class Targets(eqx.Module):
-    """Slowly following copies."""
+    """Target networks, which slowly follow actor and critics."""
 
     actor: Actor
     critics: TwinCritic
 
 
 class State(eqx.Module, Generic[D]):
-    """Everything about an agent that changes, but for its replay."""
+    """Everything about an agent that changes, except its replay."""
 
     model: Model[D]
     targets: Targets
     optimizers: Optimizers
     statistics: Statistics
     steps: Int[Array, ""]
-    """agent steps seen"""
+    """number of agent steps observed"""
     smoothing: dict[str, PyTree] = eqx.field(default_factory=dict[str, PyTree])
-    """what the regularizer remembers of the world model; {} for nothing"""
+    """the regularizer's state for the world model; {} if it has none"""
 
 
 @dataclass(frozen=True)
 class Learner(ABC, Generic[C, D]):
-    """An agent with a deterministic policy: all but its networks and how a batch changes them."""
+    """An agent with a deterministic policy; subclasses define its networks and how they learn from a batch."""
 
     config: C
     spaces: Spaces
 
     @property
     def shown(self) -> dict[str, str]:
-        """Progress shows nothing but returns."""
+        """No metrics: the progress bar shows returns only."""
         return {}
 
     @abstractmethod
@@ -99,21 +99,21 @@ class Learner(ABC, Generic[C, D]):
     def update(
         self, state: State[D], pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]
     ) -> tuple[State[D], Bool[Array, ""], Metrics]:
-        """The state after update `number` (from 0) on a batch, whether all of it was finite, and metrics."""
+        """The state after update `number` (from 0) on a batch, whether everything was finite, and metrics."""
 
     def learn(
         self, state: State[D], replay: AnyReplay, key: Key[Array, ""], number: Int[Array, ""]
     ) -> tuple[State[D], AnyReplay, Report]:
-        """One update on transitions drawn uniformly. One with a non-finite loss or gradient changes nothing."""
+        """One update on uniformly sampled transitions. An update with a non-finite loss or gradient changes nothing."""
         sample_key, update_key = jax.random.split(key)
         windows, replay = memory.sample(replay, sample_key, self.config.batch_size, 1, online=False)
         updated, finite, metrics = self.update(state, pairs_of(windows, self.spaces), update_key, number)
         return chosen(finite, updated, state), replay, Report(metrics, finite, windows)
 
     def begin(self, model: Model[D], rules: tuple[optax.GradientTransformation, ...]) -> State[D]:
-        """The state of networks that have learned nothing: targets are copies, statistics empty.
+        """The initial state with these networks: targets are copies, statistics are empty.
 
-        rules: the optimizers of actor, critics and, where there is one, world model.
+        rules: the optimizers of actor, critics and, if there is one, the world model.
         """
         parts = (model.actor, model.critics, model.dynamics)
         memories = [rule.init(cast(Any, part)) for rule, part in zip(rules, parts, strict=False)]
@@ -124,12 +124,12 @@ class Learner(ABC, Generic[C, D]):
         return State(model, targets, Optimizers(*memories), statistics, jnp.zeros((), jnp.int32))
 
     def initial_carry(self, batch: int) -> tuple[()]:
-        """The policy remembers nothing."""
+        """The policy has no memory."""
         del batch
         return ()
 
     def extras(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Replay holds nothing beside the steps."""
+        """Nothing is stored in replay beside the steps."""
         return {}
 
     def act(
@@ -140,9 +140,9 @@ class Learner(ABC, Generic[C, D]):
         key: Key[Array, ""],
         mode: Literal["train", "evaluate"],
     ) -> tuple[Float[Array, "batch action"], tuple[()], dict[str, Array]]:
-        """Actions for a batch of environments: the policy's; in training with noise, and uniform ones to begin with.
+        """The policy's actions for a batch of environments; in training with noise, and at first uniformly random.
 
-        `transition` has observation, first and last of the present step. After a last step the action is zero.
+        `transition` has observation, first and last of the current step. At the last step of an episode actions are 0.
         """
         states = jax.vmap(state.statistics.normalised)(joined(self.spaces, transition["observation"]))
         action = jax.vmap(state.model.actor)(states)
@@ -154,7 +154,7 @@ class Learner(ABC, Generic[C, D]):
         return jnp.where(transition["last"][:, None], 0.0, action), carry, {}
 
     def observe(self, state: State[D], transitions: Step) -> State[D]:
-        """Counts one step of a batch of environments and takes it into the statistics of states and rewards."""
+        """Counts one step of a batch of environments, and adds it to the statistics of states and rewards."""
         seen, old = joined(self.spaces, transitions["observation"]), state.statistics
         states = old.state.update(seen, jnp.ones(seen.shape[0], bool))
         rewards = old.reward.update(transitions["reward"][:, None], ~transitions["first"])
@@ -162,5 +162,5 @@ class Learner(ABC, Generic[C, D]):
         return replace(state, statistics=statistics, steps=state.steps + seen.shape[0])
 
     def cast(self, networks: T) -> T:
-        """Networks in the dtype that products are computed in."""
+        """Networks in the dtype in which their products are computed."""
         return cast_floating(networks, jnp.dtype(self.config.precision))

@@ -1,4 +1,4 @@
-"""DSDPG as a method, and what all methods with a deterministic policy share: sizes, protocol, pace."""
+"""The method dsdpg, and sizes, protocol and pace that all methods with a deterministic policy share."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Networks(NamedTuple):
-    """Layers of actor and critics, of a world model, and of a head for the reward alone."""
+    """Sizes of actor and critics, of a world model, and of a separate network for the reward."""
 
     policy: NetworkConfig
     model: NetworkConfig
@@ -26,7 +26,7 @@ SIZES = {
     "medium": Networks(NetworkConfig(256, 2), NetworkConfig(256, 2), NetworkConfig(256, 2)),
     "full": Networks(NetworkConfig(384, 2), NetworkConfig(512, 4), NetworkConfig(256, 3)),
 }
-"""The same base networks for every method; full: MAGE's published ones, small: for two cores."""
+"""Network sizes, the same for every method. full: those published for MAGE; small: for a machine with two cores."""
 
 PROTOCOL: Mapping[str, Any] = {
     "steps": 100_000,
@@ -35,19 +35,19 @@ PROTOCOL: Mapping[str, Any] = {
     "evaluation.episodes": 10,
     "log.every": 200,
 }
-"""MAGE's, which paper 2 follows as far as is known."""
+"""The protocol of MAGE, which paper 2 follows as far as is known."""
 SHORT: Mapping[str, Any] = {**PROTOCOL, "steps": 10_000, "evaluation.episodes": 5}
 DEMO: Mapping[str, Any] = {**SHORT, "steps": 4000}
 
 EXPLORATION = ExplorationConfig(random_steps=500)
-"""The laptop presets'. They have smaller batches and larger rates too, for 10,000 env steps on two cores."""
+"""Of the laptop presets, which also have smaller batches and larger learning rates: for 10,000 env steps."""
 LAPTOP = DSDPGConfig(
     batch_size=64, exploration=EXPLORATION, optimizer=AdamConfig(actor=1e-3, critic=1e-3, dynamics=1e-3)
 )
 
 
 def sized(agent: DSDPGConfig, networks: Networks) -> DSDPGConfig:
-    """The settings with these layers."""
+    """The settings with networks of these sizes."""
     return replace(
         agent,
         actor=replace(agent.actor, network=networks.policy),
@@ -57,24 +57,24 @@ def sized(agent: DSDPGConfig, networks: Networks) -> DSDPGConfig:
 
 
 def make(config: DSDPGConfig, spaces: Spaces) -> "DSDPG":
-    """The agent."""
+    """Creates the agent."""
     from sobolev.agents.dsdpg.agent import DSDPG
 
     return DSDPG(config, spaces)
 
 
 def pace_of(updates_per_step: int, random_steps: int) -> Pace:
-    """A transition is a window of one step; the random steps come first, as MAGE has it."""
+    """`updates_per_step` updates per agent step, after the random steps, as in MAGE. Windows have one step."""
     return Pace(1, max(1, random_steps), updates_per_step, 1)
 
 
 def pace(config: DSDPGConfig) -> Pace:
-    """`updates_per_step` updates per agent step, after the random ones."""
+    """`updates_per_step` updates per agent step, after the random steps."""
     return pace_of(config.updates_per_step, config.exploration.random_steps)
 
 
 def check(config: DSDPGConfig, images: bool) -> None:
-    """UserError for settings that do not go together."""
+    """Raises UserError for settings that contradict each other."""
     del images
     dynamics, discrepancy = config.dynamics, config.discrepancy
     for name, bound in (("max-std", dynamics.max_std), ("decoder-std", dynamics.decoder_std)):

@@ -1,7 +1,7 @@
-"""Maximum mean discrepancy between samples of two distributions: kernels, plain, sliced, and max-sliced (MSMMD).
+"""Maximum mean discrepancy between samples of two distributions: kernels; plain, sliced and max-sliced MMD (MSMMD).
 
 MMD²(X, Y) = E k(x, x') + E k(y, y') − 2 E k(x, y) with independent copies x', y'. Every function takes samples
-[samples, dimensions] and kernels take squared distances.
+[samples, dimensions], and kernels take squared distances.
 """
 
 from collections.abc import Callable
@@ -22,16 +22,16 @@ Between = Callable[[Float[Array, "samples dimensions"], Float[Array, "others dim
 """MMD² of two samples."""
 
 MIXTURE = tuple(float(scale) for scale in range(1, 11))
-"""Scales of MMDQN's Gaussian mixture."""
+"""Scales of the Gaussian mixture of MMDQN."""
 
 
 def multiquadric(squared: Float[Array, "*shape"], bandwidth: float) -> Float[Array, "*shape"]:
-    """−√(1 + h² d²) (paper 2, with h = 100): conditionally positive, near −h·d where d is well above 1/h."""
+    """−√(1 + h² d²) (paper 2, with h = 100): conditionally positive, and close to −h·d for d well above 1/h."""
     return -jnp.sqrt(1.0 + bandwidth**2 * squared)
 
 
 def energy(squared: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """−d, the limit of the multiquadric over h: MMD² is the energy distance. Its derivative at d = 0 is taken as 0."""
+    """−d, the limit of the multiquadric divided by h, whose MMD² is the energy distance. Its derivative at 0 is 0."""
     positive = squared > 0
     return -jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
 
@@ -42,7 +42,7 @@ def mixture(squared: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def kernel_of(config: DiscrepancyConfig) -> Kernel:
-    """The kernel that a config names; UserError for an unknown one."""
+    """The kernel that a config names. Raises UserError for an unknown one."""
     kernels: dict[str, Kernel] = {
         "multiquadric": partial(multiquadric, bandwidth=config.bandwidth),
         "energy": energy,
@@ -60,17 +60,17 @@ def mmd_squared(
     *,
     unbiased: bool,
 ) -> Float[Array, ""]:
-    """MMD² of two samples, two at least of each.
+    """MMD² between two sets of at least two samples.
 
-    unbiased: the U-statistic, which leaves out each sample's kernel with itself; its expectation is the MMD² of the two
-    distributions, and it may be negative. Otherwise the V-statistic: the MMD² of the two empirical distributions,
-    never negative, 0 for equal samples, and too large on average by the order of 1/samples.
+    unbiased: the U-statistic, which leaves out the kernel of each sample with itself. Its expectation is the MMD² of
+    the two distributions, and it may be negative. Otherwise the V-statistic: the MMD² of the two empirical
+    distributions, which is never negative, 0 for equal samples, and on average too large, of order 1/samples.
     """
     return _own(x, kernel, unbiased) + _own(y, kernel, unbiased) - 2 * kernel(_squares(x, y)).mean()
 
 
 def _own(x: Float[Array, "samples dimensions"], kernel: Kernel, unbiased: bool) -> Float[Array, ""]:
-    """Mean kernel within one sample."""
+    """Mean kernel between samples of one set."""
     number = x.shape[0]
     values = kernel(_squares(x, x))
     if not unbiased:
@@ -81,24 +81,24 @@ def _own(x: Float[Array, "samples dimensions"], kernel: Kernel, unbiased: bool) 
 def _squares(
     x: Float[Array, "samples dimensions"], y: Float[Array, "others dimensions"]
 ) -> Float[Array, "samples others"]:
-    """Squared distances, from differences: the usual expansion loses near ones to rounding."""
+    """Squared distances, from differences: the expansion of the square would lose small ones to rounding."""
     return jnp.sum(jnp.square(x[:, None] - y[None]), -1)
 
 
 def projected(
     direction: Float[Array, " dimensions"], x: Float[Array, "samples dimensions"]
 ) -> Float[Array, "samples 1"]:
-    """⟨θ, x⟩ of every sample. Written as a sum: a product of this shape is slow under `vmap`."""
+    """⟨θ, x⟩ of every sample, as a sum, since a matrix product of this shape is slow under `vmap`."""
     return jnp.sum(direction[None] * x, -1, keepdims=True)
 
 
 class Search(NamedTuple):
-    """What the ascent found."""
+    """The result of an ascent."""
 
     direction: Float[Array, " dimensions"]
     """θ, a unit vector"""
     value: Float[Array, ""]
-    """the objective there"""
+    """the objective at θ"""
 
 
 def ascend(
@@ -106,10 +106,10 @@ def ascend(
     starts: Float[Array, "starts dimensions"],
     config: DiscrepancyConfig,
 ) -> Search:
-    """The best direction met by gradient ascent on the unit sphere from each of `starts` (any length but 0).
+    """The best direction found by gradient ascent on the unit sphere from each of `starts` (of any length except 0).
 
-    A step turns θ by a given angle towards the gradient's tangent part (a geodesic, so that the length stays 1); the
-    angles fall geometrically from first_step to last_step. The best θ on the way is kept, starts included.
+    A step rotates θ by a given angle towards the tangential part of the gradient. The angles decrease geometrically
+    from first_step to last_step. The result is the best θ of all steps, including the starts.
     """
     angles = np.geomspace(config.first_step, config.last_step, config.steps) if config.steps else np.zeros(0)
 
@@ -143,22 +143,22 @@ def starting_directions(
     y: Float[Array, "others dimensions"],
     restarts: int,
 ) -> Float[Array, "starts dimensions"]:
-    """Where an ascent starts: the difference of the means, and `restarts` uniform directions."""
+    """Initial directions of an ascent: the difference of the means, and `restarts` uniformly random directions."""
     random = jax.random.normal(key, (restarts, x.shape[1]), x.dtype)
     gap = x.mean(0) - y.mean(0)
-    # Equal means point nowhere: then the first coordinate, the return.
+    # Equal means have no direction: then the first coordinate, the return, is taken.
     first = jnp.zeros_like(gap).at[0].set(1.0)
     gap = jnp.where(jnp.linalg.norm(gap) > 1e-12, gap, first)
     return jnp.concatenate([gap[None], random])
 
 
 class Discrepancy(NamedTuple):
-    """How far a batch of samples is from the target's."""
+    """The discrepancy between samples and the target's samples, for a batch of states."""
 
     value: Float[Array, " batch"]
-    """MMD² of each state, in the direction that was chosen; differentiable in the samples"""
+    """MMD² of each state, along its direction if there is one; differentiable in the samples"""
     direction: Float[Array, "batch dimensions"]
-    """the direction of each state; zeros where there is none (mmd, sliced)"""
+    """the direction of each state; zeros for the kinds without one (mmd, sliced)"""
 
 
 def discrepancy(
@@ -171,8 +171,8 @@ def discrepancy(
     """The discrepancy that a config describes, for a batch of states, between samples [return; action gradient].
 
     Gradient coordinates (all but the first) are multiplied by `gradient_scale`. The direction of MSMMD is a constant to
-    derivatives: at the maximum it contributes none (the envelope theorem). Where one direction serves the batch, states
-    count by their weight.
+    derivatives, since at the maximum it contributes none (envelope theorem). `weight` is the weight of each state in
+    the search for a direction that is common to the batch. Raises UserError for an unknown kind or kernel.
     """
     scale = jnp.full(x.shape[2], config.gradient_scale, x.dtype).at[0].set(1.0)
     x, y = x * scale[None, None], y * scale[None, None]
@@ -200,9 +200,9 @@ def max_directions(
     config: DiscrepancyConfig,
     between: Between,
 ) -> Float[Array, "batch dimensions"]:
-    """θ of every state, a constant: its own argmax, or with direction "batch" that of the weighted mean of MMD².
+    """θ of every state, a constant: its own argmax, or with direction "batch" the argmax of the weighted mean of MMD².
 
-    The latter is searched for in the first `config.search` states, since a direction needs fewer than a gradient does.
+    The latter is found with the first `config.search` states only: a direction needs fewer of them than a gradient.
     """
     x, y = jax.lax.stop_gradient((x, y))
     if config.direction == "batch":

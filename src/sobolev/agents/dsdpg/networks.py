@@ -1,4 +1,4 @@
-"""Actor and critics. All act on one normalised state; batches and samples come from `jax.vmap`."""
+"""Actor and critics. All map one normalised state; axes of batches and samples come from `jax.vmap`."""
 
 import math
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Actor(eqx.Module):
 
     @staticmethod
     def init(key: Key[Array, ""], state: int, action: int, network: NetworkConfig) -> "Actor":
-        """Small initial output weights: the first actions are near 0, where tanh is steep."""
+        """An actor with small initial output weights, whose first actions are close to 0, where tanh is steep."""
         return Actor(Perceptron.init(key, state, network.units, network.layers, action, 0.1))
 
     def __call__(self, state: Float[Array, " state"]) -> Float[Array, " action"]:
@@ -38,17 +38,17 @@ class Actor(eqx.Module):
 
 
 class Generator(eqx.Module):
-    """Z(s, a, ξ): one sample of the return, from a network of state, action and noise.
+    """Z(s, a, ξ): one sample of the return, from a network with inputs state, action and noise.
 
-    Its gradient ∂Z/∂a is the sample of the return's action gradient, never a head of its own (paper 2). With noise of
-    size 0 it is a plain value Q(s, a).
+    Its gradient ∂Z/∂a is the sample of the return's action gradient, which has no head of its own (paper 2). With noise
+    of size 0 it is an ordinary value function Q(s, a).
     """
 
     perceptron: Perceptron
 
     @staticmethod
     def init(key: Key[Array, ""], state: int, action: int, noise: int, network: NetworkConfig) -> "Generator":
-        """A generator for noise of that size."""
+        """A generator for states, actions and noise of these sizes."""
         return Generator(Perceptron.init(key, state + action + noise, network.units, network.layers, 1))
 
     def __call__(
@@ -59,30 +59,30 @@ class Generator(eqx.Module):
 
 
 class TwinCritic(eqx.Module):
-    """Two generators of one shape, their parameters stacked along a leading axis."""
+    """Two generators of equal shape, whose parameters are stacked along a leading axis."""
 
     both: Generator
 
     @staticmethod
     def init(key: Key[Array, ""], state: int, action: int, noise: int, network: NetworkConfig) -> "TwinCritic":
-        """Two independently drawn generators."""
+        """Two independently initialized generators."""
         return TwinCritic(
             jax.vmap(lambda k: Generator.init(k, state, action, noise, network))(jax.random.split(key, 2))
         )
 
     def over(self, function: Callable[..., Result], *arguments: PyTree) -> Result:
-        """function(critic, *arguments of that critic), for both; arguments and results have a leading axis of two."""
+        """`function(critic, *arguments)` for both critics; arguments and results have a leading axis of length two."""
         return jax.vmap(function)(self.both, *arguments)
 
     def __call__(
         self, state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, "2 noise"]
     ) -> Float[Array, "2"]:
-        """One sample of each at the same state and action."""
+        """One sample of each critic at the same state and action."""
         return self.over(lambda critic, xi: critic(state, action, xi), noise)
 
 
 def drawn(key: Key[Array, ""], shape: tuple[int, ...], config: CriticConfig) -> Float[Array, "*shape noise"]:
-    """ξ for so many samples: standard normal, or the features cos(π k τ), k = 1 … noise, of quantiles τ ~ U(0, 1)."""
+    """Samples of ξ: standard normal, or the features cos(π k τ), k = 1 … noise, of quantiles τ ~ U(0, 1)."""
     if config.draws == "noise":
         return jax.random.normal(key, (*shape, config.noise))
     steps = jnp.arange(1, config.noise + 1, dtype=jnp.float32)
@@ -90,7 +90,7 @@ def drawn(key: Key[Array, ""], shape: tuple[int, ...], config: CriticConfig) -> 
 
 
 def quantile_of(xi: Float[Array, "*shape noise"]) -> Float[Array, "*shape"]:
-    """τ of such features."""
+    """The quantile τ with the features ξ, the inverse of `drawn`'s map from τ to ξ."""
     return jnp.arccos(jnp.clip(xi[..., 0], -1.0, 1.0)) / jnp.pi
 
 
@@ -103,7 +103,7 @@ def sobolev_sample(
 
 
 def vector_size(spaces: Spaces) -> int:
-    """Number of entries of an observation joined to one vector. Raises UserError for images, not for bytes."""
+    """Number of entries of the vector to which an observation is joined. Raises UserError for images."""
     pixels = [name for name, spec in spaces.observation if spec.is_image]
     if pixels:
         raise UserError(
@@ -113,7 +113,7 @@ def vector_size(spaces: Spaces) -> int:
 
 
 def joined(spaces: Spaces, observation: dict[str, Array]) -> Float[Array, "*batch state"]:
-    """A batch of observations as vectors, entries in the order of their names."""
+    """A batch of observations as float32 vectors: entries flattened, and concatenated in the order of `spaces`."""
     parts = []
     for name, spec in spaces.observation:
         values = observation[name].astype(jnp.float32)

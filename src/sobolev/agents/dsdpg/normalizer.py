@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float
 
 
 class Moments(eqx.Module):
-    """Mean and variance of all rows seen, or of about the last `memory` of them."""
+    """Mean and variance of all rows so far, or of about the last `memory` of them (see `update`)."""
 
     count: Float[Array, ""]
     mean: Float[Array, " size"]
@@ -15,24 +15,27 @@ class Moments(eqx.Module):
 
     @staticmethod
     def init(size: int) -> "Moments":
-        """Nothing seen yet: mean 0, and a standard deviation that reads 1."""
+        """Empty statistics: mean 0, and standard deviation 1."""
         return Moments(jnp.zeros(()), jnp.zeros(size), jnp.ones(size))
 
     def update(
         self, rows: Float[Array, "batch size"], weight: Bool[Array, " batch"], memory: float = float("inf")
     ) -> "Moments":
-        """With the rows whose weight is true; past `memory` rows, older ones fade. Without rows nothing changes."""
+        """Adds the rows whose weight is true; beyond `memory` rows, the weight of older ones decays.
+
+        Without rows nothing changes.
+        """
         share = weight.astype(jnp.float32)
         number = jnp.sum(share)
         some = jnp.maximum(number, 1.0)
         mean = jnp.sum(share[:, None] * rows, 0) / some
         square = jnp.sum(share[:, None] * jnp.square(rows - mean[None]), 0) / some
-        # The old rows count no more than `memory` less the new ones.
+        # The old rows count at most as `memory` minus the number of new ones.
         before = jnp.minimum(self.count, jnp.maximum(memory - number, 0.0))
         total = jnp.maximum(before + number, 1.0)
         gap, new = mean - self.mean, number / total
         updated = (1 - new) * self.square + new * square + new * (1 - new) * jnp.square(gap)
-        # A memory that is all new rows still has to leave an empty update alone.
+        # An update without rows must not change anything, whatever the memory.
         seen = number > 0
         return Moments(
             jnp.where(seen, total, self.count),
@@ -41,7 +44,7 @@ class Moments(eqx.Module):
         )
 
     def std(self, floor: Float[Array, " size"] | float) -> Float[Array, " size"]:
-        """Standard deviation, `floor` where it is below that; 1 where nothing was seen."""
+        """Standard deviation, at least `floor`; 1 if there were no rows."""
         return jnp.where(self.count > 0, jnp.maximum(jnp.sqrt(self.square), floor), 1.0)
 
     def apply(self, row: Float[Array, " size"], floor: float) -> Float[Array, " size"]:

@@ -1,4 +1,4 @@
-"""Adam and RAdam, one step of either, and target networks that follow."""
+"""Adam and RAdam, and one step of an optimizer."""
 
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -17,7 +17,7 @@ Rules = tuple[optax.GradientTransformation, optax.GradientTransformation, optax.
 
 @runtime_checkable
 class Moments(Protocol):
-    """How Adam averages."""
+    """The constants of Adam's running averages."""
 
     @property
     def beta1(self) -> float:
@@ -31,18 +31,18 @@ class Moments(Protocol):
 
     @property
     def eps(self) -> float:
-        """What is added to the root of the latter."""
+        """Added to the root of the mean of squared gradients."""
         ...
 
 
 def adam(config: Moments, rate: float, clip: float | None = None) -> optax.GradientTransformation:
-    """Adam with that learning rate, after the gradient's norm is cut to `clip`."""
+    """Adam with learning rate `rate`, on gradients that are clipped to the global norm `clip`."""
     rule = optax.adam(rate, config.beta1, config.beta2, config.eps)
     return relaxed(rule if clip is None else optax.chain(optax.clip_by_global_norm(clip), rule))
 
 
 def rectified_adam(config: Moments, rate: float, clip: float, decay: float = 0.0) -> optax.GradientTransformation:
-    """RAdam with that learning rate, on gradients whose entries are cut to ±`clip`, with decoupled weight decay."""
+    """RAdam with learning rate `rate` and decoupled weight decay, on gradients whose entries are clipped to ±`clip`."""
     return relaxed(
         optax.chain(
             optax.clip(clip),
@@ -60,11 +60,6 @@ def descend(
     return optimizer.descend(rule, parameters, gradients, state)[:2]
 
 
-def follow(target: Tree, online: Tree, rate: float) -> Tree:
-    """`target`, moved towards `online` by a share of the distance."""
-    return jax.tree.map(lambda old, new: old + rate * (new - old), target, online)
-
-
 def chosen(condition: Bool[Array, ""], new: Tree, old: Tree) -> Tree:
-    """`new` where the scalar condition holds, else `old`, leaf by leaf."""
+    """`new` if the scalar condition is true, else `old`, for every leaf."""
     return jax.tree.map(lambda a, b: jax.numpy.where(condition, a, b), new, old)

@@ -15,7 +15,7 @@ Model = Callable[
 ]
 """(s, a, ε) → (s', r, d): one draw of next state, reward and termination (0 or 1), smooth in s and a for fixed ε.
 
-ε is standard normal. States are as the critics and the policy take them, and rewards as returns are counted.
+ε is standard normal. States have the units of critics and policy, and rewards those of returns.
 """
 
 
@@ -57,7 +57,7 @@ def target_samples(
     """Samples of [y; ∂y/∂a] at one state and action: `config.samples` of each target critic, without the largest ones.
 
     noise: the number of standard normal numbers that one draw of the model takes. Every sample has its own draws. The
-    result is constant to derivatives, and sorted by return.
+    result is a constant to derivatives, and sorted by return.
     """
     shape, keys = (2, config.samples), jax.random.split(key, 3)
     epsilon = jax.random.normal(keys[0], (*shape, noise))
@@ -73,12 +73,12 @@ def target_samples(
 
 
 def kept_targets(config: CriticConfig) -> int:
-    """Number of pooled target samples that are kept, two at least."""
+    """Number of pooled target samples that are kept, at least two."""
     pooled = 2 * config.samples
     return max(2, pooled - int(config.drop * pooled + 1e-9))
 
 
 def keep_smallest(samples: Float[Array, "pooled vector"], number: int) -> Float[Array, "kept vector"]:
-    """The samples of smallest return, their gradients with them, in rising order (TQC's cure of overestimation)."""
+    """The samples with the smallest returns, in increasing order. It reduces overestimation, as in TQC."""
     order: Int[Array, " pooled"] = jnp.argsort(samples[:, 0])
     return samples[order[:number]]

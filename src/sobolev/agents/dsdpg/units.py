@@ -1,4 +1,4 @@
-"""Normalised units: the running statistics that they come from, and the world model as the critics see it."""
+"""Normalised units: the running statistics that define them, and the world model in the units of the critics."""
 
 from typing import Protocol, runtime_checkable
 
@@ -25,17 +25,17 @@ class Pairs(eqx.Module):
     following: Float[Array, "batch state"]
     terminal: Float[Array, " batch"]
     valid: Bool[Array, " batch"]
-    """false where the second step begins another episode: no action led there"""
+    """false if s' is the first step of another episode, to which no action led"""
 
     @property
     def weight(self) -> Float[Array, " batch"]:
-        """The share of each transition in a mean over the valid ones."""
+        """The weight of each transition in a mean over the valid ones."""
         valid = self.valid.astype(jnp.float32)
         return valid / jnp.maximum(jnp.sum(valid), 1.0)
 
 
 def pairs_of(windows: Windows, spaces: Spaces) -> Pairs:
-    """Transitions from windows of one step and its context step."""
+    """Transitions, from windows that consist of one step and its context step."""
     steps = windows.steps
     states = joined(spaces, steps["observation"])
     return Pairs(
@@ -49,49 +49,52 @@ def pairs_of(windows: Windows, spaces: Spaces) -> Pairs:
 
 
 class Statistics(eqx.Module):
-    """Running statistics of what networks see; methods take one state, reward or change of state."""
+    """The running statistics that normalise the networks' inputs; methods take one state, reward or change of state."""
 
     state: Moments
-    """of all observations of the stream"""
+    """of all observations"""
     change: Moments
-    """of s' − s, over replayed steps"""
+    """of s' − s in replayed steps"""
     reward: Moments
-    """of all rewards of the stream"""
+    """of all rewards"""
     min_std: float = eqx.field(static=True)
     clip: float = eqx.field(static=True)
 
     @staticmethod
     def init(state: int, min_std: float, clip: float) -> "Statistics":
-        """Nothing seen. min_std: the smallest standard deviation that an entry is divided by; clip: see `cut`."""
+        """Empty statistics. min_std: the smallest standard deviation by which an entry is divided; clip: see `cut`."""
         return Statistics(Moments.init(state), Moments.init(state), Moments.init(1), min_std, clip)
 
     def cut(self, normalised: Float[Array, " size"]) -> Float[Array, " size"]:
-        """Within ±clip: an entry that stood still until now (a force that comes with a collision) is an outlier of a
-        thousand standard deviations when it first moves. Rewards are never cut: a rare one is what counts."""
+        """Clips normalised entries to ±clip.
+
+        An entry that has been constant so far, such as the force of a collision, is an outlier of a thousand standard
+        deviations when it first changes. Rewards are never clipped, since rare ones matter.
+        """
         return jnp.clip(normalised, -self.clip, self.clip)
 
     def normalised(self, state: Float[Array, " state"]) -> Float[Array, " state"]:
-        """A state in units of its running standard deviation, about its running mean."""
+        """A state minus its running mean, divided by its running standard deviation, and clipped."""
         return self.cut(self.state.apply(state, self.min_std))
 
     def outcome(
         self, state: Float[Array, " state"], following: Float[Array, " state"], reward: Float[Array, ""]
     ) -> Float[Array, " outcome"]:
-        """Δs, then r, as the world model has them."""
+        """Δs, then r, in the units of the world model."""
         change = self.cut((following - state - self.change.mean) / self.change_std)
         return jnp.concatenate([change, self.reward.apply(reward[None], self.min_std)])
 
     def moved(self, state: Float[Array, " state"], change: Float[Array, " state"]) -> Float[Array, " state"]:
-        """The normalised state that follows a normalised state, by a change in the model's units."""
+        """The normalised state that follows a normalised state, given Δs in the units of the world model."""
         return self.cut(state + (change * self.change_std + self.change.mean) / self.state.std(self.min_std))
 
     def earned(self, reward: Float[Array, ""]) -> Float[Array, ""]:
-        """A reward of the world model in the environment's units."""
+        """A reward in the environment's units, given one in the units of the world model."""
         return self.reward.undo(reward[None], self.min_std)[0]
 
     @property
     def change_std(self) -> Float[Array, " state"]:
-        """Unit of Δs: its standard deviation, a hundredth of the state's at least."""
+        """The unit of Δs: its standard deviation, but at least a hundredth of the state's."""
         return self.change.std(0.01 * self.state.std(self.min_std))
 
 
@@ -101,7 +104,7 @@ class OneStep(Protocol):
 
     @property
     def noise(self) -> int:
-        """Standard normal numbers that one draw takes; the last of them is for the end of the episode."""
+        """Number of standard normal numbers that one draw takes; the last one is for the end of the episode."""
         ...
 
     def draw(
@@ -118,9 +121,9 @@ class OneStep(Protocol):
 
 
 def imagination(dynamics: OneStep, statistics: Statistics) -> Model:
-    """(s, a, ε) → (s', r, d): normalised states, rewards in the environment's units, d drawn as 0 or 1.
+    """(s, a, ε) → (s', r, d), with normalised states, rewards in the environment's units, and d drawn as 0 or 1.
 
-    The chance of an end is drawn, not averaged over: two futures are two returns, not one in between.
+    The end is drawn rather than averaged, since the critics model the distribution of the return.
     """
 
     def draw(

@@ -22,9 +22,10 @@ from sobolev.agents.dsdpg.config import (
 )
 from sobolev.agents.dsdpg.critic import critic_loss, samples_at
 from sobolev.agents.dsdpg.networks import Policy, TwinCritic
-from sobolev.agents.dsdpg.optimizer import adam, follow
+from sobolev.agents.dsdpg.optimizer import adam
 from sobolev.agents.dsdpg.target import Model, backup
 from sobolev.experiments.linear_system import LinearSystem
+from sobolev.nn import follow
 
 SPREAD = 0.6
 """Standard deviation of the states at which critics are trained and compared."""

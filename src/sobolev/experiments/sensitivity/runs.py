@@ -83,7 +83,7 @@ def _of_run(run: Path, config: TrainConfig, episodes: int, states: int) -> Itera
         newest, meta = load_state(run, program)
         for env_steps, path in kept_weights(run).items():
             if env_steps < meta["env_steps"]:
-                yield env_steps, _of_state(read_weights(path, newest), program, envs, config, states)
+                yield env_steps, _of_state(read_weights(path, program.agent, newest), program, envs, config, states)
         yield meta["env_steps"], _of_state(newest, program, envs, config, states)
 
 

@@ -1,0 +1,148 @@
+"""What a run computes: the functions of one agent, which are for one seed, mapped over all seeds of the run.
+
+Pure functions of arrays, to be compiled by `Program`. Leaves of state and carry are [seeds, …]. Seeds never interact:
+each has its own state, replay rows and random keys. Keys are derived from the seed and a counter, so that no random
+state has to be carried along. Replay's counters are the same for all seeds and stay scalars (see `replay`).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeAlias, cast
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Integer, Key, PyTree
+
+from sobolev import replay as memory
+from sobolev.agents.api import AnyAgent, Carry, Chooses, Dreams, Inspected, Report, State, Step
+from sobolev.distributed.sharding import Layout
+from sobolev.nn.draws import part_of
+from sobolev.replay import AnyReplay
+from sobolev.training.seed_axis import map_axes, with_another
+
+PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3, "dream": 4, "inspect": 5}
+"""The independent random streams of a seed."""
+
+Counter: TypeAlias = Int[Array, ""] | Int[np.ndarray, ""]
+"""The number of an iteration, an update, an episode or a step."""
+
+
+@dataclass(frozen=True, eq=False)
+class SeedFunctions:
+    """The functions of an agent over all seeds of a run, whose arrays lie on devices as `layout` says."""
+
+    agent: AnyAgent
+    seeds: tuple[int, ...]
+    layout: Layout
+
+    def initial(self, seed: Integer[Array, ""]) -> State:
+        """The fresh agent of one seed, leaves [1, …]."""
+        return jax.tree.map(lambda leaf: leaf[None], self.agent.init(_key(seed, "initial")))
+
+    def step(
+        self, state: State, carry: Carry, replay: AnyReplay, transition: Step, iteration: Counter
+    ) -> tuple[Float[Array, "seeds environments action"], State, Carry, AnyReplay]:
+        """Chooses actions for a transition, adds both to replay, and lets the agents observe them."""
+        keys = self._keys("act", iteration)
+        action, carry, extras = self._over_seeds(partial(self.agent.act, mode="train"))(state, carry, transition, keys)
+        step = {**transition, "action": action}
+        axes = memory.replay_axes(replay)
+        add = self.layout.spread(jax.vmap(memory.add, (axes, 0, 0), axes), (axes, 0, 0), axes)
+        replay = add(replay, step, extras)
+        (observed,) = self._over_seeds(self._observed)(state, step)
+        state = eqx.combine(observed, state) if jax.tree.leaves(observed) else state
+        return action, state, carry, replay
+
+    def _observed(self, state: State, step: Step) -> tuple[PyTree]:
+        """The leaves of a state that a step changes, and None in place of the others, which then are not copied."""
+        return (jax.tree.map(lambda new, old: None if new is old else new, self.agent.observe(state, step), state),)
+
+    def act(
+        self,
+        state: State,
+        carry: Carry,
+        transition: Step,
+        episode: Counter,
+        step: Counter,
+        purpose: Literal["act", "evaluate"],
+        whole: int | None,
+        first: Counter | None,
+    ) -> tuple[Float[Array, "seeds environments action"], Carry]:
+        """Chooses actions as in evaluation. With `whole`, the environments are those from `first` on of so many."""
+        keys = jax.vmap(jax.random.fold_in, (0, None))(self._keys(purpose, episode), step)
+
+        def act(
+            state: State, carry: Carry, transition: Step, key: Key[Array, ""], first: Counter | None
+        ) -> tuple[Array, Carry, PyTree]:
+            with part_of(whole, cast(Array, first), len(transition["reward"])) if whole else nullcontext():
+                return self.agent.act(state, carry, transition, key, mode="evaluate")
+
+        action, carry, _ = self._over_seeds(act, (0, 0, 0, 0, None))(state, carry, transition, keys, first)
+        return action, carry
+
+    def learn(self, state: State, replay: AnyReplay, update: Counter) -> tuple[State, AnyReplay, Report]:
+        """One update of every seed."""
+        axes, keys = memory.replay_axes(replay), self._keys("learn", update)
+        learn = partial(self.agent.learn, number=jnp.asarray(update))
+        return self._over_seeds(learn, (0, axes, 0), (0, axes, 0))(state, replay, keys)
+
+    def learn_many(
+        self, state: State, replay: AnyReplay, update: Counter, count: Counter
+    ) -> tuple[State, AnyReplay, Report]:
+        """`count` updates from that number on, and one report of them all (see `with_another`)."""
+
+        def another(i: Array, carry: tuple[State, AnyReplay, Report]) -> tuple[State, AnyReplay, Report]:
+            state, replay, before = carry
+            state, replay, report = self.learn(state, replay, update + i)
+            return state, replay, with_another(before, report, i)
+
+        shapes = jax.eval_shape(self.learn, state, replay, update)[2]
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        nothing = dataclasses.replace(nothing, finite=jnp.ones_like(nothing.finite))
+        return jax.lax.fori_loop(0, count, another, (state, replay, nothing))
+
+    def inspect(self, state: State, report: Report, update: Counter) -> dict[str, Float[Array, " seeds"]]:
+        """The metrics [seeds] of an agent that is `Inspected`."""
+        agent, keys = cast(Inspected[State], self.agent), self._keys("inspect", update)
+        return self._over_seeds(lambda *arguments: (agent.inspect(*arguments),))(state, report, keys)[0]
+
+    def dream(self, state: State, steps: Step, context: int) -> dict[str, Array]:
+        """The first seed's predictions of recorded steps, of an agent that `Dreams`."""
+        agent = cast(Dreams[State], self.agent)
+        first = jax.tree.map(lambda leaf: leaf[0], state)
+        return agent.dream(first, steps, context, _key(jnp.uint32(self.seeds[0]), "dream"))
+
+    def choose(self, added: Counter, taken: Counter, shape: tuple[int, int], update: Counter) -> memory.Choice:
+        """The windows [seeds, batch] that an update samples, of an agent that `Chooses`.
+
+        `added` and `taken` are the counters of replay, `shape` is (environments, capacity).
+        """
+        choose = partial(cast(Chooses, self.agent).choose, memory.Ring(cast(Array, added), cast(Array, taken), *shape))
+        return jax.vmap(choose, out_axes=memory.Choice(0, 0, None))(self._keys("learn", update))
+
+    def _keys(self, purpose: str, counter: Counter) -> Key[Array, " seeds"]:
+        keys = jnp.stack([_key(jnp.uint32(seed), purpose) for seed in self.seeds])
+        return jax.vmap(jax.random.fold_in, (0, None))(keys, counter)
+
+    def _over_seeds(self, function: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
+        """`function` mapped over the seed axis.
+
+        A device with a single seed runs it without that axis, which would cost XLA many changes of layout.
+        """
+        if len(self.seeds) > self.layout.spread_over:
+            return self.layout.spread(jax.vmap(function, in_axes, out_axes), in_axes, out_axes)
+
+        def alone(*arguments: PyTree) -> PyTree:
+            results = function(*map_axes(lambda leaf: leaf[0], arguments, in_axes))
+            return map_axes(lambda leaf: leaf[None], results, out_axes)
+
+        return self.layout.spread(alone, in_axes, out_axes)
+
+
+def _key(seed: Integer[Array, ""], purpose: str) -> Key[Array, ""]:
+    return jax.random.fold_in(jax.random.key(seed), PURPOSES[purpose])

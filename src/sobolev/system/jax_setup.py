@@ -117,10 +117,10 @@ def compiler_options(options: Mapping[str, Any]) -> Iterator[None]:
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Any:
-    """`jax.jit` with the options of `compiler_options` in force here, beside those that are given."""
+    """`jax.jit` with the options of `compiler_options` in force here, before those that are given."""
     import jax
 
-    chosen = {**(_COMPILER_OPTIONS.get() or {}), **options.pop("compiler_options", {})}
+    chosen = {**options.pop("compiler_options", {}), **(_COMPILER_OPTIONS.get() or {})}
     return jax.jit(function, compiler_options=chosen or None, **options)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from sobolev.envs import VectorEnv, WorkerError, Workers, make
 from sobolev.envs.failures import brief, described, guarded, shown
-from sobolev.envs.server import episode_seed
+from sobolev.envs.processes.server import episode_seed
 from sobolev.errors import UserError
 from tests.envs import odd_environments as odd
 
@@ -144,7 +144,7 @@ def test_an_environment_in_this_process_tells_as_much():
 
 
 def test_workers_keep_off_the_gpu(monkeypatch: pytest.MonkeyPatch):
-    from sobolev.envs import workers
+    from sobolev.envs.processes import workers
 
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")  # which the trainer is told to use
     monkeypatch.delenv("SOBOLEV_WORKER_JAX_PLATFORMS", raising=False)

@@ -151,7 +151,7 @@ def check_physics() -> Line:
 
 _RENDER = """
 import sys
-from sobolev.envs.rendering import advice, choose_backend, drawing
+from sobolev.envs.rendering.backend import advice, choose_backend, drawing
 from sobolev.errors import UserError
 chosen = choose_backend()
 try:

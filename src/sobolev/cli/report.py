@@ -41,9 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     config = parse(default, arguments, prog="sobolev report", description=DESCRIPTION, positional="runs")
     if config.at is not None and config.at < 1:
         raise UserError(f"--at is {config.at}, but must be at least 1")
-    from sobolev.reports.collect import collect
     from sobolev.reports.report import report
-    from sobolev.reports.runs import find
+    from sobolev.reports.results.collect import collect
+    from sobolev.reports.results.runs import find
 
     collected = collect(find(config.runs), config.collect) if config.collect is not None else []
     files = report(

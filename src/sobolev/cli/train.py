@@ -128,7 +128,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def draw(run: Path) -> Path:
     """Draws the run's learning curve into its folder and returns the picture's path."""
-    from sobolev.reports.run_curve import draw_run
+    from sobolev.reports.figures.run_curve import draw_run
 
     path = run / "curve.png"
     draw_run(run, path)

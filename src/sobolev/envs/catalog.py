@@ -1,14 +1,14 @@
 """Task names, and the environments behind them."""
 
-from sobolev.envs import dmc, toy
-from sobolev.envs import gymnasium as gym
-from sobolev.envs.checks import Checked
 from sobolev.envs.failures import guarded
+from sobolev.envs.families import dmc, toy
+from sobolev.envs.families import gymnasium as gym
+from sobolev.envs.families.gymnasium_registry import check_id
 from sobolev.envs.family import Family
-from sobolev.envs.noise import Kicks, Noise, disturbed
-from sobolev.envs.registration import check_id
 from sobolev.envs.specs import Environment
-from sobolev.envs.view import View, seen
+from sobolev.envs.wrappers.checks import Checked
+from sobolev.envs.wrappers.noise import Kicks, Noise, disturbed
+from sobolev.envs.wrappers.view import View, seen
 from sobolev.errors import UserError, nearest
 from sobolev.plugins import Registry
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Lt
 
-from sobolev.envs.noise import Noise
+from sobolev.envs.wrappers.noise import Noise
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sobolev.envs.noise import Kicks
 from sobolev.envs.specs import Environment
+from sobolev.envs.wrappers.noise import Kicks
 
 
 def _anything(name: str) -> None:

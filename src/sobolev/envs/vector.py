@@ -8,13 +8,13 @@ import numpy as np
 
 from sobolev.envs.catalog import check_task
 from sobolev.envs.failures import WorkerDied, WorkerError, brief
-from sobolev.envs.memory import Arrays
-from sobolev.envs.noise import Noise
-from sobolev.envs.registration import registration
-from sobolev.envs.server import Stream, episode_seed, not_deterministic
+from sobolev.envs.families.gymnasium_registry import registration
+from sobolev.envs.processes.memory import Arrays
+from sobolev.envs.processes.server import Stream, episode_seed, not_deterministic
+from sobolev.envs.processes.workers import Workers
 from sobolev.envs.specs import Spaces
-from sobolev.envs.view import View
-from sobolev.envs.workers import Workers
+from sobolev.envs.wrappers.noise import Noise
+from sobolev.envs.wrappers.view import View
 from sobolev.errors import UserError
 
 ROUNDING = 2.0

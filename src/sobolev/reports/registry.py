@@ -7,8 +7,8 @@ where it has not.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sobolev.reports.content import Material, Part
 from sobolev.reports.figures import ablations, aggregate, beside_published, intervals, sensitivity, task_curves
+from sobolev.reports.page.content import Material, Part
 from sobolev.reports.tables import aggregates, cost, differences, runs, scores, statistics, variants
 
 SECTIONS = {

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sobolev.errors import UserError
-from sobolev.reports.compare import compare
-from sobolev.reports.content import Material, Report, Section
-from sobolev.reports.export import check_output, write
-from sobolev.reports.headline import headline
+from sobolev.reports.analysis.compare import compare
+from sobolev.reports.page.content import Material, Report, Section
+from sobolev.reports.page.export import check_output, write
+from sobolev.reports.page.headline import headline
+from sobolev.reports.page.table import Table, counts, listed
 from sobolev.reports.registry import REGISTRY, SECTIONS, of_paper
-from sobolev.reports.runs import find, load
-from sobolev.reports.table import Table, counts, listed
+from sobolev.reports.results.runs import find, load
 
 
 def report(

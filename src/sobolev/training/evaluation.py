@@ -18,7 +18,7 @@ from sobolev.config import TrainConfig
 from sobolev.config.registry import agent_of, method_of
 from sobolev.distributed.processes import Envs
 from sobolev.envs import Environment, Transition, Workers, worker_count
-from sobolev.envs.checks import entry
+from sobolev.envs.wrappers.checks import entry
 from sobolev.errors import UserError
 from sobolev.logs import dreams
 from sobolev.logs.dreams import Recording

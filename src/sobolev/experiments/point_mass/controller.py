@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from sobolev.envs.toy import PointMass
+from sobolev.envs.families.toy import PointMass
 from sobolev.experiments.api import Record
 
 EPISODES = 600

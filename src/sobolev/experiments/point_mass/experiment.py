@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from sobolev.envs.toy import PointMass
+from sobolev.envs.families.toy import PointMass
 from sobolev.errors import UserError, nearest
 from sobolev.experiments import checks
 from sobolev.experiments.api import Experiment, Record, Results, Say

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
-from sobolev.envs.toy import START, WALL, WIDTH, locations, worths
+from sobolev.envs.families.toy import START, WALL, WIDTH, locations, worths
 from sobolev.experiments.api import Record
 from sobolev.experiments.point_mass.controller import reference
 from sobolev.experiments.point_mass.runs import final_returns, returns_while_training

@@ -10,7 +10,7 @@ import numpy as np
 
 from sobolev.config import TrainConfig, configure
 from sobolev.experiments.api import Record, Say
-from sobolev.reports.scores import read
+from sobolev.reports.results.scores import read
 from sobolev.training.evaluation import evaluate
 from sobolev.training.start import start
 

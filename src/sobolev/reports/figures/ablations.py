@@ -6,14 +6,14 @@ from typing import Any
 from sobolev.config.variant_label import short
 from sobolev.plotting.colors import colors
 from sobolev.plotting.panels import Line, draw
-from sobolev.reports import published
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Illustration, Material
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
 from sobolev.reports.figures.aggregate import aggregate_panels
 from sobolev.reports.figures.task_curves import LEGIBLE
-from sobolev.reports.runs import Run
-from sobolev.reports.table import counts
-from sobolev.reports.variant_names import BY_TASK
+from sobolev.reports.page.content import Illustration, Material
+from sobolev.reports.page.table import counts
+from sobolev.reports.results import published
+from sobolev.reports.results.runs import Run
+from sobolev.reports.results.variant_names import BY_TASK
 
 
 def figure_5(material: Material) -> list[Illustration]:

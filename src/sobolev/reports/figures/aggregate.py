@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from sobolev.plotting.colors import colors
 from sobolev.plotting.panels import Line, Panel, curves, draw
-from sobolev.reports.aggregates import aggregate_curves
-from sobolev.reports.comparison import Comparison
-from sobolev.reports.content import Illustration, Material
-from sobolev.reports.runs import Task
-from sobolev.reports.table import counts
+from sobolev.reports.analysis.aggregates import aggregate_curves
+from sobolev.reports.analysis.comparison import Comparison
+from sobolev.reports.page.content import Illustration, Material
+from sobolev.reports.page.table import counts
+from sobolev.reports.results.runs import Task
 
 
 def proprio(material: Material) -> list[Illustration]:

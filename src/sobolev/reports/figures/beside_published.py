@@ -2,10 +2,10 @@
 
 from sobolev.plotting.colors import GREY, colors
 from sobolev.plotting.panels import Curve, Line, curves, draw
-from sobolev.reports import published
-from sobolev.reports.comparison import Comparison
-from sobolev.reports.content import Illustration, Material
-from sobolev.reports.scores import binned, mean_curve
+from sobolev.reports.analysis.comparison import Comparison
+from sobolev.reports.page.content import Illustration, Material
+from sobolev.reports.results import published
+from sobolev.reports.results.scores import binned, mean_curve
 
 
 def beside_published(material: Material) -> list[Illustration]:

@@ -7,12 +7,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from sobolev.plotting.panels import Line, Panel, draw
-from sobolev.reports import statistics
-from sobolev.reports.aggregates import normalised, scales
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Illustration, Material
+from sobolev.reports.analysis import statistics
+from sobolev.reports.analysis.aggregates import normalised, scales
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
+from sobolev.reports.analysis.measures import FINAL, MEASURES, Measure
 from sobolev.reports.figures.aggregate import legend
-from sobolev.reports.measures import FINAL, MEASURES, Measure
+from sobolev.reports.page.content import Illustration, Material
 
 THRESHOLDS = np.linspace(0, 1, 101)
 

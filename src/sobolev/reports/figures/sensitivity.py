@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from sobolev.errors import UserError
 from sobolev.plotting.colors import colors
 from sobolev.plotting.panels import Line, Panel, Picture, draw, over_steps, short_steps
-from sobolev.reports.content import Illustration, Material
+from sobolev.reports.page.content import Illustration, Material
 
 TABLES = {"posterior": "posterior (tokens moved)", "prior": "prior (deter moved)"}
 """The latent tables with what is moved before them."""

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from sobolev.plotting.panels import Curve, Line, curves, draw
-from sobolev.reports.aggregates import task_curve
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Illustration, Material
+from sobolev.reports.analysis.aggregates import task_curve
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
 from sobolev.reports.figures.aggregate import legend
-from sobolev.reports.runs import Task
-from sobolev.reports.table import counts
+from sobolev.reports.page.content import Illustration, Material
+from sobolev.reports.page.table import counts
+from sobolev.reports.results.runs import Task
 
 QUADRUPED = ("quadruped-run", "quadruped-walk")
 LEGIBLE = 8

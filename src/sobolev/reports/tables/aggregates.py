@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from sobolev.reports import statistics
-from sobolev.reports.aggregates import gain_interval, unscaled
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Material
-from sobolev.reports.measures import MEASURES
-from sobolev.reports.statistics import Interval
-from sobolev.reports.table import Table, counts, percent
+from sobolev.reports.analysis import statistics
+from sobolev.reports.analysis.aggregates import gain_interval, unscaled
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
+from sobolev.reports.analysis.measures import MEASURES
+from sobolev.reports.analysis.statistics import Interval
+from sobolev.reports.page.content import Material
+from sobolev.reports.page.table import Table, counts, percent
 
 
 def aggregates(material: Material) -> list[Table]:

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sobolev.reports import published
-from sobolev.reports.comparison import Comparison
-from sobolev.reports.content import Material
-from sobolev.reports.runs import Run
-from sobolev.reports.table import Table
+from sobolev.reports.analysis.comparison import Comparison
+from sobolev.reports.page.content import Material
+from sobolev.reports.page.table import Table
+from sobolev.reports.results import published
+from sobolev.reports.results.runs import Run
 
 PER = 500_000
 """Env steps to which a difference in seconds refers, as in Table 4."""

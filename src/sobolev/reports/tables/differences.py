@@ -1,11 +1,11 @@
 """Differences between a method and the baseline on each task, paired by seed."""
 
-from sobolev.reports import statistics
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Material
-from sobolev.reports.measures import MEASURES, Measure
-from sobolev.reports.statistics import Interval
-from sobolev.reports.table import Table, signed
+from sobolev.reports.analysis import statistics
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
+from sobolev.reports.analysis.measures import MEASURES, Measure
+from sobolev.reports.analysis.statistics import Interval
+from sobolev.reports.page.content import Material
+from sobolev.reports.page.table import Table, signed
 
 
 def differences(material: Material) -> list[Table]:

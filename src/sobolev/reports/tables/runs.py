@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from sobolev.reports.content import Material
-from sobolev.reports.measures import MEASURES
-from sobolev.reports.runs import Run
-from sobolev.reports.table import Link, Table, Text
+from sobolev.reports.analysis.measures import MEASURES
+from sobolev.reports.page.content import Material
+from sobolev.reports.page.table import Link, Table, Text
+from sobolev.reports.results.runs import Run
 from sobolev.reports.tables.scores import span_of
 
 

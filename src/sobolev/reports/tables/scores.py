@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sobolev.reports import published
-from sobolev.reports.aggregates import gain, published_gain
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Material
-from sobolev.reports.measures import AREA, FINAL, Measure
-from sobolev.reports.notes import off_protocol
-from sobolev.reports.published import LOCOMOTION
-from sobolev.reports.runs import Task
-from sobolev.reports.table import Table, percent, spread
+from sobolev.reports.analysis.aggregates import gain, published_gain
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
+from sobolev.reports.analysis.measures import AREA, FINAL, Measure
+from sobolev.reports.analysis.notes import off_protocol
+from sobolev.reports.page.content import Material
+from sobolev.reports.page.table import Table, percent, spread
+from sobolev.reports.results import published
+from sobolev.reports.results.published import LOCOMOTION
+from sobolev.reports.results.runs import Task
 
 
 def table_1(material: Material) -> list[Table]:

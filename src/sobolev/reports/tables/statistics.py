@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from sobolev.reports import statistics
-from sobolev.reports.aggregates import normalised, scales, unscaled
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Material
-from sobolev.reports.measures import FINAL, MEASURES, Measure
-from sobolev.reports.table import Table, counts
+from sobolev.reports.analysis import statistics
+from sobolev.reports.analysis.aggregates import normalised, scales, unscaled
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
+from sobolev.reports.analysis.measures import FINAL, MEASURES, Measure
+from sobolev.reports.page.content import Material
+from sobolev.reports.page.table import Table, counts
 
 
 def statistics_tables(material: Material) -> list[Table]:

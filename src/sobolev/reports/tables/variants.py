@@ -1,9 +1,9 @@
 """Scores of a method's variants, with their gains over the method with its default settings."""
 
-from sobolev.reports.aggregates import gain
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Material
-from sobolev.reports.table import Table, percent, spread
+from sobolev.reports.analysis.aggregates import gain
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
+from sobolev.reports.page.content import Material
+from sobolev.reports.page.table import Table, percent, spread
 from sobolev.reports.tables.scores import score_caption
 
 

@@ -1,0 +1,1 @@
+"""Stepping environments in processes of their own."""

@@ -1,0 +1,1 @@
+"""What a report is written as: its parts, tables, HTML, Markdown and CSV."""

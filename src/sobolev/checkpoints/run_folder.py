@@ -103,7 +103,7 @@ def opened(config: TrainConfig) -> Iterator[Path]:
     except (OSError, ValueError) as error:  # a name that is too long, a folder that is closed to us
         raise UserError(f"the run folder {run} cannot be used ({_reason(error)}); choose another with --run") from error
     _make(run)
-    with _locked(run):
+    with locked(run):
         try:
             if config.fresh:
                 delete(run)
@@ -229,7 +229,8 @@ def _shown(value: Any) -> str:
 
 
 @contextmanager
-def _locked(run: Path) -> Iterator[None]:
+def locked(run: Path) -> Iterator[None]:
+    """Hold a folder's lock, so that no other process trains in it. Raises UserError where one does already."""
     with room_errors(run, 0, "a run's lock"):
         file = (run / LOCK).open("ab")
     with file:

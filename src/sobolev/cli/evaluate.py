@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from tyro.conf import Positional, arg
 
-from sobolev.checkpoints.run_folder import read_config
+from sobolev.checkpoints.run_folder import in_use, locked, read_config
 from sobolev.cli.parser import parse
 from sobolev.errors import UserError
 from sobolev.logs.videos import FILMS, PLOTS
@@ -33,7 +34,8 @@ class EvaluateConfig:
     max_steps: Annotated[int | None, arg(metavar="N")] = None
     """env steps after which an episode is truncated, its return so far counting; none: as in the run's training"""
     video: Annotated[Path | None, arg(metavar="FILE")] = None
-    """also render an episode of the first seed to this file, as in out.mp4"""
+    """also render an episode of the first seed to this file, as in out.mp4, and add it to what the run logs to
+    (TensorBoard, Weights & Biases)"""
     dream: Annotated[Path | None, arg(metavar="FILE")] = None
     """also show what the first seed's world model predicts: images as dream.mp4, vectors (else frames) as dream.png"""
     json: bool = False
@@ -49,9 +51,19 @@ def main(arguments: Sequence[str]) -> int:
     from sobolev.sweeps.run_status import evaluated
     from sobolev.training import evaluation
 
+    films = [(what, file) for what, file in (("video", config.video), ("dream", config.dream)) if file is not None]
+    before = {file: _stamp(file) for _, file in films}
     more = evaluated(config.run, config.episodes + 1)
+    frames: list[np.ndarray] = []
     results = evaluation.evaluate(
-        config.run, config.episodes, config.video, config.dream, config.max_steps, say=_say, show=_show
+        config.run,
+        config.episodes,
+        config.video,
+        config.dream,
+        config.max_steps,
+        say=_say,
+        show=_show,
+        filmed=frames.extend,
     )
     path = config.run / "evaluation.json"
     kept = Guard(str(path))
@@ -60,11 +72,46 @@ def main(arguments: Sequence[str]) -> int:
     told = f"not kept: {path} has more episodes of this checkpoint" if more else f"as JSON: {path}"
     lines = table(results) if kept.told else [*table(results), "", told]
     print(json_text(results, indent=2) if config.json else "\n".join(lines))
-    films = [(what, file) for what, file in (("video", config.video), ("dream", config.dream)) if file is not None]
-    there = [(what, file) for what, file in films if file.exists()]
+    written = [(what, file) for what, file in films if _stamp(file) != before[file]]
     if not config.json:
-        print("".join(f"{what}: {file}\n" for what, file in there), end="")
-    return int(len(there) < len(films))  # what was asked for and could not be written has been reported
+        print("".join(f"{what}: {file}\n" for what, file in written), end="", flush=True)
+    if config.video is not None and ("video", config.video) in written:
+        log = Guard(f"the video in the logs of {config.run}", Exception)
+        logs = log(_log, config.run, config.video, frames, results[0])
+        if logs and not config.json:
+            print(f"the video is also in {', '.join(logs)}")
+    return int(len(written) < len(films))  # what was asked for and could not be written has been reported
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """What changes where a file is written; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _log(run: Path, video: Path, frames: Sequence[np.ndarray], result: Mapping[str, Any]) -> list[str]:
+    """Adds a video, a file and its frames, to the views that a run's settings ask for, at the env step of the policy.
+
+    Returns what messages call the views that have it. Nothing is added while another process trains in the folder, which writes
+    there itself.
+    """
+    from sobolev.logs.rows import Row
+    from sobolev.logs.sinks import count_lines
+    from sobolev.logs.videos import excerpt
+    from sobolev.logs.views import Origin, add, names
+
+    config, seed, step = read_config(run), result["seed"], result["env_steps"]
+    if not names(config.log):
+        return []
+    if in_use(run):
+        _say(f"another process is training in {run}: the video is in {video}, but not in the logs of the run")
+        return []
+    with locked(run):
+        origin = Origin(run, config.seeds, step, count_lines(run / "metrics.jsonl"), adds=True)
+        return add(origin, config.log, Row(origin.rows, step, seed, {}, {"evaluation/video": excerpt(video, frames)}))
 
 
 def _say(line: str) -> None:

@@ -18,7 +18,7 @@ from sobolev.agents.api import AnyAgent, Dreams
 from sobolev.envs import Transition
 from sobolev.errors import UserError
 from sobolev.logs.rows import Picture
-from sobolev.logs.videos import FILMS, FRAMES_PER_SECOND, write_video
+from sobolev.logs.videos import FILMS, picture, write_video
 
 LENGTH = 100
 """Agent steps of a recording, half of which the model observes."""
@@ -105,7 +105,7 @@ def write(found: Dream, path: Path) -> None:
     elif found.vectors():
         plot(found).savefig(path)
     else:
-        path.write_bytes(_picture(still(found)).encoded)
+        path.write_bytes(picture(still(found)).encoded)
 
 
 def film(found: Dream) -> list[np.ndarray]:
@@ -195,7 +195,7 @@ def keep(found: Dream, folder: Path, env_steps: int) -> dict[str, Picture]:
     if found.images():
         frames = film(found)
         write_video(folder / f"{env_steps:09d}.mp4", frames)
-        pictures["dream/images"] = _picture(*frames)
+        pictures["dream/images"] = picture(*frames)
     if found.vectors():
         path = folder / f"{env_steps:09d}.png"
         figure = plot(found)
@@ -203,15 +203,3 @@ def keep(found: Dream, folder: Path, env_steps: int) -> dict[str, Picture]:
         width, height = (int(side) for side in figure.get_size_inches() * figure.dpi)
         pictures["dream/vectors"] = Picture(path.read_bytes(), height, width)
     return pictures
-
-
-def _picture(*frames: np.ndarray) -> Picture:
-    """One frame as a PNG, several as a GIF, which TensorBoard plays."""
-    import imageio.v3 as imageio
-
-    if len(frames) == 1:
-        encoded = imageio.imwrite("<bytes>", frames[0], extension=".png")
-    else:
-        pause = 1000 / FRAMES_PER_SECOND
-        encoded = imageio.imwrite("<bytes>", np.stack(frames), extension=".gif", duration=pause, loop=0)
-    return Picture(encoded, *frames[0].shape[:2])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 
@@ -11,6 +12,8 @@ class Picture(NamedTuple):
     encoded: bytes
     height: int
     width: int
+    film: Path | None = None
+    """a file that shows the same at full size and length, .mp4 or .gif, if there is one"""
 
     @property
     def moves(self) -> bool:

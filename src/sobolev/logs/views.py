@@ -4,12 +4,12 @@ From a package of one's own it is `--log.sinks my_package.my_module:SINK`, or an
 """
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sobolev.config.train import LogConfig
-from sobolev.logs.rows import View
+from sobolev.logs.rows import Row, View
 from sobolev.logs.tensorboard import TensorBoard
 from sobolev.logs.weights_and_biases import WeightsAndBiases, check_project, module
 from sobolev.plugins import Registry
@@ -26,6 +26,8 @@ class Origin:
     """env step of the checkpoint that the run resumes from; None for a new run"""
     rows: int
     """rows that earlier processes have logged"""
+    adds: bool = False
+    """whether a row is only added, by `sobolev evaluate`: nothing that was logged after `step` comes again"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Sink:
 
 
 def _tensorboard(origin: Origin, log: LogConfig) -> View:
+    if origin.adds:
+        return TensorBoard(origin.run / "tensorboard", None)
     view = TensorBoard(origin.run / "tensorboard", origin.step)
     for seed in origin.seeds:
         with suppress(OSError):  # told when the first row cannot be written
@@ -51,7 +55,7 @@ def _tensorboard(origin: Origin, log: LogConfig) -> View:
 
 
 def _weights_and_biases(origin: Origin, log: LogConfig) -> View:
-    return WeightsAndBiases(origin.run, log.wandb or "sobolev", origin.rows)
+    return WeightsAndBiases(origin.run, log.wandb or "sobolev", origin.rows, origin.adds)
 
 
 def check_wandb(log: LogConfig) -> None:
@@ -73,10 +77,15 @@ SINKS: Registry[Sink] = Registry(
 )
 
 
+def names(log: LogConfig) -> list[str]:
+    """The names of the sinks that a run's settings ask for, each once."""
+    ours = [name for name in SINKS.ours if SINKS.ours[name].wanted(log)]
+    return list(dict.fromkeys([*ours, *log.sinks]))
+
+
 def wanted(log: LogConfig) -> list[Sink]:
     """The sinks that a run's settings ask for. Raises UserError where one does not exist, or cannot be used."""
-    named = [name for name in SINKS.ours if SINKS.ours[name].wanted(log)]
-    sinks = [SINKS.find(name) for name in dict.fromkeys([*named, *log.sinks])]
+    sinks = [SINKS.find(name) for name in names(log)]
     for sink in sinks:
         sink.check(log)
     return sinks
@@ -92,3 +101,20 @@ def views(origin: Origin, log: LogConfig) -> list[tuple[Guard, View]]:
         except Exception as error:  # a full disk, no network, no login: metrics.jsonl has it all
             guard.tell(error)
     return found
+
+
+def add(origin: Origin, log: LogConfig, row: Row) -> list[str]:
+    """Adds a row to the views of a run that no process trains. Returns what messages call the views that have it now.
+
+    A view that cannot be used on this machine, or cannot be written, is reported on stderr and left out.
+    """
+    taken = [Guard(name, Exception)(_add, name, origin, log, row) for name in names(log)]
+    return [called for called in taken if called is not None]
+
+
+def _add(name: str, origin: Origin, log: LogConfig, row: Row) -> str:
+    sink = SINKS.find(name)
+    sink.check(log)
+    with closing(sink.opened(origin, log)) as view:
+        view.write(row)
+    return sink.called(origin.run)

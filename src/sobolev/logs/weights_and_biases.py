@@ -1,6 +1,6 @@
 """Weights & Biases as a view of a run's metrics.
 
-    RUN/wandb.json    the run there: {"id", "project", "folder"}; wandb's own files lie beside it, in RUN/wandb
+    RUN/wandb.json    the run there: {"id", "project", "folder", "added"}; wandb's own files lie beside it, in RUN/wandb
 
 The id is drawn at random when a run first logs to a project, and stays with the folder. A folder that was moved keeps
 it; a copy, whose original still has it, gets one of its own: two runs never share one.
@@ -62,17 +62,21 @@ class WeightsAndBiases:
     """One run of a project; the metrics of each seed under seed-N/, over env_steps.
 
     Rows are numbered, and a row that was sent before is not sent again: not by a run that was killed after its last
-    checkpoint and does the same steps once more.
+    checkpoint and does the same steps once more. Rows that were added when the run was not training take numbers there
+    too; how many there are is kept in the file, so that the rows of the training still come after one another.
     """
 
-    def __init__(self, run: Path, project: str, written: int = 0):
-        """`written` rows have been logged by earlier processes, and so were sent if they logged to this project.
+    def __init__(self, run: Path, project: str, written: int = 0, adds: bool = False):
+        """`written` rows have been logged by earlier processes, and so were sent if they logged to this project. With
+        `adds`, every row comes after them, whatever its number is.
 
         Raises UserError where wandb cannot be used, and what wandb raises where it cannot begin a run.
         """
         check_project(project)
         self.wandb = module()
-        identity, known = _identity(run.resolve(), project)
+        self.place, self.adds = run.resolve(), adds
+        self.identity, known = _identity(self.place, project)
+        identity = self.identity["id"]
         settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
         name = REFUSED.sub("-", f"{run.resolve().parent.name}-{run.resolve().name}")
         self.run: Any = self.wandb.init(
@@ -85,12 +89,12 @@ class WeightsAndBiases:
         )
         self.sent = written if known else 0
         if getattr(self.run, "resumed", False):  # then the server knows better what has reached it
-            self.sent = int(self.run.step)
+            self.sent = max(0, int(self.run.step) - self.identity["added"])
         self.defined = False
 
     def write(self, row: Row) -> None:
         """Log a row with its pictures, unless it was sent before."""
-        if row.number < self.sent:
+        if row.number < self.sent and not self.adds:
             return
         if not self.defined:
             self.run.define_metric("env_steps")
@@ -98,10 +102,17 @@ class WeightsAndBiases:
             self.defined = True
         values: dict[str, Any] = {**row.values, **{name: self._media(row.pictures[name]) for name in row.pictures}}
         named = {f"seed-{row.seed}/{name}": value for name, value in values.items()}
-        self.run.log(named | {"env_steps": row.step}, step=row.number, commit=True)
-        self.sent = row.number + 1
+        number = (self.sent if self.adds else row.number) + self.identity["added"]
+        if self.adds:  # counted before it is sent: a number that is never used does no harm
+            self.identity["added"] += 1
+            write_json(self.place / FILE, self.identity)
+        self.run.log(named | {"env_steps": row.step}, step=number, commit=True)
+        if not self.adds:
+            self.sent = row.number + 1
 
     def _media(self, picture: Picture) -> Any:
+        if picture.film is not None:
+            return self.wandb.Video(str(picture.film), format=picture.film.suffix.removeprefix(".").lower())
         if picture.moves:
             return self.wandb.Video(io.BytesIO(picture.encoded), format="gif")
         from PIL import Image
@@ -113,13 +124,16 @@ class WeightsAndBiases:
         self.run.finish()
 
 
-def _identity(run: Path, project: str) -> tuple[str, bool]:
-    """The id of a resolved folder's run in a project, and whether it has logged there before."""
+def _identity(run: Path, project: str) -> tuple[dict[str, Any], bool]:
+    """The content of `FILE` for a resolved folder and a project, and whether it has logged there before."""
     kept = _read(run / FILE)
     known = kept is not None and kept.get("project") == project and not _is_copy(kept, run)
-    identity = kept["id"] if kept is not None and known else secrets.token_hex(8)
-    write_json(run / FILE, {"id": identity, "project": project, "folder": str(run)})
-    return identity, known
+    mine = {"id": secrets.token_hex(8), "project": project, "folder": str(run), "added": 0}
+    if kept is not None and known:
+        added = kept.get("added", 0)
+        mine |= {"id": kept["id"], "added": added if isinstance(added, int) else 0}
+    write_json(run / FILE, mine)
+    return mine, known
 
 
 def _is_copy(kept: dict[str, Any], run: Path) -> bool:

@@ -99,6 +99,7 @@ def evaluate(
     max_steps: int | None = None,
     say: Callable[[str], None] = print,
     show: Callable[[str], None] = lambda text: None,
+    filmed: Callable[[list[np.ndarray]], None] = lambda frames: None,
 ) -> list[dict[str, Any]]:
     """Plays `episodes` episodes per seed with a run's newest whole checkpoint.
 
@@ -106,9 +107,9 @@ def evaluate(
     (population), `truncated` the number of episodes that had no end within `max_steps` env steps, and whose returns so
     far count; None: the run's setting. With `video`, the first seed's first episode is written there as a film; with
     `dream`, what its world model predicts of episodes, as a film of images or a plot of vectors (`dreams.write`). `say`
-    and `show` get what is reported on the way, see `Waiting`. Where a film or plot cannot be written, that is said on
-    stderr. Raises UserError where the run has no checkpoint, this
-    machine cannot render, or the agent has nothing to dream of.
+    and `show` get what is reported on the way, see `Waiting`; `filmed` gets the frames of the video,
+    uint8[480, 480, 3]. Where a film or plot cannot be written, that is said on stderr. Raises UserError where the run
+    has no checkpoint, this machine cannot render, or the agent has nothing to dream of.
     """
     config, (_, size) = read_config(run), rounds(episodes)
     limit = Limit(max_steps or config.evaluation.max_steps, config.env.repeat or 1, "--max-steps")
@@ -126,6 +127,7 @@ def evaluate(
         say(limit.sentence())
     if video:
         Guard(f"--video {video}", Exception)(write_video, video, frames)
+        filmed(frames)
     if dream and recording:
         found = dreams.dream(partial(program.dream, state), recording)
         assert found is not None, "checked above"

@@ -95,8 +95,8 @@ def _stamp(file: Path) -> tuple[int, int] | None:
 def _log(run: Path, video: Path, frames: Sequence[np.ndarray], result: Mapping[str, Any]) -> list[str]:
     """Adds a video, a file and its frames, to the views that a run's settings ask for, at the env step of the policy.
 
-    Returns what messages call the views that have it. Nothing is added while another process trains in the folder, which writes
-    there itself.
+    Returns what messages call the views that have it. Nothing is added while another process trains in the
+    folder: it writes there itself.
     """
     from sobolev.logs.rows import Row
     from sobolev.logs.sinks import count_lines

@@ -19,6 +19,7 @@ from sobolev.config.codec import settings
 from sobolev.config.registry import METHODS
 from sobolev.envs import check_task, default_repeat, make
 from sobolev.errors import UserError
+from tests import tiny
 from tests.quick_runs import quick_runs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -1,4 +1,4 @@
-"""`sobolev evaluate RUN`: play episodes with a run's agent; a table, JSON and a video."""
+"""`sobolev evaluate RUN`: evaluates a run's agent; prints a table, writes JSON, and a video on request."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ from sobolev.system.output import Guard
 
 DESCRIPTION = """Play episodes with the agent of RUN's newest checkpoint, every seed on its own.
 
-Prints a table and writes RUN/evaluation.json, unless that has more episodes of the same checkpoint; the training is
-not touched."""
+Prints a table and writes RUN/evaluation.json, unless that file has more episodes of the same checkpoint. The training
+is not changed."""
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,23 @@ class EvaluateConfig:
     """What to evaluate, and how."""
 
     run: Annotated[Positional[Path], arg(metavar="RUN", help_behavior_hint="")]
-    """folder of a run, as `sobolev train` tells it"""
+    """folder of a run, as printed by `sobolev train`"""
     episodes: Annotated[int, arg(metavar="N")] = 20
     """episodes per seed"""
     max_steps: Annotated[int | None, arg(metavar="N")] = None
-    """env steps after which an episode is truncated, its return so far counting; none: as in the run's training"""
+    """env steps after which an episode is truncated; its return so far counts. none: as in the run's training"""
     video: Annotated[Path | None, arg(metavar="FILE")] = None
-    """also render an episode of the first seed to this file, as in out.mp4, and add it to what the run logs to
-    (TensorBoard, Weights & Biases)"""
+    """also film an episode of the first seed: writes this file (.mp4 or .gif) and adds it to the run's TensorBoard and
+    Weights & Biases, if it logs there"""
     dream: Annotated[Path | None, arg(metavar="FILE")] = None
-    """also show what the first seed's world model predicts: images as dream.mp4, vectors (else frames) as dream.png"""
+    """also write what the first seed's world model predicts: dream.mp4 for images, dream.png for vectors (a plot; for
+    agents that see images only, some frames)"""
     json: bool = False
     """print JSON instead of the table"""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Evaluate as the flags say; returns the exit status."""
+    """Evaluates as the flags say. Returns the exit status: 1 if a file that was asked for could not be written."""
     default = EvaluateConfig(run=Path("RUN"))
     config = parse(default, arguments, prog="sobolev evaluate", description=DESCRIPTION, positional="run")
     _check(config)
@@ -80,11 +81,11 @@ def main(arguments: Sequence[str]) -> int:
         logs = log(_log, config.run, config.video, frames, results[0])
         if logs and not config.json:
             print(f"the video is also in {', '.join(logs)}")
-    return int(len(written) < len(films))  # what was asked for and could not be written has been reported
+    return int(len(written) < len(films))  # `evaluation.evaluate` has reported why
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:
-    """What changes where a file is written; None where there is none."""
+    """Returns what changes when a file is written: its inode and modification time; None if there is no file."""
     try:
         found = file.stat()
     except OSError:
@@ -93,10 +94,10 @@ def _stamp(file: Path) -> tuple[int, int] | None:
 
 
 def _log(run: Path, video: Path, frames: Sequence[np.ndarray], result: Mapping[str, Any]) -> list[str]:
-    """Adds a video, a file and its frames, to the views that a run's settings ask for, at the env step of the policy.
+    """Adds a video (its file and its frames) to the log sinks in a run's settings, at the env step of the policy.
 
-    Returns what messages call the views that have it. Nothing is added while another process trains in the
-    folder: it writes there itself.
+    Returns the names of the sinks that took it. Adds nothing while another process trains in the folder, since that
+    process writes to the same sinks.
     """
     from sobolev.logs.rows import Row
     from sobolev.logs.sinks import count_lines
@@ -107,7 +108,7 @@ def _log(run: Path, video: Path, frames: Sequence[np.ndarray], result: Mapping[s
     if not names(config.log):
         return []
     if in_use(run):
-        _say(f"another process is training in {run}: the video is in {video}, but not in the logs of the run")
+        _say(f"another process is training in {run}: the video is in {video} only, not in the logs of the run")
         return []
     with locked(run):
         origin = Origin(run, config.seeds, step, count_lines(run / "metrics.jsonl"), adds=True)
@@ -115,12 +116,12 @@ def _log(run: Path, video: Path, frames: Sequence[np.ndarray], result: Mapping[s
 
 
 def _say(line: str) -> None:
-    """What is reported on the way: on stderr, so that --json prints JSON alone."""
+    """Prints a line on stderr, so that with --json stdout has JSON only."""
     print(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, file=sys.stderr, flush=True)
 
 
 def _show(text: str) -> None:
-    """What a terminal shows meanwhile."""
+    """Shows a text on the current line of a terminal."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
@@ -140,7 +141,7 @@ def _check(config: EvaluateConfig) -> None:
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The lines of a table: one row per seed, and one over all seeds where there are several."""
+    """Returns the lines of a table with a row per seed and, if there are several, one over all seeds."""
     rows = [[str(r["seed"]), str(r["episodes"]), f"{r['mean']:.1f}", f"{r['std']:.1f}"] for r in results]
     if len(results) > 1:
         every = [value for result in results for value in result["returns"]]

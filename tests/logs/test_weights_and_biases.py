@@ -154,5 +154,5 @@ def test_a_package_that_cannot_be_used(
 
 @pytest.mark.parametrize("name", ["", " ", "me/mine", "a?b", "x" * 200])
 def test_names_of_projects(name: str, service: Service, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no project's name"):
+    with pytest.raises(UserError, match="is not a project name"):
         WeightsAndBiases(folder(tmp_path / "run"), name)

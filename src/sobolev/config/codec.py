@@ -141,7 +141,7 @@ def tree(text: str) -> Any:
 
 
 def settings(config: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Returns all leaves of a config by path, as (type, value): {"steps": (int, 1000000), "penalty.rho": (float, 0.5)}."""
+    """Returns the leaves of a config by path as (type, value): {"steps": (int, 160), "penalty.rho": (float, 0.5)}."""
     found: dict[str, tuple[Any, Any]] = {}
     for name, hint in hints(type(config)).items():
         value = getattr(config, name)

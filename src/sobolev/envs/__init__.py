@@ -1,6 +1,6 @@
-"""Environments: DeepMind Control ("walker-walk"), Gymnasium ("gym:Ant-v5"), toys, and many of them stepped at once.
+"""Environments: DeepMind Control ("walker-walk"), Gymnasium ("gym:Ant-v5") and toys, and `VectorEnv`, which steps many.
 
-Knows nothing of agents, and imports neither jax nor a physics engine by itself.
+This package does not depend on agents. Importing it loads neither jax nor a physics engine.
 """
 
 from sobolev.envs.catalog import check_task, default_repeat, make, tasks

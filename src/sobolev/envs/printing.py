@@ -1,4 +1,4 @@
-"""Where environments print: on stderr, so that what a command prints on stdout stays readable for programs."""
+"""Redirects what environments print to stderr, so that stdout has only the output of the command."""
 
 import ctypes
 import os
@@ -11,13 +11,13 @@ _STDOUT, _STDERR = 1, 2
 
 @contextmanager
 def on_stderr() -> Iterator[None]:
-    """What is printed within, from Python or by C code, goes to stderr; costs some microseconds.
+    """Redirects stdout, of Python and of C code, to stderr inside a block. Takes some microseconds.
 
-    Other threads' output goes there too, meanwhile.
+    The output of other threads is redirected as well.
     """
     flush_c()
     kept = None
-    with suppress(OSError):  # a program may have closed either
+    with suppress(OSError):  # either stream may be closed
         kept = os.dup(_STDOUT)
         os.dup2(_STDERR, _STDOUT)
     try:
@@ -31,23 +31,23 @@ def on_stderr() -> Iterator[None]:
 
 
 def stay_on_stderr() -> None:
-    """The same for the rest of this process."""
+    """Redirects stdout to stderr for the rest of this process."""
     with suppress(OSError):
         os.dup2(_STDERR, _STDOUT)
     sys.stdout = sys.stderr
 
 
 def occupy() -> None:
-    """Open /dev/null for standard streams that are closed: pipes that took their numbers would be printed to."""
+    """Opens /dev/null for standard streams that are closed. Otherwise pipes could get their file descriptors."""
     for number in (0, _STDOUT, _STDERR):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor, which is this one
 
 
 def flush_c() -> None:
-    """Write out what C code has printed so far: C keeps it where stdout is no terminal."""
+    """Flushes C's stdout, which is buffered unless it is a terminal."""
     if _C is not None:
         _C.fflush(None)
 

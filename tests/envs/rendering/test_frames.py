@@ -117,7 +117,7 @@ def seen(entry: Any, view: View | None = None) -> Any:
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
-        (TakesNone, "does not take the render mode 'rgb_array' that it says to offer.*unexpected keyword"),
+        (TakesNone, "does not take the render mode 'rgb_array' although its metadata lists it.*unexpected keyword"),
         (Wanting, "rendering needs pygame"),
         (Silent, "does not offer the render mode"),
         (Empty, "does not offer the render mode"),

@@ -128,7 +128,7 @@ def test_every_family_is_checked():
     assert step.observation["a"].dtype == np.float32 and step.observation["b"].dtype == np.uint8
     for observation, said in (
         ({"a": [1.0, 2.0]}, "lacks the entry 'b'"),
-        ({"a": [1.0, 2.0], "b": np.arange(4), "c": 1}, "has 'c', which its space has not"),
+        ({"a": [1.0, 2.0], "b": np.arange(4), "c": 1}, "has 'c', which is not in its space"),
         ([1.0, 2.0], "its space is a Dict"),
         ({"a": [1.0, 2.0], "b": np.arange(254, 258)}, "but its space says bytes"),
         ({"a": [1.0, 2.0], "b": np.arange(-1, 3)}, "but its space says bytes"),

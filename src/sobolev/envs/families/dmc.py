@@ -34,9 +34,9 @@ _SUITE = {
 TASKS: dict[str, tuple[str, str]] = {
     f"{domain}-{task}".replace("_", "-"): (domain, task) for domain, tasks in _SUITE.items() for task in tasks
 }
-"""(domain, task) of dm_control by published name: the whole suite but lqr, whose actions have no limits."""
+"""(domain, task) in dm_control by published name: the whole suite without lqr, whose actions are unbounded."""
 
-_CAMERAS = {"quadruped": 2}  # the fixed camera that shows the body; 0 elsewhere, as the DreamerV3 code has it
+_CAMERAS = {"quadruped": 2}  # the fixed camera that shows the body; 0 elsewhere, as in the DreamerV3 code
 
 
 class DeepMindControl:
@@ -62,7 +62,7 @@ class DeepMindControl:
         self.spaces: Spaces = build_spaces(entries, int(np.prod(limits.shape)))
 
     def reset(self, seed: int) -> Step:
-        """See `Environment.reset`. Reseeding the task's random state makes a used environment equal a fresh one."""
+        """See `Environment.reset`. After reseeding the task's random state, a used environment equals a new one."""
         self._env.task.random.seed(seed)
         self._kicks.reset(seed)
         with _resetting(self._name):
@@ -70,7 +70,7 @@ class DeepMindControl:
         return Step(time_step.observation, 0.0, True, False, False)
 
     def step(self, action: np.ndarray) -> Step:
-        """See `Environment.step`. Terminal: the task's discount is 0."""
+        """See `Environment.step`. A step is terminal if the task's discount is 0."""
         scaled, reward = self._scale(action), 0.0
         time_step = self._advance(scaled)
         reward += time_step.reward
@@ -87,19 +87,19 @@ class DeepMindControl:
         physics = self._env.physics
         size = physics.model.vis.global_
         with drawing():
-            if physics._contexts is None:  # else it is made for 640×480, all of which is cleared for every image
+            if physics._contexts is None:  # the default is 640×480, all of which is cleared for every image
                 size.offheight, size.offwidth = height, width
             elif height > size.offheight or width > size.offwidth:
                 size.offheight, size.offwidth = max(height, size.offheight), max(width, size.offwidth)
-                physics._free_rendering_contexts()  # the frame buffer was made for the smaller size
-            return self._camera(height, width).render().copy()  # the camera's next frame goes where this one lies
+                physics._free_rendering_contexts()  # the frame buffer has the smaller size
+            return self._camera(height, width).render().copy()  # the camera reuses the buffer for its next frame
 
     def close(self) -> None:
         """See `Environment.close`."""
         self._env.close()
 
     def _advance(self, action: np.ndarray) -> Any:
-        """One control step, after a kick to all velocities of the physics."""
+        """Takes one control step, after adding noise to all velocities of the physics."""
         if self._kicks.scale:
             physics = self._env.physics
             physics.data.qvel[:] += self._kicks.draw(physics.data.qvel.size)
@@ -107,8 +107,8 @@ class DeepMindControl:
         return self._env.step(action)
 
     def _camera(self, height: int, width: int) -> Any:
-        """dm_control's camera of that size. Making one takes longer than drawing a small image, so they are kept, for
-        as long as the renderer that they belong to."""
+        """Returns dm_control's camera of a size. Cameras are kept as long as their renderer, since creating one takes
+        longer than drawing a small image."""
         from dm_control.mujoco import Camera
 
         contexts = self._env.physics.contexts
@@ -121,5 +121,5 @@ class DeepMindControl:
 
 
 def _resetting(task: str) -> AbstractContextManager[None]:
-    # the one task whose reset needs a renderer: it hands its new terrain over
+    # the only task whose reset needs a renderer, to which it uploads its new terrain
     return drawing() if task == "quadruped-escape" else nullcontext()

@@ -1,4 +1,4 @@
-"""Environments of Gymnasium, one's own included. gymnasium is imported when it is needed, not before."""
+"""Gymnasium environments, including those of users. gymnasium is imported when it is needed, not before."""
 
 import contextlib
 import inspect
@@ -19,16 +19,16 @@ from sobolev.envs.wrappers.noise import Kicks
 from sobolev.errors import UserError
 
 _SINGLE = "observation"
-"""Key of the observation where the space is no Dict."""
+"""Key of the observation if the space is not a Dict."""
 _MODE = "rgb_array"
 
 
 class Gymnasium:
     """The environment that `gymnasium.make` makes for `name`; `repeat` of its steps per action.
 
-    Actions: a bounded Box of floats of any shape (flattened). Observations: a Box of floats or bytes, which gets the
-    key "observation", or a Dict of such boxes. Raises UserError for an unknown id, for other spaces, and for kicks to
-    an environment that is not MuJoCo's.
+    Actions are a bounded Box of floats of any shape (flattened). Observations are a Box of floats or bytes, which gets
+    the key "observation", or a Dict of such boxes. Raises UserError for an unknown id, for other spaces, and for noise
+    on the velocities of an environment that does not use MuJoCo.
     """
 
     def __init__(self, name: str, repeat: int = 1, kicks: Kicks | None = None):
@@ -60,7 +60,7 @@ class Gymnasium:
         return Step(self._named(given[0]), 0.0, True, False, False)
 
     def step(self, action: np.ndarray) -> Step:
-        """See `Environment.step`. Terminal: Gymnasium's `terminated`; last: that or `truncated`."""
+        """See `Environment.step`. `terminal` is Gymnasium's `terminated`; `last` is that or `truncated`."""
         scaled, total = self._scale(action), 0.0
         for _ in range(self._repeat):
             observation, reward, terminal, truncated = self._advance(scaled)
@@ -70,7 +70,7 @@ class Gymnasium:
         return Step(self._named(observation), total, False, terminal or truncated, terminal)
 
     def render(self, height: int, width: int) -> np.ndarray:
-        """See `Environment.render`. MuJoCo draws at this size; others at theirs, resized to the nearest pixel."""
+        """See `Environment.render`. MuJoCo draws at this size; frames of others are resized (nearest pixel)."""
         if self._undrawn:
             raise UserError(f"'{self._name}' cannot be drawn: {self._undrawn}")
         renderer = getattr(self._env.unwrapped, "mujoco_renderer", None)
@@ -87,9 +87,9 @@ class Gymnasium:
         self._env.close()
 
     def _draw(self, renderer: Any, height: int, width: int) -> np.ndarray:
-        """MuJoCo's image. For every size there is a viewer, with an OpenGL context and a frame buffer of its own."""
+        """Returns MuJoCo's image. Every size has its own viewer, with an OpenGL context and a frame buffer."""
         renderer._viewers = viewers = self._viewers.setdefault((height, width), {})
-        if _MODE in viewers:  # another viewer, of another environment too, may have drawn last
+        if _MODE in viewers:  # another viewer, even of another environment, may have drawn last
             viewers[_MODE].make_context_current()
         else:
             size = renderer.model.vis.global_
@@ -97,7 +97,7 @@ class Gymnasium:
         return np.asarray(self._env.render(), np.uint8)
 
     def _advance(self, scaled: np.ndarray) -> tuple[Any, float, bool, bool]:
-        """One step of the environment, after a kick to all velocities of its physics; the action is a copy."""
+        """Takes one step with a copy of the action, after adding noise to all velocities of the physics."""
         if self._kicks.scale:
             velocities = self._env.unwrapped.data.qvel
             velocities += self._kicks.draw(velocities.size)
@@ -106,7 +106,7 @@ class Gymnasium:
         except (ValueError, TypeError) as error:
             if "unpack" not in str(error) or not _from_outside(error):
                 raise
-            # one of Gymnasium's wrappers, which takes five values
+            # raised by a wrapper of Gymnasium, which unpacks five values
             what = f"step() of '{self._name}' did not return five values ({error})"
             raise Wrong(what, _RETURNS[5]) from error
         self._check_tuple("step()", given, 5)
@@ -126,7 +126,7 @@ class Gymnasium:
         raise Wrong(f"{method} of '{self._name}' {found}", _RETURNS[values])
 
     def _named(self, given: Any) -> Any:
-        """The observation by the keys of `spaces`."""
+        """Returns the observation as a dict with the keys of `spaces`."""
         if self._single:
             return {_SINGLE: given}
         if not isinstance(given, Mapping):
@@ -141,9 +141,9 @@ _RETURNS = {
 
 
 def _make(task: str) -> tuple[Any, str]:
-    """The environment, and why it cannot be drawn; empty where it can.
+    """Creates the environment. Also returns why it cannot be rendered, "" if it can.
 
-    It is made for drawing where its class says that it can be drawn. Where that is not true it is made without.
+    It is created with the render mode 'rgb_array' if its class offers that, and without if that fails.
     """
     import gymnasium
 
@@ -158,35 +158,35 @@ def _make(task: str) -> tuple[Any, str]:
                 modes = made.metadata.get("render_modes") or ()
                 return made, "" if made.render_mode == _MODE or _MODE in modes else refused
             except Exception as error:
-                told = described(error.__cause__ or error)  # Gymnasium adds to it
+                told = described(error.__cause__ or error)  # Gymnasium extends the message
                 if not (isinstance(error, TypeError) or "render" in told):
                     raise
-                refused = f"it does not take the render mode 'rgb_array' that it says to offer ({told})"
+                refused = f"it does not take the render mode 'rgb_array' although its metadata lists it ({told})"
         return gymnasium.make(name, disable_env_checker=True), refused
     except gymnasium.error.Error as error:
         raise UserError(f"cannot make '{task}': {brief(str(error))}") from error
 
 
 def _offers_frames(creator: Any) -> bool:
-    """Whether it says that it draws frames: a class in its metadata, a function by taking `render_mode`."""
+    """Returns whether frames are offered: by the metadata of a class, or by an argument `render_mode` of a function."""
     metadata = getattr(creator, "metadata", None)
     if isinstance(metadata, dict):
         return _MODE in (metadata.get("render_modes") or ())
-    with contextlib.suppress(TypeError, ValueError):  # of what has no signature
+    with contextlib.suppress(TypeError, ValueError):  # it has no signature
         parameters = inspect.signature(creator).parameters.values()
         return any(p.name == "render_mode" or p.kind == p.VAR_KEYWORD for p in parameters)
     return False
 
 
 def _boxes(space: Any) -> tuple[dict[Any, Any], bool]:
-    """The spaces of the entries by their own keys, and whether there is but one, without a key."""
+    """Returns the spaces of the entries by key, and whether the space is not a Dict (one entry without a key)."""
     from gymnasium.spaces import Dict
 
     return (dict(space.spaces), False) if isinstance(space, Dict) else ({_SINGLE: space}, True)
 
 
 def _names(task: str, boxes: dict[Any, Any]) -> dict[Any, str]:
-    """The name of every entry by its own key, which need not be a string."""
+    """Returns the name of every entry by its key, which need not be a string."""
     names = {key: str(key) for key in boxes}
     for name in names.values():
         if list(names.values()).count(name) > 1:
@@ -220,12 +220,12 @@ def _check_action(task: str, space: Any) -> Any:
 
 
 def _from_outside(error: Exception) -> bool:
-    """Whether an exception comes from a call into the environment, not from its own code."""
+    """Returns whether an exception was raised by the call of the environment, not inside its code."""
     return raised_within(error, "sobolev") or raised_within(error, "gymnasium")
 
 
 def _quiet_mujoco() -> None:
-    # MuJoCo would append every warning to a file MUJOCO_LOG.TXT in the working directory
+    # by default MuJoCo appends every warning to a file MUJOCO_LOG.TXT in the working directory
     if "mujoco" in sys.modules:
         sys.modules["mujoco"].set_mju_user_warning(_warn)
 

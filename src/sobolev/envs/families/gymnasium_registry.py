@@ -1,4 +1,4 @@
-"""Gymnasium's registry: ids looked up, and entries handed to the processes that step. Imports gymnasium when needed."""
+"""Gymnasium's registry: looks up ids, and sends entries to worker processes. Imports gymnasium when it is needed."""
 
 import contextlib
 import dataclasses
@@ -12,7 +12,7 @@ from sobolev.errors import UserError, nearest
 
 
 def check_id(name: str) -> None:
-    """UserError unless `name` ("Ant-v5" or "package.module:Env-v0", which imports the module) is registered."""
+    """Raises UserError if a name is not registered: "Ant-v5", or "package.module:Env-v0", which imports the module."""
     import gymnasium
 
     module, _, plain = name.rpartition(":")
@@ -28,7 +28,7 @@ def check_id(name: str) -> None:
 
 
 def creator_of(name: str) -> Any:
-    """The class or function that makes the environment of a registered name. Raises whatever its import raises."""
+    """Returns the class or function that creates a registered environment. Raises whatever its import raises."""
     import gymnasium
     from gymnasium.envs.registration import load_env_creator
 
@@ -37,10 +37,10 @@ def creator_of(name: str) -> Any:
 
 
 def registration(name: str) -> bytes | None:
-    """The entry of this process's registry, to be given to `register` in another one; None if it has to import it.
+    """Pickles an entry of the registry for `register` in another process; None if that process can import it itself.
 
-    So an environment that a script registers, even one defined in the script itself, works in the workers. Raises
-    UserError for an entry that cannot be sent.
+    With this, an environment that is registered or even defined in a user's script works in worker processes. Raises
+    UserError for an entry that cannot be pickled.
     """
     if ":" in name or "gymnasium" not in sys.modules:
         return None
@@ -52,10 +52,10 @@ def registration(name: str) -> bytes | None:
         return None
     try:
         if isinstance(spec.entry_point, str) and spec.entry_point.startswith("__main__:"):
-            # in another process that module is another one: send what the name stands for
+            # another process has another __main__, so the class or function itself is sent
             spec = dataclasses.replace(spec, entry_point=creator_of(name))
         return cloudpickle.dumps(spec)
-    except Exception as error:  # what cannot be pickled says so in many ways
+    except Exception as error:  # pickling may fail in any way
         raise UserError(
             f"'gym:{name}' cannot be sent to other processes ({described(error)}): register it in a module of yours "
             f"and name that, as in gym:my_module:{name}, or step it in this process with --env.workers 0"
@@ -63,9 +63,9 @@ def registration(name: str) -> bytes | None:
 
 
 def register(entry: bytes) -> None:
-    """Put what `registration` gave into this process's registry, unless the id is there.
+    """Adds an entry that `registration` pickled to this process's registry, unless its id is there.
 
-    UserError where its module is not found here.
+    Raises UserError if its module is not found in this process.
     """
     import cloudpickle
     import gymnasium

@@ -1,15 +1,15 @@
-"""A toy whose returns have as many modes as one likes: a point mass that learns late where its reward lies.
+"""A toy whose returns have any number of modes: a point mass whose goal is revealed late in the episode.
 
-State: position p, velocity v and goal g, each in the plane; an action a is an acceleration.
+The state has position p, velocity v and goal g, each in the plane; an action a is an acceleration.
 
     v' = 0.8 v + 0.2 a + 0.02 ε,   ε ~ N(0, I)
     p' = p + 0.2 v'                (walls at ±2 stop the mass)
-    g' = g, once it is known; until then g = 0, and each step draws one of the N locations with probability 0.2
-    r  = h_k exp(−|p' − g'|² / (2 · 0.5²)) where g' is location k, 0 while it is unknown
+    g' = g once it is revealed; until then g = 0, and each step reveals one of the N locations with probability 0.2
+    r  = h_k exp(−|p' − g'|² / (2 · 0.5²)) if g' is location k; 0 while the goal is unknown
 
-The locations lie evenly on the unit circle, the first one at angle 0, and are worth h_k = 1 − k / (2 N), k = 0 … N − 1.
-An episode starts at rest within 0.3 of the middle and is cut off (not terminal) after 50 steps. While the goal is
-unknown, the return has N modes, one for each place that it may turn out to be, and each pulls the action its own way.
+The locations are equally spaced on the unit circle, the first at angle 0, and have heights h_k = 1 − k / (2 N) for
+k = 0 … N − 1. An episode starts at rest within 0.3 of the centre, and is truncated after 50 steps. While the goal is
+unknown, the return has N modes, one for each location, and the gradient of each points to its own location.
 """
 
 import math
@@ -23,7 +23,7 @@ from sobolev.errors import UserError, nearest
 
 NAME = "point-mass"
 LOCATIONS = 4
-"""Locations of `toy:point-mass`; `toy:point-mass-8` has 8."""
+"""Number of locations of `toy:point-mass`; `toy:point-mass-8` has 8."""
 MOST = 64
 LENGTH = 50
 """Steps of an episode."""
@@ -33,7 +33,7 @@ REVEAL, WIDTH = 0.2, 0.5
 
 
 def locations_of(name: str) -> int:
-    """N of "point-mass" or "point-mass-N". Raises UserError for another name, or an N out of [1, 64]."""
+    """Returns N of "point-mass" or "point-mass-N". Raises UserError for any other name, and for N outside [1, 64]."""
     match = re.fullmatch(rf"{NAME}(?:-(\d+))?", name)
     if match is None:
         raise nearest("task", f"toy:{name}", [f"toy:{NAME}", f"toy:{NAME}-{2 * LOCATIONS}"])
@@ -44,18 +44,18 @@ def locations_of(name: str) -> int:
 
 
 def locations(number: int) -> np.ndarray:
-    """float64[N, 2]: where the reward may lie."""
+    """Returns the locations, float64[N, 2]."""
     angles = 2 * np.pi * np.arange(number) / number
     return np.stack([np.cos(angles), np.sin(angles)], 1)
 
 
 def worths(number: int) -> np.ndarray:
-    """float64[N]: h_k, the reward at the very place."""
+    """Returns the heights h_k, float64[N]: the reward of a mass at rest at each location."""
     return 1 - np.arange(number) / (2 * number)
 
 
 class PointMass:
-    """The toy with N locations; `repeat` of its steps per action, `kicks` on top of its own noise."""
+    """The point mass with N locations, `repeat` steps per action, and `kicks` added to its own noise."""
 
     def __init__(self, name: str, repeat: int = 1, kicks: Kicks | None = None):
         self._number, self._repeat, self._kicks = locations_of(name), repeat, kicks or Kicks()
@@ -86,7 +86,7 @@ class PointMass:
         return Step(self._observation(), reward, False, self._time >= LENGTH, False)
 
     def render(self, height: int, width: int) -> np.ndarray:
-        """See `Environment.render`. Locations are rings, the more filled the more they are worth; the goal is red."""
+        """See `Environment.render`. Locations are rings, thicker for a larger height; the goal is red."""
         view = 1.15 * WALL
         x = np.linspace(-view, view, width)[None]
         y = np.linspace(view, -view, height)[:, None]
@@ -105,7 +105,7 @@ class PointMass:
         """See `Environment.close`."""
 
     def _advance(self, push: np.ndarray) -> float:
-        """One step; returns its reward."""
+        """Takes one step and returns its reward."""
         stir = STIR * self._random.standard_normal(2)
         self.velocity = DRAG * self.velocity + PUSH * push + stir + self._kicks.draw(2)
         reached = self.position + PACE * self.velocity

@@ -1,1 +1,1 @@
-"""Stepping environments in processes of their own."""
+"""The worker processes that step environments, and how the main process talks to them."""

@@ -1,4 +1,4 @@
-"""The arrays through which a process and its workers exchange one vectorised step."""
+"""The shared arrays through which the main process and its workers exchange a step of all environments."""
 
 import math
 import mmap
@@ -12,11 +12,12 @@ import numpy as np
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
 
-_ALIGN = 64  # a cache line, so that no two arrays share one
+_ALIGN = 64  # bytes of a cache line, which no two arrays share
 
 
 class Arrays(NamedTuple):
-    """Views of one buffer: action float32[N, A], reward float32[N], flags bool[N], observations [N, …] of N streams."""
+    """Views of one buffer, for N environments: action float32[N, A], reward float32[N], flags bool[N], observations
+    [N, …]."""
 
     action: np.ndarray
     reward: np.ndarray
@@ -27,12 +28,12 @@ class Arrays(NamedTuple):
 
 
 def buffer_size(spaces: Spaces, streams: int) -> int:
-    """Bytes that `view` needs."""
+    """Returns the size in bytes of a buffer for `view`."""
     return sum(_aligned(shape, dtype) for _, shape, dtype in _fields(spaces, streams))
 
 
 def view(buffer: mmap.mmap | bytearray, spaces: Spaces, streams: int) -> Arrays:
-    """The arrays in a buffer. Every process that lays them out for the same spaces sees the same."""
+    """Returns the arrays in a buffer. Their layout depends on the spaces and `streams` only, so all processes agree."""
     arrays: dict[str, np.ndarray] = {}
     offset = 0
     for name, shape, dtype in _fields(spaces, streams):
@@ -43,7 +44,10 @@ def view(buffer: mmap.mmap | bytearray, spaces: Spaces, streams: int) -> Arrays:
 
 
 def shared_file(size: int) -> int:
-    """Descriptor of zeroed memory that vanishes with the last process that holds it, however that ends."""
+    """Returns a file descriptor of zeroed memory, which is freed when the last process that has it ends.
+
+    Raises UserError if there is not enough shared memory.
+    """
     try:
         if hasattr(os, "memfd_create"):
             file = os.memfd_create("sobolev")
@@ -60,7 +64,7 @@ def shared_file(size: int) -> int:
 
 
 def map_file(file: int, size: int) -> mmap.mmap:
-    """The memory of such a descriptor, which is closed."""
+    """Maps the memory of a descriptor, and closes the descriptor."""
     try:
         return mmap.mmap(file, size)
     finally:

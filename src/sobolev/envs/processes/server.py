@@ -1,4 +1,4 @@
-"""What happens where environments are stepped: in a worker process, or in the only one."""
+"""The side that steps environments: in a worker process, or in the main process if there are no workers."""
 
 import contextlib
 import logging
@@ -28,12 +28,12 @@ from sobolev.envs.wrappers.view import View
 from sobolev.errors import UserError
 from sobolev.system import signals
 
-_PATIENCE = 5.0  # seconds that environments get to return and to be closed, once the other side is gone
+_PATIENCE = 5.0  # seconds for environments to return and close after the main process has gone
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One of the independent environments of a `VectorEnv`: its row in the arrays, its seed and its number there."""
+    """One environment of a `VectorEnv`: its row in the shared arrays, its seed, and its number within the seed."""
 
     row: int
     seed: int
@@ -41,12 +41,12 @@ class Stream:
 
 
 def episode_seed(seed: int, kind: int, environment: int, episode: int) -> int:
-    """Seed of an episode, 32 bits. `kind` keeps training and evaluation apart."""
+    """Returns the seed of an episode, 32 bits. `kind` separates training from evaluation."""
     return int(np.random.SeedSequence((seed, kind, environment, episode)).generate_state(1)[0])
 
 
 def not_deterministic(task: str, stream: Stream, episode: int) -> UserError:
-    """The error for an environment that does not do the same again."""
+    """Returns the error for an environment that does not repeat an episode."""
     return UserError(
         f"environment {stream.environment} of seed {stream.seed} ('{task}') does not repeat episode {episode} from its "
         "seed and actions, so this run cannot be resumed: make the environment deterministic given reset(seed=...), or "
@@ -56,7 +56,7 @@ def not_deterministic(task: str, stream: Stream, episode: int) -> UserError:
 
 @dataclass
 class Group:
-    """The streams of one `VectorEnv` that this process steps."""
+    """The environments of one `VectorEnv` that this process steps."""
 
     task: str
     kind: int
@@ -67,13 +67,13 @@ class Group:
     arrays: Arrays | None = None
 
     def reset(self, episode: int, first: int = 0) -> None:
-        """Begin that episode everywhere, as that of environments numbered from `first` on."""
+        """Begins an episode in all environments, which count as numbered from `first`."""
         self.episodes, self.first = [episode] * len(self.streams), first
         for i in range(len(self.streams)):
             self._put(i, self._reset(i))
 
     def step(self) -> None:
-        """Take the actions in the arrays; where the episode is over, begin the next instead."""
+        """Applies the actions in the shared arrays; an environment whose episode is over begins the next instead."""
         assert self.arrays is not None
         for i, stream in enumerate(self.streams):
             if self.arrays.last[stream.row]:
@@ -83,7 +83,7 @@ class Group:
                 self._put(i, self.environments[i].step(self.arrays.action[stream.row]))
 
     def restore(self, episodes: list[int], actions: list[np.ndarray]) -> None:
-        """Go to where those actions [length, A] lead in those episodes. UserError where one ends before."""
+        """Repeats actions [length, A] of the given episodes. Raises UserError if an episode ends before they do."""
         self.episodes, self.first = episodes, 0
         for i, taken in enumerate(actions):
             step = self._reset(i)
@@ -94,7 +94,7 @@ class Group:
             self._put(i, step)
 
     def render(self, row: int, height: int, width: int) -> np.ndarray:
-        """A frame of the stream in that row."""
+        """Renders the environment of a row."""
         index = [stream.row for stream in self.streams].index(row)
         return self.environments[index].render(height, width)
 
@@ -112,13 +112,14 @@ class Group:
 
 
 class Server:
-    """Answers the requests of a `Workers`: pickled (name, arguments) in, b"" or pickled (kind, value) out."""
+    """Answers the requests of `Workers`. A request is a pickled (method, arguments), an answer b"" (None) or a pickled
+    (kind, value)."""
 
     def __init__(self) -> None:
         self.groups: dict[int, Group] = {}
 
     def answer(self, request: bytes) -> bytes:
-        """Do what is asked. The kind of an answer is "done", "mistake" (the user's) or "failure" (an environment's)."""
+        """Returns the answer to a request. Its kind is "done", "mistake" (UserError) or "failure" (WorkerError)."""
         name, arguments = pickle.loads(request)
         try:
             result = getattr(self, name)(*arguments)
@@ -141,25 +142,25 @@ class Server:
         streams: list[Stream],
         entry: bytes | None,
     ) -> Spaces:
-        """Make the environments of a group."""
+        """Creates the environments of a group. Returns the spaces of one."""
         if entry is not None:
             register(entry)
         made = self.groups[group] = Group(task, kind, streams, [])
-        for _ in streams:  # those that are made will be closed, though another fail
+        for _ in streams:  # one by one: if one fails, those before it are closed later
             made.environments.append(make(task, repeat, view=view, noise=noise))
         return made.environments[0].spaces
 
     def attach(self, group: int, buffer: Any, streams: int) -> None:
-        """Give a group the arrays that it shares with the other side, which has `streams` rows in all."""
+        """Gives a group its shared arrays, which have `streams` rows in total."""
         mine = self.groups[group]
         mine.arrays = view(buffer, mine.environments[0].spaces, streams)
 
     def call(self, group: int, method: str, *arguments: Any) -> Any:
-        """A method of `Group`."""
+        """Calls a method of a `Group`."""
         return getattr(self.groups[group], method)(*arguments)
 
     def close(self, group: int) -> None:
-        """Close the environments of a group and forget it. What the first failure raises is raised after all."""
+        """Closes all environments of a group and forgets the group; then raises the first error, if any."""
         errors = []
         for environment in self.groups.pop(group).environments:
             try:
@@ -170,30 +171,30 @@ class Server:
             raise errors[0]
 
     def close_all(self) -> None:
-        """Close everything; what fails is reported on stderr, for nothing depends on it any more."""
+        """Closes all groups. Errors are only reported on stderr, since nothing depends on them any more."""
         for group in list(self.groups):
             try:
                 self.close(group)
-            except UserError as error:  # which names the environment
+            except UserError as error:  # its message names the environment
                 print(f"sobolev: {error}", file=sys.stderr)
 
 
 def serve(descriptor: int) -> None:
-    """Main of a worker process: answer until the other end of the pipe is gone, then close. Never returns."""
-    # The parent decides: it may want to save a step that is under way. A handler, because programs that environments
-    # start would go on ignoring what is ignored here.
+    """Main function of a worker process: answers until the main process closes the pipe. Never returns."""
+    # Signals are for the main process, which may want to finish a step before it saves. They get a handler instead of
+    # SIG_IGN, which programs that environments start would inherit.
     for number in signals.NUMBERS:
         signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.NUMBERS)
     guarded.interruptible = False
     stay_on_stderr()
-    logging.getLogger("absl").setLevel(logging.ERROR)  # MuJoCo's remarks on dm_control's models
+    logging.getLogger("absl").setLevel(logging.ERROR)  # MuJoCo's warnings about dm_control's models
     threading.Thread(target=_end_when_alone, args=(descriptor,), daemon=True).start()
     server, pipe = Server(), Connection(descriptor)
     try:
         while True:
             request = pipe.recv_bytes()
-            if not request:  # memory follows
+            if not request:  # a descriptor of shared memory follows
                 request = pipe.recv_bytes()
                 group, size, streams = pickle.loads(request)
                 server.attach(group, map_file(recv_handle(pipe), size), streams)
@@ -206,20 +207,20 @@ def serve(descriptor: int) -> None:
         server.close_all()
         _end()
     finally:
-        os._exit(0)  # renderers may hang or complain in an orderly exit
+        os._exit(0)  # renderers may hang or print errors in a regular exit
 
 
 def _end_when_alone(descriptor: int) -> None:
-    """Once the other end of the pipe is gone, give this process some seconds: an environment may not return."""
+    """Ends this process some seconds after the main process has closed the pipe, even if an environment hangs."""
     poll = select.poll()
-    poll.register(descriptor, 0)  # which asks for nothing but hang-ups
+    poll.register(descriptor, 0)  # no events but hang-ups
     poll.poll()
     time.sleep(_PATIENCE)
     _end()
 
 
 def _end() -> None:
-    """End this process and, where it leads a group, the programs that its environments started and did not end."""
+    """Ends this process, and all other processes of its group: programs that its environments started."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()

@@ -1,4 +1,4 @@
-"""The processes that step environments, as their parent sees them."""
+"""`Workers`: starts the processes that step environments, sends them requests, and ends them."""
 
 import contextlib
 import os
@@ -23,17 +23,16 @@ from sobolev.errors import UserError
 from sobolev.system import signals
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_PATIENCE = 5.0  # seconds that all workers together get to close their environments and leave
+_PATIENCE = 5.0  # seconds for all workers together to close their environments and exit
 
 
 class Workers:
-    """`count` fresh Python processes that step environments; 0 steps them in this process, with equal results.
+    """`count` new Python processes that step environments; with 0 this process steps them, with equal results.
 
-    Use it as a context manager. The processes import nothing of jax and not the caller's main script. Signals do not
-    touch them: each is the leader of a process group of its own, in which are also the programs that its environments
-    start. When this process closes them or ends, in whatever way, they close their environments and leave; who has not
-    done so after 5 s is killed, and so is whatever is left of its group. Several `VectorEnv` may share one. Not for use
-    from several threads. POSIX only.
+    Use it as a context manager. Several `VectorEnv` may share it. The processes import neither jax nor the caller's
+    main script. They ignore signals: each leads a process group of its own, to which also belong the programs that its
+    environments start. When this process closes them or ends, in whatever way, they close their environments and exit.
+    After 5 s they are killed, with everything that is left of their groups. Not thread-safe. POSIX only.
     """
 
     def __init__(self, count: int):
@@ -59,21 +58,21 @@ class Workers:
 
     @property
     def lanes(self) -> int:
-        """Places where environments can live: the processes, or 1 for this one."""
+        """Number of processes that step environments, which is 1 if this process does."""
         return len(self._lanes)
 
     @property
     def pids(self) -> list[int]:
-        """Process numbers of the workers; empty if this process steps."""
+        """Process ids of the workers; empty if this process steps the environments."""
         return [lane.pid for lane in self._lanes if isinstance(lane, _Process)]
 
     def new_group(self) -> int:
-        """A number for the environments of one `VectorEnv`."""
+        """Returns a new number for the environments of one `VectorEnv`."""
         self._groups += 1
         return self._groups
 
     def post(self, requests: Mapping[int, bytes]) -> int:
-        """Send pickled requests to lanes, without waiting. Returns the ticket for `collect`."""
+        """Sends pickled requests to processes, by index, without waiting. Returns the ticket for `collect`."""
         for lane, request in requests.items():
             self._lanes[lane].send(request)
         self._tickets += 1
@@ -81,18 +80,18 @@ class Workers:
         return self._tickets
 
     def collect(self, ticket: int) -> list[Any]:
-        """Wait for the answers to a ticket, in the order of its lanes.
+        """Waits for the answers to a ticket, and returns them in the order of its requests.
 
-        Raises UserError or WorkerError if one of them is that, after all of them are in; Interrupted where a signal
-        comes before (see `sobolev.system.signals`), after which there is nothing left to do but to close.
+        Raises UserError or WorkerError if an answer is one, after all have arrived; Interrupted if a signal arrives
+        first (see `sobolev.system.signals`), after which only `close` works.
         """
         while ticket not in self._answers:
             self._receive_oldest()
         return [_value(answer) for answer in self._answers.pop(ticket)]
 
     def share(self, group: int, lanes: list[int], spaces: Spaces, streams: int) -> Arrays:
-        """New arrays in memory that this process shares with those lanes."""
-        while self._sent:  # what the lanes say next must be about this
+        """Creates the arrays that this process shares with some of the processes, for the environments of a group."""
+        while self._sent:  # so that the next answer is the one to this request
             self._receive_oldest()
         size = buffer_size(spaces, streams)
         if self.count == 0:
@@ -112,7 +111,7 @@ class Workers:
                 answer.lane = lane
 
     def close(self) -> None:
-        """Close all environments and end the processes; those that have not ended after 5 s in all are killed."""
+        """Closes all environments and ends the processes; those that are still running after 5 s are killed."""
         lanes, self._lanes = self._lanes, []
         deadline = time.monotonic()
         try:
@@ -125,7 +124,7 @@ class Workers:
 
 
 class _Here:
-    """The lane that is this process."""
+    """A lane in this process."""
 
     def __init__(self) -> None:
         self._server, self._answers = Server(), deque[bytes]()
@@ -151,7 +150,7 @@ class _Here:
 
 
 class _Process:
-    """The lane that is a process of its own. No multiprocessing.Process: that would import the main script again."""
+    """A lane in a process of its own, without multiprocessing.Process, which would import the main script again."""
 
     def __init__(self) -> None:
         self._pipe, theirs = Pipe()
@@ -159,7 +158,9 @@ class _Process:
             f"import sys; sys.path[:] = {sys.path!r}; "
             f"from sobolev.envs.processes.server import serve; serve({theirs.fileno()})"
         )
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals.NUMBERS)  # inherited while it starts
+        blocked = signal.pthread_sigmask(
+            signal.SIG_BLOCK, signals.NUMBERS
+        )  # blocked in the new process too, until it has handlers
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code],
@@ -177,7 +178,7 @@ class _Process:
         return self._process.pid
 
     def send(self, request: bytes) -> None:
-        with contextlib.suppress(OSError):  # it died; `receive` tells
+        with contextlib.suppress(OSError):  # it died, as `receive` reports
             self._pipe.send_bytes(request)
 
     def receive(self) -> bytes | WorkerError:
@@ -199,14 +200,15 @@ class _Process:
         self._pipe.close()
 
     def end(self, deadline: float) -> None:
-        """Wait until then for the process to end; kill it, and what is left of its group."""
+        """Waits until the deadline for the process to end, then kills it and everything that is left of its group."""
         self._ended(deadline)
         self._kill_group()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # of a disk that does not answer, say
+        with contextlib.suppress(subprocess.TimeoutExpired):  # for example, it waits for a disk that does not answer
             self._process.wait(1.0)
 
     def _ended(self, deadline: float) -> bool:
-        """Whether the process has ended; waits for that until then. It stays a zombie, and its number its own."""
+        """Waits until the deadline for the process to end; returns whether it has. It stays a zombie, so that its id is
+        not reused."""
         pause = 0.001
         while self._process.returncode is None:
             if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
@@ -219,7 +221,7 @@ class _Process:
 
     def _kill_group(self) -> None:
         if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter of a zombie alone, on macOS
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # PermissionError for a zombie on macOS
                 os.killpg(self.pid, signal.SIGKILL)
 
     def _death(self) -> WorkerError:
@@ -229,16 +231,16 @@ class _Process:
         status = self._process.wait()
         if status >= 0:
             return WorkerDied(f"an environment worker ended with exit status {status}; see above for what it printed")
-        hint = ", perhaps for want of memory" if status == -signal.SIGKILL else ""
+        hint = ", perhaps because memory ran out" if status == -signal.SIGKILL else ""
         names = {known.value: known.name for known in signal.Signals}
         return WorkerDied(f"an environment worker was killed by {names.get(-status, f'signal {-status}')}{hint}")
 
 
 def _surroundings() -> dict[str, str]:
-    """The environment variables of a worker: one thread each, and of the GPU only what it is told to take.
+    """Returns the environment variables of a worker, which uses one thread and no GPU by default.
 
-    Environments that are written in jax run on the CPU, as other processes would each take most of the GPU's memory;
-    SOBOLEV_WORKER_JAX_PLATFORMS=cuda lets them have the GPU, of which they take memory as they need it.
+    Environments written in jax run on the CPU, since each process would reserve most of a GPU's memory. With
+    SOBOLEV_WORKER_JAX_PLATFORMS=cuda they use the GPU, and allocate its memory as they need it.
     """
     wanted = {**dict.fromkeys(_ONE_THREAD, "1"), "XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
     return wanted | {"JAX_PLATFORMS": os.environ.get("SOBOLEV_WORKER_JAX_PLATFORMS", "cpu")}

@@ -1,1 +1,1 @@
-"""Drawing without a screen, and the frames that environments return."""
+"""Rendering without a screen, and the frames that environments return."""

@@ -1,7 +1,7 @@
-"""Choosing how MuJoCo draws without a screen: EGL, else OSMesa, else advice.
+"""Chooses MuJoCo's rendering back end: EGL if it works, else OSMesa, else an error with advice.
 
-Physics is imported without any of that, so that it runs whatever is installed and whatever MUJOCO_GL and
-PYOPENGL_PLATFORM say; what they ask for matters once something is drawn.
+Physics is imported without a back end, so that it runs whatever is installed and whatever MUJOCO_GL and
+PYOPENGL_PLATFORM say. These variables matter when something is drawn.
 """
 
 import ctypes
@@ -22,33 +22,33 @@ ADVICE = (
     "'apt-get install libegl1' (GPU or software) or 'apt-get install libosmesa6' (software only)"
 )
 
-_SCREEN = ("glfw", "glx", "on", "enable", "enabled", "true", "1")  # what mujoco takes for "draw on a screen"
+_SCREEN = ("glfw", "glx", "on", "enable", "enabled", "true", "1")  # values of MUJOCO_GL that mean "draw on a screen"
 _NOTHING = ("off", "disable", "disabled", "false", "0")
 _DM_CONTROL, _MUJOCO = "dm_control._render", "mujoco.rendering.classic.gl_context"
 _EGL_DEVICE_PLATFORM = 0x313F
 _EGL_OPENGL_API = 0x30A2
-# pbuffer surfaces, desktop OpenGL, 24 bits of depth, end: the part of MuJoCo's own request that drivers refuse
+# pbuffer surfaces, desktop OpenGL, 24 bits of depth, end: of MuJoCo's request, the part that some drivers refuse
 _EGL_ATTRIBUTES = (ctypes.c_int * 7)(0x3033, 0x0001, 0x3040, 0x0008, 0x3025, 24, 0x3038)
 
 
 def import_physics() -> None:
-    """Import mujoco, and the part of dm_control that draws, without a back end, unless they are there already.
+    """Imports mujoco and dm_control's renderer without a back end, unless they are imported already.
 
-    They would load OpenGL's libraries at once, and fail where MUJOCO_GL or PYOPENGL_PLATFORM ask for what is not there.
+    Otherwise the import would load OpenGL, and fail if MUJOCO_GL or PYOPENGL_PLATFORM name a missing library.
     """
     with _backend("off"):
         import mujoco  # noqa: F401
 
-        with suppress(ModuleNotFoundError):  # not needed by Gymnasium's tasks
+        with suppress(ModuleNotFoundError):  # Gymnasium's tasks do not need it
             import dm_control._render  # noqa: F401
 
 
 def choose_backend() -> str:
-    """What this process draws with: "egl", "osmesa", "glfw" (on a screen) or "off". MUJOCO_GL says so, too, unless that
-    is not set and nothing works.
+    """Returns the back end of this process: "egl", "osmesa", "glfw" (on a screen) or "off". Also sets MUJOCO_GL to it,
+    unless nothing works.
 
-    What the user has set stays; else it is the first that works and that PYOPENGL_PLATFORM admits. A MUJOCO_GL with
-    which mujoco cannot even be imported counts when something is drawn, not before.
+    This is MUJOCO_GL, if the user has set it, else the first back end that works and that PYOPENGL_PLATFORM allows. A
+    value of MUJOCO_GL with which mujoco cannot be imported raises an error only when something is drawn.
     """
     wanted = _wanted()
     if not wanted:
@@ -68,7 +68,8 @@ def choose_backend() -> str:
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Have physics draw with what `choose_backend` says; a failure in that becomes a UserError that says what to do."""
+    """A block in which physics may draw, with the back end of `choose_backend`. Raises UserError, with advice, if that
+    fails."""
     try:
         if not _adopted(_wanted()):
             chosen = choose_backend()
@@ -78,12 +79,12 @@ def drawing() -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:  # every back end fails in a way of its own: ImportError, AttributeError, RuntimeError, …
+    except Exception as error:  # ImportError, AttributeError, RuntimeError, …: each back end raises its own
         raise UserError(f"{advice()} ({described(error)})") from error
 
 
 def advice() -> str:
-    """Why drawing fails on this machine, and what to do, as one sentence: tries EGL and OSMesa, whatever is set."""
+    """Returns one sentence that says why drawing fails on this machine, and what to do. Tries EGL and OSMesa."""
     works = [name for name, check in (("egl", lambda: egl_works(None)), ("osmesa", osmesa_works)) if check()]
     if not works:
         return ADVICE
@@ -105,12 +106,12 @@ def advice() -> str:
 
 
 def _wanted() -> str:
-    """MUJOCO_GL as the user has set it, in small letters; empty where it is not set."""
+    """Returns MUJOCO_GL in lower case; "" if it is not set."""
     return os.environ.get(BACKEND, "").strip().lower()
 
 
 def _usable(backend: str) -> bool:
-    """Whether that back end can draw: there is a screen, or it works and PYOPENGL_PLATFORM does not forbid it."""
+    """Returns whether a back end can draw: glfw on a screen, others if they work and PYOPENGL_PLATFORM allows them."""
     if backend == "glfw":
         return not sys.platform.startswith("linux") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
     if backend not in ("egl", "osmesa") or os.environ.get(PLATFORM, "") not in ("", backend):
@@ -120,7 +121,7 @@ def _usable(backend: str) -> bool:
 
 @contextmanager
 def _backend(name: str) -> Iterator[None]:
-    """MUJOCO_GL for a while."""
+    """Sets MUJOCO_GL inside a block."""
     before = os.environ.get(BACKEND)
     os.environ[BACKEND] = name
     try:
@@ -133,7 +134,7 @@ def _backend(name: str) -> Iterator[None]:
 
 
 def _adopted(chosen: str) -> bool:
-    """Whether the libraries that are imported draw with that back end."""
+    """Returns whether the imported libraries draw with a back end."""
     render, context = sys.modules.get(_DM_CONTROL), sys.modules.get(_MUJOCO)
     return (
         chosen in ("egl", "osmesa", "glfw")
@@ -143,7 +144,7 @@ def _adopted(chosen: str) -> bool:
 
 
 def _adopt(chosen: str) -> None:
-    """Give the libraries that were imported with another back end, or with none, the chosen one."""
+    """Reloads the libraries that were imported with another back end, or with none."""
     with _backend(chosen):
         for name in (_DM_CONTROL, _MUJOCO):
             if name in sys.modules and not _adopted(chosen):
@@ -151,12 +152,12 @@ def _adopt(chosen: str) -> None:
 
 
 def egl_works(device: str | None = "") -> bool:
-    """Whether an OpenGL context can be made on an EGL device, tried once as MuJoCo does it, in some milliseconds.
+    """Returns whether an OpenGL context can be created on an EGL device, as MuJoCo creates it. Takes some milliseconds.
 
-    `device` is its number, or None for any; by default it is what MUJOCO_EGL_DEVICE_ID says.
+    `device` is the number of the device, None any device; the default is the one of MUJOCO_EGL_DEVICE_ID.
     """
     if any(name in sys.modules for name in ("mujoco.egl", "dm_control._render.pyopengl.egl_renderer")):
-        return True  # a trial would end the display that is in use
+        return True  # creating a context would terminate the display that is in use
     return _egl_works(os.environ.get(DEVICE) if device == "" else device)
 
 
@@ -182,7 +183,7 @@ def _egl_works(wanted: str | None) -> bool:
 
 
 def osmesa_works() -> bool:
-    """Whether OSMesa can make a software context."""
+    """Returns whether OSMesa can create a context, which draws in software."""
     try:
         mesa = ctypes.CDLL("libOSMesa.so.8")
         create = _function(mesa, "OSMesaCreateContext", ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p)

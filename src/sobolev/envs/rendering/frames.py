@@ -1,4 +1,4 @@
-"""Frames that an environment draws, of any usual form, as uint8[height, width, 3]."""
+"""Converts the frames that environments render, of any usual form, to uint8[height, width, 3]."""
 
 from typing import Any
 
@@ -10,8 +10,10 @@ _ADVICE = "give uint8[height, width, 3], as Gymnasium's mode 'rgb_array' is, or 
 
 
 def frame_of(task: str, drawn: Any) -> np.ndarray:
-    """uint8[height, width, 3] of what render() gave: gray without or with a channel, RGB or RGBA (whose alpha is left
-    out), of bytes, other integers up to 255, booleans, or floats in [0, 1]. Raises Wrong for anything else.
+    """Converts the result of render() to uint8[height, width, 3].
+
+    It may be gray (with or without a channel axis), RGB or RGBA (alpha is dropped), as integers from 0 to 255,
+    booleans, or floats in [0, 1]. Raises Wrong for anything else.
     """
     if drawn is None:
         raise Wrong(f"render() of '{task}' gave None", _ADVICE)
@@ -31,7 +33,7 @@ def frame_of(task: str, drawn: Any) -> np.ndarray:
 
 
 def resized(frame: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The frame at another size, by the nearest pixel."""
+    """Resizes a frame to the nearest pixel."""
     rows, columns = np.arange(height) * frame.shape[0] // height, np.arange(width) * frame.shape[1] // width
     return frame[rows][:, columns]
 

@@ -1,1 +1,1 @@
-"""What is put around an environment: checks of what it returns, noise, and the choice of observations."""
+"""Wrappers of environments: checks of what they return, noise, and the choice of observations."""

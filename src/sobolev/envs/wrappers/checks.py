@@ -1,9 +1,9 @@
-"""What an environment gives is checked here, for every family, before anything else of sobolev sees it.
+"""`Checked` checks everything that an environment returns, for every family, before other code uses it.
 
-An observation has the entries of its space and no others, each of exactly its shape: nothing is broadcast or reshaped.
-Numbers become float32 from any dtype of floats, integers or booleans, where they are finite and within float32's range
-(±3.4e38); bytes come from integers and booleans from 0 to 255, not from floats. Lists and other arrays (of jax, torch)
-are taken as arrays. A reward is a number or an array of one; `terminated` and `truncated` are booleans.
+An observation must have exactly the entries of its space, with exactly their shapes: nothing is broadcast or reshaped.
+Entries of float32 may be floats, integers or booleans of any dtype, if they are finite and in float32's range
+(±3.4e38). Entries of uint8 may be integers or booleans from 0 to 255, but not floats. Lists and arrays of jax or torch
+are converted. A reward is a number or an array with one element; `terminated` and `truncated` are booleans.
 """
 
 import math
@@ -17,16 +17,16 @@ from sobolev.envs.specs import ArraySpec, Environment, Spaces, Step, build_space
 from sobolev.errors import UserError
 
 _LARGEST = float(np.finfo(np.float32).max)
-_MEND = "an agent cannot learn from that, so mend the environment"
-_GRAY = 32  # sides from which on a matrix of bytes is taken for a picture
+_MEND = "an agent cannot learn from that, so fix the environment"
+_GRAY = 32  # smallest side of a matrix of bytes that counts as a gray image
 
 
 class Checked:
-    """An environment whose observations, rewards and flags are checked, and whose own errors become sentences.
+    """Checks the observations, rewards and flags of an environment, and turns its exceptions into one sentence.
 
-    What comes out of it are arrays of one's own, in the dtypes of the spaces. Sentences name the environment, the
-    entry, what came, and the episode's seed and number of actions, so that it can be looked at. Entries that have no
-    numbers are left out of what is seen. Raises UserError for spaces that no agent can use.
+    Observations are copied into the dtypes of the spaces. Error messages name the environment, the entry and its value,
+    and the seed and number of actions of the episode, so that the error can be reproduced. Entries of size 0 are left
+    out of the observations. Raises UserError for spaces that no agent can use.
     """
 
     def __init__(self, task: str, environment: Environment):
@@ -49,7 +49,7 @@ class Checked:
     def step(self, action: np.ndarray) -> Step:
         """See `Environment.step`. The environment gets a copy of the action, which it may change.
 
-        UserError for an action that is not finite, which is no fault of the environment.
+        Also raises UserError for an action that is not finite, since that is an error of the agent.
         """
         if self._ended:
             raise RuntimeError(f"the episode of {self._task} is over: reset it first")
@@ -57,7 +57,7 @@ class Checked:
         if not np.isfinite(action).all():
             raise UserError(
                 f"the agent's action for '{self._task}' is {shown(action)} ({self._where('step()')}): its numbers are "
-                "no longer finite, mostly because observations, rewards or the learning rate are very large"
+                "no longer finite, most likely because observations, rewards or the learning rate are very large"
             )
         with guarded(self._task, lambda: self._where("step()")):
             step = self._checked(self._environment.step(np.array(action)))
@@ -98,19 +98,19 @@ class Checked:
 
 
 def entry(task: str, key: str, shape: tuple[int, ...], dtype: np.dtype, given: Any) -> np.ndarray:
-    """An observation as an array of one's own, of that shape and dtype (float32 or uint8). Raises Wrong for another
-    shape, and for what is no number, not finite, or out of range."""
+    """Returns an observation as a new array of a shape and dtype (float32 or uint8). Raises Wrong if it has another
+    shape, is not numeric, not finite or out of range."""
     what = f"the observation '{key}' of '{task}'"
     array = given if isinstance(given, np.ndarray) else _array(what, given)
     if array.shape != shape:
-        raise Wrong(f"{what} has shape {array.shape}, but its space says {shape}", "mend one of them")
+        raise Wrong(f"{what} has shape {array.shape}, but its space says {shape}", "fix one of them")
     kind = array.dtype.kind
     if kind not in "fiub":
         raise Wrong(f"{what} is {shown(given)}, no numbers", _MEND)
     if dtype == np.uint8:
         if array.dtype != dtype and (kind == "f" or (array.size and not 0 <= array.min() <= array.max() <= 255)):
             raise Wrong(
-                f"{what} holds {array.dtype} {shown(array)}, but its space says bytes, uint8", "mend one of them"
+                f"{what} holds {array.dtype} {shown(array)}, but its space says bytes, uint8", "fix one of them"
             )
         return np.array(array, dtype)
     if array.dtype == dtype:
@@ -124,7 +124,7 @@ def entry(task: str, key: str, shape: tuple[int, ...], dtype: np.dtype, given: A
 
 
 def number(task: str, given: Any) -> float:
-    """A reward as a float. Raises Wrong for what is not one number, for NaN, and for what float32 does not have."""
+    """Returns a reward as a float. Raises Wrong if it is not one number, is NaN, or is out of float32's range."""
     value = given
     if type(given) is not float:
         array = _array(f"the reward of '{task}'", given)
@@ -138,7 +138,7 @@ def number(task: str, given: Any) -> float:
 
 
 def flag(task: str, name: str, given: Any) -> bool:
-    """A flag as a bool, also from an array of one. Raises Wrong for what is no boolean."""
+    """Returns a flag, a boolean or an array with one, as a bool. Raises Wrong for anything else."""
     if type(given) is bool:
         return given
     array = _array(f"'{name}' of '{task}'", given)
@@ -148,7 +148,7 @@ def flag(task: str, name: str, given: Any) -> bool:
 
 
 def check_spaces(task: str, spaces: Spaces) -> None:
-    """UserError for spaces that no agent can use: nothing to see, nothing to do, pictures laid out otherwise."""
+    """Raises UserError for spaces that no agent can use: no observations, no actions, or images laid out otherwise."""
     if not spaces.action:
         raise UserError(f"the action space of '{task}' has no dimensions: an agent needs at least one to act with")
     if not sum(math.prod(spec.shape) for _, spec in spaces.observation):
@@ -160,7 +160,7 @@ def check_spaces(task: str, spaces: Spaces) -> None:
 
 
 def _picture(spec: ArraySpec) -> str | None:
-    """What is wrong with bytes that look like a picture, but are not laid out [height, width, channels]."""
+    """Returns what is wrong with an entry that looks like an image but is not [height, width, channels], else None."""
     shape = spec.shape
     if spec.dtype != "uint8":
         return None
@@ -193,12 +193,12 @@ def _array(what: str, given: Any) -> np.ndarray:
         raise Wrong(f"{what} is None", _MEND)
     try:
         return np.asarray(given)
-    except Exception as error:  # of lists of unequal lengths, of objects that refuse it in a way of their own
-        raise Wrong(f"{what} is {shown(given)}, which is no array of numbers", _MEND) from error
+    except Exception as error:  # lists of unequal lengths, or objects that raise their own errors
+        raise Wrong(f"{what} is {shown(given)}, which is not an array of numbers", _MEND) from error
 
 
 def _not_finite(array: np.ndarray, value: np.ndarray) -> str:
-    """What an array holds that its float32 copy shows as not finite."""
+    """Describes the first value of an array that is not finite in its float32 copy."""
     if np.isnan(array).any():
         return "NaN"
     return "infinity" if np.isinf(array).any() else f"{array[np.isinf(value)][0]:g}, which float32 does not have"
@@ -209,5 +209,5 @@ def _other_keys(task: str, given: Any, keys: list[str]) -> Wrong:
         return Wrong(f"the observation of '{task}' is {shown(given)}, but its space is a Dict", "give a dict")
     missing = [key for key in keys if key not in given]
     more = [key for key in given if key not in keys]
-    what = f"lacks the entry '{missing[0]}' of its space" if missing else f"has '{more[0]}', which its space has not"
+    what = f"lacks the entry '{missing[0]}' of its space" if missing else f"has '{more[0]}', which is not in its space"
     return Wrong(f"the observation of '{task}' {what}", f"give {', '.join(map(repr, keys))}")

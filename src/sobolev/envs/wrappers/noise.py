@@ -1,6 +1,6 @@
-"""Noise that an environment does not have by itself: on what is observed, and on the velocities of its physics.
+"""Noise added to an environment: on its observations, and on the velocities of its physics.
 
-Both are drawn from the seed of the episode, so that an episode is the same again from its seed and its actions.
+Both are drawn from the seed of the episode, so that an episode still depends on its seed and actions only.
 """
 
 from dataclasses import dataclass
@@ -14,36 +14,36 @@ _OBSERVATION, _DYNAMICS = 1, 2
 
 @dataclass(frozen=True)
 class Noise:
-    """How much of it."""
+    """The strength of both kinds of noise; 0 is none."""
 
     observation: float = 0.0
-    """half-width w of the factor U[1 − w, 1 + w] on every number observed; images are left alone"""
+    """half-width w of the factor U[1 − w, 1 + w] by which every observed number is multiplied, images excepted"""
     dynamics: float = 0.0
-    """standard deviation of the normal numbers added to every velocity before every control step, in its units"""
+    """standard deviation of the normal noise added to every velocity before every control step, in its unit"""
 
 
 class Kicks:
-    """What is added to velocities in an episode: independent normal numbers of that scale."""
+    """The noise on velocities in an episode: independent normal numbers with standard deviation `scale`."""
 
     def __init__(self, scale: float = 0.0):
         self.scale, self._random = scale, np.random.default_rng(0)
 
     def reset(self, seed: int) -> None:
-        """Begin the episode of that seed."""
+        """Begins an episode, given its seed."""
         self._random = np.random.default_rng((_DYNAMICS, seed))
 
     def draw(self, size: int) -> np.ndarray:
-        """float64[size] for the next control step."""
+        """Draws float64[size] for the next control step."""
         return self.scale * self._random.standard_normal(size)
 
 
 def disturbed(environment: Environment, width: float) -> Environment:
-    """The environment whose observations are multiplied by U[1 − width, 1 + width]; itself where that is 0."""
+    """Wraps an environment in `Disturbed`, unless `width` is 0."""
     return Disturbed(environment, width) if width else environment
 
 
 class Disturbed:
-    """An environment seen through multiplicative noise, each number and step by itself, resets included."""
+    """Multiplies the observations of an environment by U[1 − width, 1 + width], drawn for each number and step."""
 
     def __init__(self, environment: Environment, width: float):
         self._environment, self._width, self._random = environment, width, np.random.default_rng(0)
@@ -63,7 +63,7 @@ class Disturbed:
         return self._disturb(self._environment.step(action))
 
     def render(self, height: int, width: int) -> np.ndarray:
-        """See `Environment.render`: what is, not what is observed."""
+        """See `Environment.render`. The frame has no noise."""
         return self._environment.render(height, width)
 
     def close(self) -> None:

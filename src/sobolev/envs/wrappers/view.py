@@ -1,4 +1,4 @@
-"""What of an environment an agent sees: its own observations, an image, or both."""
+"""Chooses what an agent observes: the environment's own observations, an image, or both."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,15 +9,15 @@ from sobolev.envs.specs import ArraySpec, Environment, Spaces, Step, build_space
 from sobolev.errors import UserError
 
 IMAGE = "image"
-"""Name of the image among the observations."""
+"""Key of the image among the observations."""
 
 
 @dataclass(frozen=True)
 class View:
     """A choice of observations.
 
-    proprio: those that the environment gives. pixels: images alone; of an environment that has none among its own, one
-    is drawn, uint8[size, size, 3]. both: its own, and an image if there is none among them.
+    proprio: the environment's own observations. pixels: only its images, or one that is rendered, uint8[size, size, 3],
+    if it has none. both: its own observations, and a rendered image if there is none among them.
     """
 
     kind: Literal["proprio", "pixels", "both"] = "proprio"
@@ -25,9 +25,9 @@ class View:
 
 
 def seen(environment: Environment, view: View) -> Environment:
-    """The environment with the observations that the view chooses.
+    """Wraps an environment such that it has the observations of a view.
 
-    Raises UserError where an image is to be drawn beside an observation that is called "image" already.
+    Raises UserError if an image is to be rendered and another observation has the key "image".
     """
     if view.kind == "proprio":
         return environment
@@ -43,9 +43,9 @@ def seen(environment: Environment, view: View) -> Environment:
 
 
 class Seen:
-    """An environment with some of its observations, and an image of the side `size` where that is not None.
+    """An environment with some of its observations, and a rendered image of `size` pixels a side unless that is None.
 
-    The image is drawn in the state that the other observations are of, the last one included.
+    The image shows the same state as the other observations, also at the end of an episode.
     """
 
     def __init__(self, environment: Environment, kept: tuple[str, ...], size: int | None):
@@ -56,7 +56,7 @@ class Seen:
         self.spaces: Spaces = build_spaces(entries, environment.spaces.action)
 
     def reset(self, seed: int) -> Step:
-        """See `Environment.reset`. UserError where this machine or environment cannot draw."""
+        """See `Environment.reset`. Raises UserError if this machine or environment cannot draw."""
         return self._look(self._environment.reset(seed))
 
     def step(self, action: np.ndarray) -> Step:

@@ -15,6 +15,7 @@ from sobolev.errors import UserError
 from sobolev.logs.videos import FILMS, PLOTS
 from sobolev.system import jax_setup
 from sobolev.system.atomic_files import json_text, write_json
+from sobolev.system.columns import aligned
 from sobolev.system.output import Guard
 
 DESCRIPTION = """Play episodes with the agent of RUN's newest checkpoint, every seed on its own.
@@ -149,7 +150,6 @@ def table(results: Sequence[Mapping[str, Any]]) -> list[str]:
         std = (sum((value - mean) ** 2 for value in every) / len(every)) ** 0.5
         rows.append(["all", str(len(every)), f"{mean:.1f}", f"{std:.1f}"])
     rows.insert(0, ["seed", "episodes", "mean return", "std"])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines = aligned(rows, right=range(4))
     head = f"{results[0]['task']}  {results[0]['method']}" if results else "no seeds"
     return [head, lines[0], "-" * len(lines[0]), *lines[1:]]

@@ -9,7 +9,6 @@ from sobolev.envs.families.toy import PointMass
 from sobolev.errors import UserError, nearest
 from sobolev.experiments import checks
 from sobolev.experiments.api import Experiment, Record, Results, Say
-from sobolev.experiments.columns import aligned
 from sobolev.experiments.point_mass import figures
 from sobolev.experiments.point_mass.controller import reference
 from sobolev.experiments.point_mass.runs import (
@@ -19,6 +18,7 @@ from sobolev.experiments.point_mass.runs import (
     returns_while_training,
     train_all,
 )
+from sobolev.system.columns import aligned
 
 ABOUT = """Every method with a deterministic policy on toy:point-mass-N, against the number N of reward locations.
 

@@ -16,9 +16,9 @@ from sobolev.config.registry import agent_of, method_of
 from sobolev.envs import VectorEnv, Workers, worker_count
 from sobolev.errors import UserError
 from sobolev.experiments.api import Record, Say
-from sobolev.experiments.columns import aligned
 from sobolev.experiments.episodes import acting, play_round
 from sobolev.experiments.sensitivity.measure import TABLES, HasLatentTables, Measured, measure
+from sobolev.system.columns import aligned
 from sobolev.training.environments import AFTERWARDS, environments, spaces
 from sobolev.training.evaluation import load_state
 from sobolev.training.playing import Limit

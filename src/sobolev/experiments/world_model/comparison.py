@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Shaped
 
 from sobolev.experiments.api import Record
-from sobolev.experiments.columns import aligned
 from sobolev.experiments.intervals import half_width, student
 from sobolev.experiments.world_model.config import METHODS
+from sobolev.system.columns import aligned
 
 NUMBERS = {
     "one_step": "observation, one step ahead",

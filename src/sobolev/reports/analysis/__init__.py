@@ -1,1 +1,1 @@
-"""What a report computes: runs compared over tasks and seeds, with statistics and their intervals."""
+"""The computations of a report: compares runs over tasks and seeds, with statistics and their intervals."""

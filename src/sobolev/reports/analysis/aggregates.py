@@ -17,9 +17,10 @@ FULL_SCORE = 1000.0
 
 
 def normalised_gain(ours: Mapping[Task, float], baseline: Mapping[Task, float]) -> float | None:
-    """Paper 1's aggregate: each task by the baseline's score, then averaged over tasks; 0.177 for +17.7%.
+    """Returns the aggregate of paper 1 (arXiv 2605.23089): scores divided by the baseline's on each task, averaged over
+    tasks, minus 1; 0.177 means +17.7%.
 
-    Over the tasks that both have and on which the baseline scores above 0; None where there are none.
+    It is over the tasks that both have and on which the baseline scores above 0; None if there are none.
     """
     ratios = [ours[task] / baseline[task] for task in ours if baseline.get(task, 0.0) > 0]
     return float(np.mean(ratios)) - 1 if ratios else None
@@ -28,16 +29,15 @@ def normalised_gain(ours: Mapping[Task, float], baseline: Mapping[Task, float]) 
 def gain(
     comparison: Comparison, label: str, base: str, tasks: Sequence[Task], measure: Measure = FINAL
 ) -> float | None:
-    """The normalised gain of a label over another, on those of the tasks that both have."""
+    """Returns the normalised gain of a label over another, on those of the tasks that both have."""
     return normalised_gain(comparison.means(label, tasks, measure), comparison.means(base, tasks, measure))
 
 
 def gain_interval(
     comparison: Comparison, label: str, tasks: Sequence[Task], measure: Measure = FINAL, over_tasks: bool = False
 ) -> statistics.Interval | None:
-    """The normalised gain of a label over the baseline with its 95% bootstrap interval, both methods' seeds resampled.
-
-    None where `gain` is None.
+    """Returns the normalised gain of a label over the baseline with its 95% bootstrap interval, which resamples the
+    seeds of both. None if `gain` is None.
     """
     base = comparison.means(comparison.baseline, tasks, measure)
     used = [task for task in tasks if base.get(task, 0.0) > 0 and (task, label) in comparison.cells]
@@ -48,14 +48,14 @@ def gain_interval(
 
 
 def published_gain(tasks: Sequence[str]) -> float | None:
-    """The normalised aggregate of Table 3's means on those of its tasks: 0.177 on all, 0.346 on those of Table 1."""
+    """Returns the normalised gain of the means in Table 3, on those of its tasks: 0.177 on all, 0.346 on Table 1's."""
     theirs = published.table_3()
     means = {m: {Task(t): row.mean for t, row in rows.items() if t in tasks} for m, rows in theirs.items()}
     return normalised_gain(means["gpld"], means["dreamer"])
 
 
 def scales(comparison: Comparison, tasks: Sequence[Task]) -> dict[Task, float]:
-    """The return that counts as 1 in the statistics: 1000 on DeepMind Control, elsewhere the baseline's mean.
+    """Returns the return that counts as 1 on each task: 1000 on DeepMind Control, elsewhere the baseline's mean.
 
     Tasks outside DeepMind Control on which the baseline has no score above 0 are left out.
     """
@@ -71,29 +71,29 @@ def scales(comparison: Comparison, tasks: Sequence[Task]) -> dict[Task, float]:
 def normalised(
     comparison: Comparison, label: str, scale: Mapping[Task, float], measure: Measure = FINAL
 ) -> statistics.Scores:
-    """A measure of a label's seeds on the tasks of `scale`, divided by it."""
+    """Returns a measure of a label's seeds on the tasks of `scale`, divided by the scale."""
     values = {task: list(comparison.values(measure, task, label).values()) for task in scale}
     return statistics.weighted([[value / scale[task] for value in seeds] for task, seeds in values.items()])
 
 
 def unscaled(comparison: Comparison, label: str, tasks: Sequence[Task], measure: Measure = FINAL) -> statistics.Scores:
-    """A measure of a label's seeds on these tasks."""
+    """Returns a measure of a label's seeds on these tasks."""
     return normalised(comparison, label, dict.fromkeys(tasks, 1.0), measure)
 
 
 def task_curve(comparison: Comparison, task: Task, label: str) -> Curve:
-    """Mean and standard deviation over a label's seeds."""
+    """Returns the curve of a label on a task: mean and standard deviation over its seeds."""
     return mean_curve(list(comparison.cells[task, label].scores.values()))
 
 
 def aggregate_curves(
     comparison: Comparison, tasks: Sequence[Task], labels: Sequence[str], normalise: bool
 ) -> dict[str, Curve]:
-    """The mean over tasks of the mean over seeds, per label, with a 95% bootstrap band over seeds.
+    """Returns for each label the mean over tasks of the mean over seeds, with a 95% bootstrap band over seeds.
 
-    All tasks count the same. With `normalise`, each task is divided by the baseline's mean at the last common env step,
-    so that the baseline ends at 1; tasks on which that is not above 0 are left out. The curves end where the shortest
-    of all does; empty where no task is left.
+    All tasks have equal weight. With `normalise`, the returns on each task are divided by the baseline's mean at the
+    last common env step, so that the baseline ends at 1; tasks on which that mean is not above 0 are left out. The
+    curves end with the shortest one. Empty if no task is left.
     """
     matrices: dict[str, list[np.ndarray]] = {label: [] for label in labels}
     end = min((comparison.ends[task] for task in tasks), default=0.0)

@@ -1,4 +1,4 @@
-"""From runs to a comparison: labels, seeds, env steps, and notes on what was missing, unequal or cut."""
+"""Creates the comparison of runs: their labels, seeds and env steps, with notes on what is missing or unequal."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,10 +14,10 @@ from sobolev.reports.results.variant_names import labelled
 
 
 def compare(runs: Sequence[Run], baseline: str = "dreamer", at: int | None = None) -> Comparison:
-    """Brings runs together. `at` is the env step of the comparison, by default the last that all of a task reach.
+    """Compares runs at an env step `at`, by default the last one that all runs of a task reach.
 
-    The notes say what was missing, unequal or cut. Raises UserError where there is no evaluation at all, and where two
-    runs have the same label, task and seed.
+    The notes of the comparison say what is missing, unequal or cut off. Raises UserError if there is no evaluation at
+    all, or if two runs have the same label, task and seed.
     """
     by_label, remarks = labelled(runs)
     cells: dict[tuple[Task, str], Cell] = {}
@@ -33,7 +33,7 @@ def compare(runs: Sequence[Run], baseline: str = "dreamer", at: int | None = Non
         if baseline != "dreamer":
             raise nearest("baseline", baseline, labels)
         remarks.append(
-            f"There are no runs of {baseline}: no gains and no normalised aggregates (--baseline names another)."
+            f"There are no runs of {baseline}, so there are no gains and no normalised aggregates (see --baseline)."
         )
     spans = {task: Span(_start(task, cells), _end(task, cells, at, remarks)) for task, _ in cells}
     reached = {
@@ -65,12 +65,12 @@ def _cell(label: str, task: Task, runs: Sequence[Run], remarks: list[str]) -> Ce
 
 
 def _start(task: Task, cells: Mapping[tuple[Task, str], Cell]) -> float:
-    """The env step from which on every seed on the task has evaluations."""
+    """Returns the env step from which all seeds on the task have evaluations."""
     return max(one.steps[0] for (other, _), cell in cells.items() if other == task for one in cell.scores.values())
 
 
 def _end(task: Task, cells: Mapping[tuple[Task, str], Cell], at: int | None, remarks: list[str]) -> float:
-    """The last env step that every seed on the task reaches, or `at` where that is earlier."""
+    """Returns the last env step that all seeds on the task reach, or `at` if that is earlier."""
     lasts = {label: last_step(cell.scores) for (other, label), cell in cells.items() if other == task}
     end, longest = min(lasts.values()), max(lasts.values())
     if at is not None:

@@ -1,4 +1,4 @@
-"""Runs brought together: the seeds of each label on each task, and the env steps over which they are compared."""
+"""The comparison of runs: the seeds of each label on each task, and the env steps over which they are compared."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,16 +15,16 @@ FAMILIES = {
     "pixels": "pixels",
     "both": "pixels and proprioception",
 }
-"""Tasks that are averaged with each other, in words."""
+"""The titles of the families of tasks that are averaged together."""
 
 
 class Reached(NamedTuple):
     """The final returns of a label on a task."""
 
     scores: np.ndarray
-    """one of each seed"""
+    """one per seed"""
     episodes: int | None
-    """of the evaluation after training; None where the scores are of the last evaluation during training"""
+    """number of episodes of the evaluation after training; None if the scores are of the last one during training"""
 
     @property
     def mean(self) -> float:
@@ -33,18 +33,18 @@ class Reached(NamedTuple):
 
     @property
     def std(self) -> float:
-        """Over seeds (population)."""
+        """Standard deviation over seeds (population)."""
         return float(self.scores.std())
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The data of all tables and figures."""
+    """The compared runs, from which all tables and figures are made."""
 
     runs: tuple[Run, ...]
     labels: tuple[str, ...]
     baseline: str
-    """the label by which scores are normalised, which need not be one of `labels`"""
+    """the label by whose scores others are normalised; it may be missing in `labels`"""
     cells: Mapping[tuple[Task, str], Cell]
     spans: Mapping[Task, Span]
     """the env steps over which the labels of a task are compared"""
@@ -58,44 +58,44 @@ class Comparison:
 
     @property
     def main(self) -> tuple[str, ...]:
-        """The labels of the tables: every method with its default settings, or all its variants where there is none."""
+        """The labels of the tables: every method with its default settings, or else all of its variants."""
         methods = {run.method for run in self.runs}
         return tuple(label for label in self.labels if label in methods or label.split()[0] not in self.labels)
 
     @property
     def others(self) -> tuple[str, ...]:
-        """The main labels but the baseline; none where there are no runs of the baseline."""
+        """The main labels without the baseline; empty if there are no runs of the baseline."""
         return tuple(label for label in self.main if label != self.baseline) if self.baseline in self.labels else ()
 
     @property
     def variants(self) -> dict[str, list[str]]:
-        """The labels of each method that has variants besides its default settings, the default first."""
+        """The labels of each method that has variants, with the method's default settings first."""
         by_method = {m: [label for label in self.labels if label.split()[0] == m] for m in self.labels if " " not in m}
         return {method: labels for method, labels in by_method.items() if len(labels) > 1}
 
     @property
     def families(self) -> dict[str, list[Task]]:
-        """The tasks that are averaged with each other, by family, in the order of `FAMILIES`."""
+        """The tasks of each family, which are averaged together, in the order of `FAMILIES`."""
         return {family: self.tasks(family) for family in FAMILIES if self.tasks(family)}
 
     def tasks(self, family: str | None = None, labels: Sequence[str] = ()) -> list[Task]:
-        """The tasks of a family (default: of all), in the order of their names, that all of these labels have."""
+        """Returns the tasks of a family (default: of all) that all of these labels have, sorted by name."""
         tasks = sorted({task for task, _ in self.cells if family in (None, task.family)})
         return [task for task in tasks if all((task, label) in self.cells for label in labels)]
 
     def on(self, task: Task, labels: Sequence[str] | None = None) -> list[str]:
-        """Those of the labels (default: the main ones) that have the task."""
+        """Returns those of the labels (default: the main ones) that have the task."""
         return [label for label in (self.main if labels is None else labels) if (task, label) in self.cells]
 
     def varied(self, method: str, family: str) -> list[Task]:
-        """The tasks of a family that several variants of a method have."""
+        """Returns the tasks of a family that several variants of a method have."""
         return [task for task in self.tasks(family) if len(self.on(task, self.variants[method])) > 1]
 
     def values(self, measure: Measure, task: Task, label: str) -> dict[int, float]:
-        """A measure of every seed of a label on a task."""
+        """Returns a measure of every seed of a label on a task."""
         return dict(measure.of(self.cells[task, label], self.spans[task]))
 
     def means(self, label: str, tasks: Sequence[Task], measure: Measure = FINAL) -> dict[Task, float]:
-        """Mean over seeds of a measure on those of the tasks that the label has."""
+        """Returns the mean over seeds of a measure, on those of the tasks that the label has."""
         there = [task for task in tasks if (task, label) in self.cells]
         return {task: float(np.mean(list(self.values(measure, task, label).values()))) for task in there}

@@ -1,7 +1,7 @@
-"""What a seed is judged by: a number for every seed of a method on a task.
+"""The measures by which seeds are compared: a number for every seed of a method on a task.
 
-A new measure is one function and one line of `MEASURES`; tables and figures of sample efficiency, paired differences,
-aggregates and single seeds then have it too.
+A new measure is a function and a line of `MEASURES`. The tables and figures of sample efficiency, paired differences,
+aggregates and single seeds then include it.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from sobolev.reports.results.runs import Final, Run
 from sobolev.reports.results.scores import Series, until
 
 NEAR = 0.02
-"""An evaluation after training counts for an env step within this share of its own."""
+"""Largest relative distance between an env step and that of an evaluation after training which counts for it."""
 
 
 class Cell(NamedTuple):
@@ -30,7 +30,7 @@ class Cell(NamedTuple):
 
 
 class Span(NamedTuple):
-    """The env steps over which the labels of a task are compared: from where all have an evaluation, to where."""
+    """The env steps over which the labels of a task are compared: the first and the last at which all have returns."""
 
     start: float
     end: float
@@ -42,17 +42,16 @@ class Measure:
 
     name: str
     title: str
-    """at the beginning of a table's title, with a capital letter"""
+    """begins the title of a table, with a capital letter"""
     about: str
-    """what the number is, as a sentence"""
+    """a sentence that says what the number is"""
     of: Callable[[Cell, Span], Mapping[int, float]]
-    """the number of each seed, in the order of `cell.scores`"""
+    """returns the number of each seed, in the order of `cell.scores`"""
 
 
 def final_return(cell: Cell, span: Span) -> dict[int, float]:
-    """The return at the end of the span: of the evaluation after training, or of the last one during training.
-
-    The evaluation after training counts where every seed has one at that step.
+    """Returns the return of each seed at the end of the span: of the evaluation after training, if all seeds have one
+    at that env step, else of the last evaluation during training.
     """
     finals = _finals(cell, span.end)
     if finals is not None:
@@ -61,7 +60,7 @@ def final_return(cell: Cell, span: Span) -> dict[int, float]:
 
 
 def final_episodes(cell: Cell, span: Span) -> int | None:
-    """The least number of episodes behind `final_return`; None where it is of evaluations during training."""
+    """Returns the smallest number of episodes in `final_return`; None if that is of evaluations during training."""
     finals = _finals(cell, span.end)
     return None if finals is None else min(final.episodes for final in finals.values())
 
@@ -72,10 +71,10 @@ def _finals(cell: Cell, end: float) -> dict[int, Final] | None:
 
 
 def area_under_curve(cell: Cell, span: Span) -> dict[int, float]:
-    """The mean height of a seed's evaluation curve over the span: its integral divided by the span's length.
+    """Returns the area under each seed's evaluation curve over the span, divided by the length of the span.
 
-    The curve is linear between evaluations (trapezoidal rule), and so at the ends of the span where no evaluation is.
-    A span of a single env step gives the return there.
+    The curve is interpolated linearly (trapezoidal rule), also at the ends of the span. For a span of a single env step
+    this is the return there.
     """
     return {seed: _mean_height(one, span) for seed, one in cell.scores.items()}
 

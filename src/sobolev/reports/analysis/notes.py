@@ -1,4 +1,4 @@
-"""Notes on what was missing, unequal or cut in a comparison, so that the reader knows what its numbers are of."""
+"""Notes on a comparison for its readers: what is missing, unequal, or not the protocol of the paper."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from sobolev.reports.results.variant_names import OPEN, usual_settings
 
 
 def on(comparison: Comparison) -> list[str]:
-    """All notes on a comparison."""
+    """Returns all notes on a comparison."""
     return [
         *_on_seeds(comparison),
         *_on_sources(comparison),
@@ -22,7 +22,7 @@ def on(comparison: Comparison) -> list[str]:
 
 
 def _on_seeds(comparison: Comparison) -> list[str]:
-    """A note on tasks whose labels have different numbers of seeds."""
+    """Returns a note on tasks whose labels have different numbers of seeds."""
     uneven: dict[str, list[str]] = {}
     for task in comparison.tasks():
         numbers = {label: len(comparison.cells[task, label].scores) for label in comparison.on(task, comparison.labels)}
@@ -34,7 +34,7 @@ def _on_seeds(comparison: Comparison) -> list[str]:
 
 
 def _on_sources(comparison: Comparison) -> list[str]:
-    """A note on scores that are not of episodes played after training."""
+    """Returns a note on scores that are not of an evaluation after training."""
     during: dict[str, list[str]] = {}
     for (task, label), reached in comparison.reached.items():
         if reached.episodes is None:
@@ -48,7 +48,7 @@ def _on_sources(comparison: Comparison) -> list[str]:
 
 
 def _on_tasks(comparison: Comparison) -> list[str]:
-    """A note on every label that lacks tasks."""
+    """Returns a note on every label that lacks tasks."""
     remarks = []
     for tasks in comparison.families.values():
         for label in comparison.main:
@@ -59,7 +59,7 @@ def _on_tasks(comparison: Comparison) -> list[str]:
 
 
 def _on_grids(comparison: Comparison) -> list[str]:
-    """A note on evaluations at different env steps."""
+    """Returns a note on evaluations at different env steps."""
     uneven = []
     for task in comparison.tasks():
         series = [one for label in comparison.on(task) for one in comparison.cells[task, label].scores.values()]
@@ -71,7 +71,7 @@ def _on_grids(comparison: Comparison) -> list[str]:
 
 
 def off_protocol(runs: Sequence[Run]) -> list[str]:
-    """A note on runs whose settings are not those of paper 1, except for what the paper varies itself."""
+    """Returns a note on runs whose settings differ from those of paper 1, except for settings that the paper varies."""
     others: dict[str, list[str]] = {}
     for run in runs:
         preset = run.config.get("preset", "paper")

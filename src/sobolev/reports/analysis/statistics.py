@@ -1,8 +1,8 @@
 """Statistics of few seeds on many tasks (Agarwal et al., 2021), with stratified bootstrap intervals.
 
-The interquartile mean, optimality gap, probability of improvement and performance profiles are those of the rliable
-library where every task has the same number of seeds. Otherwise every task still counts the same, as each score has the
-weight 1 / (tasks × seeds of its task).
+If all tasks have the same number of seeds, the interquartile mean, optimality gap, probability of improvement and
+performance profiles equal those of the rliable library. Otherwise tasks still have equal weight, since the weight of a
+score is 1 / (tasks × seeds of its task).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,11 +35,11 @@ class Interval(NamedTuple):
 
 
 Statistic = Callable[..., Any]
-"""A function of one `Scores` or several, whose leading axes it keeps."""
+"""A function of one or more `Scores`, which keeps their leading axes."""
 
 
 def weighted(scores: Sequence[Sequence[float]]) -> Scores:
-    """Scores from a list of seeds' scores per task. Raises ValueError where a task has none."""
+    """Creates scores from a list of the seeds' scores per task. Raises ValueError if a task has none."""
     if not scores or not all(len(seeds) for seeds in scores):
         raise ValueError("every task needs a score")
     values = np.zeros((len(scores), max(map(len, scores))))
@@ -51,14 +51,14 @@ def weighted(scores: Sequence[Sequence[float]]) -> Scores:
 
 
 def mean(scores: Scores) -> Value:
-    """Mean over tasks of the mean over seeds."""
+    """Returns the mean over tasks of the mean over seeds."""
     return (scores.values * scores.weights).sum((-2, -1))
 
 
 def interquartile_mean(scores: Scores) -> Value:
-    """Mean of the scores between the quartiles, over all tasks and seeds at once.
+    """Returns the mean of the scores between the quartiles, over all tasks and seeds together.
 
-    Of N scores, N // 4 are cut off at either end; with unequal weights, that share of the weight.
+    Of N scores, the N // 4 smallest and largest are left out; with unequal weights, that share of the weight.
     """
     values, weights = (part.reshape(*part.shape[:-2], -1) for part in scores)
     order = np.argsort(values, -1)
@@ -71,14 +71,14 @@ def interquartile_mean(scores: Scores) -> Value:
 
 
 def optimality_gap(scores: Scores, target: float = 1.0) -> Value:
-    """How far scores fall short of the target on average, those above it counting as the target."""
+    """Returns the mean difference of the scores to the target; scores above the target count as the target."""
     return target - mean(Scores(np.minimum(scores.values, target), scores.weights))
 
 
 def probability_of_improvement(ours: Scores, theirs: Scores) -> Value:
-    """Mean over tasks of the probability that a seed of ours beats one of theirs; ties count half.
+    """Returns the mean over tasks of the probability that a seed of ours beats one of theirs; ties count half.
 
-    The tasks must be the same, in the same order; the numbers of seeds may differ.
+    The tasks must be the same, in the same order. The numbers of seeds may differ.
     """
     a, b = ours.values[..., :, None], theirs.values[..., None, :]
     wins = (a > b) + 0.5 * (a == b)
@@ -87,9 +87,10 @@ def probability_of_improvement(ours: Scores, theirs: Scores) -> Value:
 
 
 def normalised_gain(ours: Scores, theirs: Scores) -> Value:
-    """Paper 1's aggregate: the mean over tasks of the ratio of our mean over seeds to theirs, minus 1.
+    """Returns the aggregate of arXiv 2605.23089: the mean over tasks of the ratio of our mean over seeds to theirs,
+    minus 1.
 
-    The tasks must be the same, in the same order. Infinite where theirs has no mean above 0 on a task.
+    The tasks must be the same, in the same order. Infinite if their mean is not above 0 on a task.
     """
     a, b = ours.values.shape[-2] * _task_sums(ours), ours.values.shape[-2] * _task_sums(theirs)
     ratios = np.divide(a, b, out=np.full(np.broadcast_shapes(a.shape, b.shape), np.inf), where=b > 0)
@@ -105,16 +106,17 @@ NAMED: dict[str, Statistic] = {
     "mean": mean,
     "optimality gap": optimality_gap,
 }
-"""The statistics of one method, by the names that a report has for them."""
+"""The statistics of one method, by their names in a report."""
 
 
 def profile(scores: Scores, thresholds: Sequence[float]) -> Float[np.ndarray, "*resamples thresholds"]:
-    """The performance profile: the share of runs that score above each threshold."""
+    """Returns the performance profile: the share of runs that score above each threshold."""
     return np.stack([mean(Scores((scores.values > t).astype(float), scores.weights)) for t in thresholds], -1)
 
 
 def resample(scores: Scores, tasks: Int[np.ndarray, "resamples tasks"], rng: np.random.Generator) -> Scores:
-    """Bootstrap resamples of the given tasks: of each task as many seeds as it has, drawn with replacement."""
+    """Returns bootstrap resamples of the given tasks. For each task it draws as many seeds as there are, with
+    replacement."""
     numbers = np.count_nonzero(scores.weights, -1)[tasks][..., None]
     chosen = (rng.random((*tasks.shape, scores.values.shape[-1])) * numbers).astype(int)
     return Scores(scores.values[tasks[..., None], chosen], scores.weights[tasks])
@@ -123,11 +125,11 @@ def resample(scores: Scores, tasks: Int[np.ndarray, "resamples tasks"], rng: np.
 def distribution(
     statistic: Statistic, *scores: Scores, resamples: int = RESAMPLES, over_tasks: bool = False, seed: int = 0
 ) -> np.ndarray:
-    """The statistic of every bootstrap resample [resamples, …].
+    """Returns the statistic of every bootstrap resample, [resamples, …].
 
-    Stratified: the tasks stay and their seeds are resampled, independently for each of several `scores`; with
-    `over_tasks` the tasks are drawn as well, the same ones for all `scores`, as another set of tasks might have given
-    other numbers.
+    The bootstrap is stratified: seeds are resampled within their task, independently for each of several `scores`. With
+    `over_tasks` the tasks are resampled as well, the same ones for all `scores`; this includes the uncertainty from the
+    choice of tasks.
     """
     rng, number = np.random.default_rng(seed), len(scores[0].values)
     tasks = np.broadcast_to(np.arange(number), (resamples, number))
@@ -139,13 +141,13 @@ def distribution(
 def interval(
     statistic: Statistic, *scores: Scores, resamples: int = RESAMPLES, over_tasks: bool = False, seed: int = 0
 ) -> Interval:
-    """A statistic with its 95% percentile interval, from the bootstrap `distribution`."""
+    """Returns a statistic with its 95% percentile interval, from the bootstrap `distribution`."""
     drawn = distribution(statistic, *scores, resamples=resamples, over_tasks=over_tasks, seed=seed)
     return Interval(float(statistic(*scores)), *map(float, bounds(drawn)))
 
 
 def bounds(resamples: Float[np.ndarray, "resamples *rest"]) -> Float[np.ndarray, "2 *rest"]:
-    """Ends of the 95% percentile interval of a `distribution`; an end between infinite resamples is infinite."""
+    """Returns the ends of the 95% percentile interval of a `distribution`. An end between infinite values is infinite."""
     with np.errstate(invalid="ignore"):
         ends = np.quantile(resamples, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], axis=0)
     return np.where(np.isnan(ends) & np.isposinf(resamples).any(0), np.inf, ends)
@@ -155,7 +157,7 @@ class Paired(NamedTuple):
     """Differences between two methods with the same seeds."""
 
     differences: Float[np.ndarray, " pairs"]
-    """ours minus theirs, one for each seed that both have"""
+    """ours minus theirs, for each seed that both have"""
     student: Interval | None
     """their mean with Student's 95% interval; None for a single pair"""
     bootstrap: Interval
@@ -163,7 +165,7 @@ class Paired(NamedTuple):
 
 
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Paired | None:
-    """Compare two methods' numbers by seed; None where they have no seed in common."""
+    """Compares the numbers of two methods by seed; None if they have no seed in common."""
     differences = np.array([ours[seed] - theirs[seed] for seed in ours if seed in theirs])
     if not differences.size:
         return None
@@ -172,7 +174,7 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Paired | N
 
 
 def student_interval(values: Float[np.ndarray, " values"]) -> Interval:
-    """The mean of two or more values with its 95% interval by Student's t."""
+    """Returns the mean of two or more values with its 95% interval by Student's t."""
     from scipy.stats import t
 
     center, number = float(values.mean()), len(values)
@@ -183,9 +185,9 @@ def student_interval(values: Float[np.ndarray, " values"]) -> Interval:
 def mean_over_tasks(
     returns: Sequence[Float[np.ndarray, "_ points"]], resamples: int = 1000, seed: int = 0
 ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
-    """The mean over tasks of the mean over seeds along a curve, with both ends of its 95% interval at each point.
+    """Returns the mean over tasks of the mean over seeds at each point of a curve, and both ends of its 95% interval.
 
-    The interval is that of `distribution` over seeds, with a resample given by how often each seed is drawn.
+    The interval is that of `distribution` over seeds. A resample is represented by how often it draws each seed.
     """
     rng, mean = np.random.default_rng(seed), np.mean([task.mean(0) for task in returns], axis=0)
     drawn = [rng.multinomial(len(task), np.full(len(task), 1 / len(task)), resamples) / len(task) for task in returns]

@@ -18,14 +18,14 @@ THRESHOLDS = np.linspace(0, 1, 101)
 
 
 def intervals(material: Material) -> list[Illustration]:
-    """A figure for every measure and every family of tasks."""
+    """Returns a figure for every measure and every family of tasks."""
     families = material.comparison.families
     figures = [of_family(material.comparison, family, measure) for measure in MEASURES for family in families]
     return [figure for figure in figures if figure is not None]
 
 
 def of_family(comparison: Comparison, family: str, measure: Measure) -> Illustration | None:
-    """On the tasks that all methods have; None where there are none."""
+    """Returns the figure of the tasks that all methods have; None if there are none."""
     lines = legend(comparison, comparison.tasks(family), comparison.main)
     scale = scales(comparison, comparison.tasks(family, list(lines)))
     if not scale:

@@ -1,4 +1,4 @@
-"""The learning curve that every run ends with, RUN/curve.png."""
+"""The learning curve that is drawn at the end of every run, RUN/curve.png."""
 
 from pathlib import Path
 
@@ -9,7 +9,8 @@ from sobolev.system.atomic_files import write_bytes
 
 
 def draw_run(run: Path, path: Path) -> None:
-    """A run's evaluation returns over its seeds, from its scores.json. Raises UserError where there are none."""
+    """Draws the evaluation returns of a run over its seeds, from scores.json, to a file. Raises UserError if there are
+    none."""
     scores = read(run / "scores.json")
     method, task = scores[0]["method"], task_name(scores[0]["task"])
     curve = mean_curve([series(score) for score in scores])

@@ -1,1 +1,1 @@
-"""What a report is written as: its parts, tables, HTML, Markdown and CSV."""
+"""The parts of a report, and how they are written: as HTML, Markdown and CSV."""

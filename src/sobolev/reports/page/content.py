@@ -1,4 +1,4 @@
-"""What a report consists of, and what its parts are made from."""
+"""The parts of a report, and the material from which they are made."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ class Illustration:
     """A figure with its title and caption."""
 
     name: str
-    """the name of its files, as in figure-2"""
+    """stem of its files, as in figure-2"""
     title: str
     caption: str
     picture: Picture
@@ -24,20 +24,20 @@ Part = Table | Illustration
 
 @dataclass(frozen=True)
 class Material:
-    """Everything that a part of a report may be made from."""
+    """The input of the functions in `registry`."""
 
     comparison: Comparison
     with_published: bool
-    """whether published numbers are put beside one's own"""
+    """whether to show published numbers beside those of the runs"""
     output: Path
-    """folder of the report, from which links lead"""
+    """folder of the report, to which links are relative"""
     sensitivity: tuple[Path, ...] = ()
     """files of `sobolev sensitivity`"""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with a heading."""
+    """A section of the page with a heading."""
 
     id: str
     title: str
@@ -45,12 +45,12 @@ class Section:
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """Those of its parts that are tables."""
+        """Its parts that are tables."""
         return tuple(part for part in self.parts if isinstance(part, Table))
 
     @property
     def illustrations(self) -> tuple[Illustration, ...]:
-        """Those of its parts that are figures."""
+        """Its parts that are figures."""
         return tuple(part for part in self.parts if isinstance(part, Illustration))
 
 
@@ -62,6 +62,6 @@ class Report:
     about: str
     command: str
     headline: tuple[tuple[str, str], ...]
-    """numbers that come first, each with its meaning"""
+    """the first numbers of the page, each with its meaning"""
     sections: tuple[Section, ...]
     notes: tuple[str, ...]

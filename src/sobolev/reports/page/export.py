@@ -1,6 +1,6 @@
-"""Writing a report into a folder.
+"""Writes a report into a folder.
 
-DIR/index.html       all of it, figures inside; only videos are linked
+DIR/index.html       the whole report with its figures; only videos are linked
 DIR/report.md        the same text and tables as Markdown
 DIR/tables/*.csv     every table
 DIR/figures/*        every figure as PNG and PDF
@@ -16,11 +16,11 @@ from sobolev.reports.page.render import MARK, html, markdown
 from sobolev.system.atomic_files import write_bytes, write_text
 
 LIST = ".sobolev-report"
-"""The file in a report's folder that lists its figures and tables: only these are ever removed."""
+"""The file in a report's folder that lists its figures and tables. Only these are ever deleted."""
 
 
 def check_output(output: Path) -> None:
-    """Raises UserError for a folder that holds other things than a report."""
+    """Raises UserError for a folder that holds files other than a report."""
     page = output / "index.html"
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
@@ -29,7 +29,8 @@ def check_output(output: Path) -> None:
 
 
 def write(content: Report, output: Path) -> list[Path]:
-    """Writes a report, the page last, and removes those figures and tables of an earlier one that it does not have."""
+    """Writes a report, with the page last, and deletes the figures and tables of an earlier report that it does not
+    have."""
     for folder in (output, output / "figures", output / "tables"):
         create_folder(folder, "--output")
     files: list[Path] = []
@@ -48,7 +49,7 @@ def write(content: Report, output: Path) -> list[Path]:
 
 
 def _remove_others(output: Path, names: list[str]) -> None:
-    """Removes what the list of an earlier report names beyond these names, and writes the new list."""
+    """Deletes the files in the list of an earlier report that are not among these names, and writes the new list."""
     listed = output / LIST
     earlier = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
     for name in sorted(set(earlier) - set(names)):

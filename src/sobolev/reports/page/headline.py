@@ -1,4 +1,4 @@
-"""The numbers that come first on the page: gains over the baseline and probabilities of improvement."""
+"""The first numbers of the page: gains over the baseline and probabilities of improvement."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from sobolev.reports.page.table import counts, listed, percent
 
 
 def headline(comparison: Comparison) -> list[tuple[str, str]]:
-    """Each number with its meaning."""
+    """Returns each number with its meaning."""
     numbers, base = [], comparison.baseline
     for family in comparison.families:
         for label in comparison.others:

@@ -1,4 +1,4 @@
-"""The page of a report, with its figures inside, and the same report as Markdown."""
+"""Renders a report as an HTML page that contains its figures, and as Markdown."""
 
 import base64
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from sobolev.reports.page.content import Report
 from sobolev.reports.page.table import Link, Table
 
 MARK = "sobolev report"
-"""The page's generator, by which a folder is recognised as a report's."""
+"""Marks the page as one of ours, so that the folder of a report is recognised."""
 
 
 def html(content: Report) -> str:
-    """The page, which needs no other file."""
+    """Returns the page, which needs no other files."""
     import jinja2
 
     from sobolev._version import __version__
@@ -27,7 +27,7 @@ def html(content: Report) -> str:
 
 
 def _images(picture: Picture) -> Iterator[dict[str, Any]]:
-    """Every panel of a picture as an image with its description."""
+    """Yields every panel of a picture as an image with its description."""
     width, height = picture.size
     for index, panel in enumerate(picture.panels):
         yield {"content": picture.png(index), "alt": panel.about, "width": width, "height": height}
@@ -38,7 +38,7 @@ def _data_uri(content: bytes) -> str:
 
 
 def markdown(content: Report) -> str:
-    """The report as Markdown, with links to its figures."""
+    """Returns the report as Markdown, with links to its figures."""
     lines = [f"# {content.title}", content.about, f"`{content.command}`"]
     lines += ["\n".join(f"* **{number}** {meaning}" for number, meaning in content.headline)]
     for section in content.sections:

@@ -1,4 +1,4 @@
-"""Tables that can be written as HTML, Markdown and CSV."""
+"""Tables, which can be written as HTML, Markdown and CSV."""
 
 import csv
 import io
@@ -19,22 +19,22 @@ Text = str | Link
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text below a head; a row may be marked, such as a mean of the others."""
+    """Rows of text below a header. A row may be marked, such as the mean of the others."""
 
     name: str
-    """the name of its file, as in table-3"""
+    """stem of its file, as in table-3"""
     title: str
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Text, ...], ...]
     marked: frozenset[int] = frozenset()
     words: frozenset[int] = frozenset({0})
-    """columns of text, which are left-aligned; all others are numbers"""
+    """indices of the columns of text, which are left-aligned; all others are numbers"""
     folded: bool = False
-    """whether the page shows it only when it is opened, as it is long"""
+    """whether the page folds it, because it is long"""
 
     def markdown(self) -> str:
-        """The table in GitHub's Markdown."""
+        """Returns the table in GitHub's Markdown."""
         rule = ["---" if index in self.words else "---:" for index in range(len(self.columns))]
         lines = [self.columns, rule, *(self._emphasised(index) for index in range(len(self.rows)))]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
@@ -44,7 +44,7 @@ class Table:
         return [f"**{cell}**" if cell and index in self.marked else cell for cell in cells]
 
     def csv(self) -> str:
-        """The table as comma-separated values, a link as its target."""
+        """Returns the table as comma-separated values, with the target of each link."""
         target = io.StringIO()
         writer = csv.writer(target, lineterminator="\n")
         writer.writerow(self.columns)
@@ -59,25 +59,25 @@ def _markdown(cell: Text) -> str:
 
 
 def spread(mean: float, std: float) -> str:
-    """A mean with its standard deviation."""
+    """Formats a mean with its standard deviation."""
     return f"{mean:.1f} ± {std:.1f}"
 
 
 def percent(share: float | None) -> str:
-    """A gain with its sign and one decimal; empty for None."""
+    """Formats a gain in percent with its sign and one decimal; "" for None."""
     return "" if share is None else "+∞" if share == float("inf") else f"{100 * share:+.1f}%".replace("-", "−")
 
 
 def signed(number: float) -> str:
-    """A difference with its sign and one decimal."""
+    """Formats a difference with its sign and one decimal."""
     return f"{number:+.1f}".replace("-", "−")
 
 
 def counts(number: int, what: str) -> str:
-    """A number of things: 1 seed, 2 seeds."""
+    """Formats a number of things: 1 seed, 2 seeds."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names as in a sentence: a, b and c."""
+    """Joins names as in a sentence: a, b and c."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

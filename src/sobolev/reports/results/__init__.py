@@ -1,1 +1,1 @@
-"""What a report reads: runs and their score files, the names of their variants, and published scores."""
+"""The input of a report: runs and their score files, the names of their variants, and published scores."""

@@ -1,4 +1,4 @@
-"""Keeping results: the scores of runs, copied with command, code and machine, small enough to publish."""
+"""Collects results: copies the scores of runs, with command, commit and machine, into a small folder to publish."""
 
 import dataclasses
 import json
@@ -28,16 +28,16 @@ PROTOCOL = {
     "train_ratio": "train ratio {:g}",
     "optimizer.learning_rate": "learning rate {:g}",
 }
-"""Settings that a protocol describes in words, for the methods that have them."""
+"""The settings in the description of a protocol, for methods that have them."""
 
 
 def collect(folders: Sequence[Path], target: Path) -> list[Path]:
-    """Copies the scores of runs into TARGET/TASK-METHOD-PRESET, each with a run.json; returns these folders.
+    """Copies the scores of runs into TARGET/TASK-METHOD-PRESET, each with a run.json. Returns these folders.
 
-    A second variant of the same task, method and preset has the hash of its settings in its name. run.json has command,
-    commit, machine, protocol, env_steps and wall_seconds, and keeps the `note` of an earlier run.json. The run's folder
-    is left out of command and settings, as it concerns nobody else. Folders inside the target are skipped. Raises
-    UserError for a folder that is not a run or has no scores yet.
+    A second variant of the same task, method and preset has a hash of its settings in its name. run.json has command,
+    commit, machine, protocol, env_steps and wall_seconds, and keeps the `note` of an earlier run.json. Paths of the
+    run's folder are left out of command and settings. Folders inside the target are skipped. Raises UserError for a
+    folder that is not a run or has no scores yet.
     """
     kept = []
     for folder in folders:
@@ -67,14 +67,14 @@ def _place(config: TrainConfig, run: Run, target: Path) -> Path:
 
 
 def _note(place: Path) -> dict[str, Any]:
-    """The note that somebody has written into an earlier run.json."""
+    """Returns the note that a user has added to an earlier run.json."""
     path = place / "run.json"
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return {"note": earlier["note"]} if earlier.get("note") else {}
 
 
 def facts(config: TrainConfig, run: Run) -> dict[str, Any]:
-    """The content of run.json; "unknown" where the run has no record."""
+    """Returns the content of run.json, with "unknown" if the run has no record."""
     origin = {name: run.facts.get(name) or "unknown" for name in ("command", "commit", "machine")}
     origin["command"] = _without_folder(origin["command"])
     end = max(int(one.steps[-1]) for one in run.scores.values() if one.steps.size)
@@ -86,7 +86,7 @@ def facts(config: TrainConfig, run: Run) -> dict[str, Any]:
 
 
 def _without_folder(command: str) -> str:
-    """A command without its --run and the folder after it."""
+    """Returns a command without --run and its folder."""
     words = shlex.split(command)
     if "--run" in words:
         place = words.index("--run")
@@ -95,7 +95,7 @@ def _without_folder(command: str) -> str:
 
 
 def protocol(config: TrainConfig, run: Run) -> str:
-    """How a run was trained and evaluated, in a sentence, with every setting that differs from its preset's."""
+    """Describes how a run was trained and evaluated, with every setting that differs from its preset's."""
     usual = usual_settings(run)
     changed = [path for path, value in run.settings.items() if value != usual.get(path) and path not in OPEN]
     parts = [text.format(run.settings[path]) for path, text in PROTOCOL.items() if run.settings.get(path) is not None]

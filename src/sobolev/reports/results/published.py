@@ -1,6 +1,6 @@
 """Published numbers with their sources: DreamerV3's training returns, and the tables of paper 1 (arXiv 2605.23089).
 
-The numbers are JSON files in the folder of this name.
+The numbers are JSON files in the folder `reports/published`.
 """
 
 import json
@@ -20,11 +20,11 @@ TABLE_3 = "arXiv:2605.23089, Table 3 (1M env steps, 20 episodes per seed)"
 LOCOMOTION = ("cheetah-run", "hopper-hop", "hopper-stand", "walker-run", "walker-stand", "walker-walk")
 """The tasks of Table 1."""
 PAPER_NAMES = {"dreamer": "dreamerv3", "gpld": "gpld"}
-"""The names that the files of the tables have for our methods."""
+"""The names of our methods in the files of the tables."""
 TABLE_4_SETTINGS = {"ρ": "penalty.rho", "λ posterior": "penalty.posterior", "λ prior": "penalty.prior"}
-"""The settings by which Table 4 lists costs."""
+"""The settings in the rows of Table 4."""
 ABLATED = "penalty."
-"""Settings that begin so are varied by paper 1 itself: other values do not leave its protocol."""
+"""Prefixes of settings that paper 1 varies: other values of these are still its protocol."""
 
 
 class Ablation(NamedTuple):
@@ -33,7 +33,7 @@ class Ablation(NamedTuple):
     name: str
     title: str
     varied: tuple[str, ...]
-    """the settings in which its curves differ"""
+    """settings in which its curves differ"""
     fixed: Mapping[str, object]
     """settings that all its curves share"""
 
@@ -74,7 +74,7 @@ class Spread(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """A row of Table 4: time as a ratio to DreamerV3's, and seconds more per 500k env steps."""
+    """A row of Table 4: time as a ratio to DreamerV3's, and additional seconds per 500k env steps."""
 
     rho: float
     posterior: float
@@ -86,9 +86,9 @@ class Cost(NamedTuple):
 
 @cache
 def curves(observations: str = "proprio") -> Mapping[str, tuple[Series, ...]]:
-    """DreamerV3's training returns per task, a series per seed; none for observations that were not published.
+    """Returns DreamerV3's training returns per task, with a series per seed; empty for unpublished observations.
 
-    From proprioception they end at 490,000 env steps and lack acrobot-swingup-sparse and the quadruped; from pixels
+    From proprioception they end at 490,000 env steps, and lack acrobot-swingup-sparse and the quadruped. From pixels
     they end at 990,000.
     """
     if observations not in FILES:
@@ -102,7 +102,7 @@ def curves(observations: str = "proprio") -> Mapping[str, tuple[Series, ...]]:
 
 @cache
 def table_3() -> Mapping[str, Mapping[str, Spread]]:
-    """The scores at 1M env steps that paper 1 prints, by our name of the method, and task."""
+    """Returns the scores of paper 1 at 1M env steps, by our name of the method and by task."""
     tasks = _read("gpld_table3")["tasks"]
     return {
         method: {task: Spread(**row[theirs]) for task, row in tasks.items()} for method, theirs in PAPER_NAMES.items()
@@ -111,7 +111,7 @@ def table_3() -> Mapping[str, Mapping[str, Spread]]:
 
 @cache
 def table_4() -> tuple[Cost, ...]:
-    """The rows of Table 4."""
+    """Returns the rows of Table 4."""
     return tuple(Cost(*row) for row in _read("gpld_table4")["rows"])
 
 

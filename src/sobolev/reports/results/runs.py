@@ -1,10 +1,10 @@
-"""The runs in a folder of results: run folders, sweeps of them, and copied score files, all read in the same way.
+"""Reads runs: their folders, sweeps of them, and folders of copied scores, all in the same way.
 
 RUN/scores.json         evaluation returns over env steps, per seed; a folder without it is not a run
 RUN/train_scores.json   returns of training episodes
 RUN/evaluation.json     episodes of the newest checkpoint (sobolev evaluate)
 RUN/config.json         the settings; without it only the score file's own task and method are known
-RUN/record.json         command, code and machine of the run; in a folder of copied scores, run.json in their place
+RUN/record.json         command, commit and machine of the run; in a folder of copied scores, run.json
 """
 
 import json
@@ -23,9 +23,9 @@ from sobolev.reports.results.scores import Score, Series, missing, read, series,
 
 VIDEOS = (".mp4", ".gif")
 NOISE = {"env.observation_noise": "observation noise", "env.dynamics_noise": "dynamics noise"}
-"""Settings of the environment that make it another task, with their names."""
+"""Settings of the environment that make another task of it, with their names."""
 IGNORED = frozenset({*NOT_COMPUTED, *NOISE, "task", "method", "seeds", "env.workers", "replay.memory", "observations"})
-"""Settings that make no variants of a method; task, seeds, observations and noise are kept apart from the settings."""
+"""Settings that do not make variants of a method. Task, seeds, observations and noise are fields of their own."""
 
 OLDER: Mapping[str, Any] = {
     "env.image_size": 64,
@@ -33,7 +33,7 @@ OLDER: Mapping[str, Any] = {
     "warm_start_parts": "[]",
     "agent.regularizer": "jacobian",
 }
-"""Settings that some of the scores in scores/ were made without, with what was done then."""
+"""Settings that did not exist when some of the scores in scores/ were made, with the values that they had in effect."""
 
 
 class Task(NamedTuple):
@@ -42,11 +42,12 @@ class Task(NamedTuple):
     name: str
     observations: str = "proprio"
     noise: str = ""
-    """as in "observation noise 0.2"; empty for none"""
+    """as in "observation noise 0.2"; "" for none"""
 
     @property
     def family(self) -> str:
-        """The tasks it is averaged with: by observations for DeepMind Control without noise, else "other"."""
+        """The family of tasks with which it is averaged: the observations for DeepMind Control without noise, else
+        "other"."""
         foreign = ":" in self.name and self.observations == "proprio"
         return "other" if foreign or self.noise else self.observations
 
@@ -69,13 +70,13 @@ class Final(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One folder: a task and a method with one seed or several."""
+    """A run: a task and a method, with one or more seeds."""
 
     folder: Path
     task: Task
     method: str
     settings: Mapping[str, Any]
-    """those that change what is computed, by flag ("penalty.rho"); empty where there is no config.json"""
+    """settings that change what is computed, by flag ("penalty.rho"); empty if there is no config.json"""
     config: Mapping[str, Any]
     """the tree of config.json"""
     scores: Mapping[int, Series]
@@ -84,21 +85,21 @@ class Run:
     """returns of training episodes per seed"""
     finals: Mapping[int, Final] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """command, commit, machine, seconds, env_steps, protocol and note, as far as they are known"""
+    """command, commit, machine, seconds, env_steps, protocol and note, if they are known"""
     videos: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
-    """what is missing in its files"""
+    """notes on what is missing in its files"""
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """All seeds that have a curve."""
+        """All seeds with a curve."""
         return tuple(self.scores)
 
 
 def find(places: Sequence[Path]) -> list[Path]:
-    """The folders of runs inside the given folders, each once, in the order of their names.
+    """Returns the folders of runs inside the given folders, sorted and without duplicates.
 
-    Raises UserError for a place that does not exist, and for one that holds no scores.
+    Raises UserError for a folder that does not exist, and for one that holds no scores.
     """
     folders: dict[Path, Path] = {}
     for place in places:
@@ -113,9 +114,9 @@ def find(places: Sequence[Path]) -> list[Path]:
 
 
 def load(folder: Path) -> list[Run]:
-    """The runs of a folder: one, or one for each task and method of a score file that has no config beside it.
+    """Loads the runs of a folder: one, or without a config.json one for each task and method in the score file.
 
-    Raises UserError for a file that cannot be read or has other content than its name says.
+    Raises UserError for a file that cannot be read, or whose content is not what its name says.
     """
     scores = read(folder / "scores.json")
     episodes = read(folder / "train_scores.json") if (folder / "train_scores.json").exists() else []
@@ -144,7 +145,7 @@ def load(folder: Path) -> list[Run]:
 
 
 def _task(named: str, config: Mapping[str, Any]) -> Task:
-    """The task of a config.json, or of the score file where the config lacks it."""
+    """Returns the task of a config.json, or that of the score file if the config has none."""
     environment = config.get("env", {})
     noise = {name: environment.get(path.partition(".")[2], 0.0) for path, name in NOISE.items()}
     words = [f"{name} {width:g}" for name, width in noise.items() if width]
@@ -163,7 +164,7 @@ def _missing(
     task: str,
     method: str,
 ) -> tuple[str, ...]:
-    """A sentence for every seed and file with returns that were not finite, which JSON has no numbers for."""
+    """Returns a note for every file with returns that were not finite, which are null in JSON."""
     notes = []
     for name, entries in (("scores.json", scores), ("train_scores.json", episodes)):
         for score in (score for score in entries if (score["task"], score["method"]) == (task, method)):
@@ -178,7 +179,7 @@ def _missing(
 
 
 def _has_mean(entry: Mapping[str, Any]) -> bool:
-    """Whether an entry of an evaluation.json has a finite mean; null stands for one that was not."""
+    """Returns whether an entry of an evaluation.json has a finite mean; otherwise it is null."""
     return entry["mean"] is not None and math.isfinite(entry["mean"])
 
 
@@ -191,10 +192,10 @@ def _finals(folder: Path, entries: Sequence[Mapping[str, Any]], task: str, metho
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a config.json that tell variants apart, by their flag: {"penalty.rho": 0.5, …}.
+    """Returns the settings of a config.json that distinguish variants, by flag: {"penalty.rho": 0.5, …}.
 
-    Settings that the scores of an older version do not have get the value of what it did. Which run a warm start came
-    from does not count, only that there was one, and of which parts.
+    Settings that an older version did not have get the value that it had in effect. Of a warm start only the parts
+    count, not the run from which they come.
     """
     leaves = {**OLDER, **_leaves(config)}
     leaves = {path.removeprefix("agent."): value for path, value in leaves.items()}
@@ -219,7 +220,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """Command, code, machine and time of a run: from run.json where scores were copied, else from the run's record."""
+    """Returns command, commit, machine and time of a run: from run.json if its scores were copied, or its record."""
     copied = _json(folder / "run.json", dict)
     if copied is not None:
         return {"seconds": copied.get("wall_seconds")} | copied
@@ -239,7 +240,7 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 
 def machine_name(entry: Mapping[str, Any]) -> str:
-    """The machine of an entry of a record in words: "2 cores of AMD EPYC, 23.5 GiB, 1 × NVIDIA H200, jax 0.10.1"."""
+    """Describes the machine in an entry of a record: "2 cores of AMD EPYC, 23.5 GiB, 1 × NVIDIA H200, jax 0.10.1"."""
     machine = entry["machine"]
     kinds = dict.fromkeys(kind for kind in machine["devices"] if kind.lower() != "cpu")
     devices = [f"{machine['devices'].count(kind)} × {kind}" for kind in kinds]
@@ -248,7 +249,7 @@ def machine_name(entry: Mapping[str, Any]) -> str:
 
 
 def _json(path: Path, kind: type) -> Any:
-    """The content of a JSON file, None where it does not exist. Raises UserError where it is of another kind."""
+    """Reads a JSON file; None if it does not exist. Raises UserError if its content is of another kind."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -261,6 +262,6 @@ def _json(path: Path, kind: type) -> Any:
 
 
 def last_step(several: Mapping[int, Series]) -> float:
-    """The env step that every seed reaches; 0 for none."""
+    """Returns the last env step that all seeds reach; 0 if there are none."""
     ends = [one.steps[-1] if one.steps.size else 0.0 for one in several.values()]
     return float(np.min(ends)) if ends else 0.0

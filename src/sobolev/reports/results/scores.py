@@ -32,7 +32,7 @@ class Series(NamedTuple):
 
 
 def read(path: Path) -> list[Score]:
-    """The entries of a score file. Raises UserError where the file does not exist or is not a score file."""
+    """Reads the entries of a score file. Raises UserError if the file does not exist or is not a score file."""
     try:
         scores = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -54,15 +54,16 @@ def _is_score(entry: object) -> bool:
 
 
 def task_name(field_name: str) -> str:
-    """A task in the papers' spelling: walker-walk for dmc_walker_walk, gym:Ant-v5 for gym_Ant-v5."""
+    """Returns a task of a score file in the papers' spelling: walker-walk for dmc_walker_walk, gym:Ant-v5 for
+    gym_Ant-v5."""
     family, _, name = field_name.partition("_")
     return name.replace("_", "-") if family == "dmc" else f"{family}:{name}" if name else field_name
 
 
 def series(score: Score) -> Series:
-    """A seed's series; points at the same env step (episodes that end together) become their mean.
+    """Returns the series of a seed. Points at the same env step (episodes that end together) are averaged.
 
-    Points whose return is missing are left out; `missing` counts them.
+    Points without a return are left out; `missing` counts them.
     """
     xs, ys = np.array(score["xs"], float), np.array(score["ys"], float)
     xs, ys = xs[np.isfinite(ys)], ys[np.isfinite(ys)]
@@ -71,14 +72,14 @@ def series(score: Score) -> Series:
 
 
 def missing(score: Score) -> int:
-    """Points whose return was not finite: null, or NaN in files of earlier versions."""
+    """Returns the number of points whose return was not finite: null, or NaN in files of earlier versions."""
     return int(np.sum(~np.isfinite(np.array(score["ys"], float))))
 
 
 def binned(several: Sequence[Series], width: float | None = None) -> list[Series]:
-    """Series of training episodes averaged over bins of env steps, with their points at the ends of the bins.
+    """Averages series of training episodes over bins of env steps; the points are at the ends of the bins.
 
-    All bins have the same width: by default a fiftieth of the longest series, but at least the largest gap between
+    All bins have the same width. The default is a fiftieth of the longest series, but at least the largest gap between
     episodes, rounded up to 1, 2 or 5 times a power of ten.
     """
     if width is None:
@@ -97,15 +98,15 @@ def _round_up(width: float) -> float:
 
 
 def same_grid(several: Sequence[Series]) -> bool:
-    """Whether all series have their points at the same env steps."""
+    """Returns whether all series have their points at the same env steps."""
     return all(np.array_equal(one.steps, several[0].steps) for one in several)
 
 
 def aligned(several: Sequence[Series]) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, "series points"]]:
-    """Env steps and the returns of all series there, interpolated linearly where their grids differ.
+    """Returns common env steps and the returns of all series there, interpolated linearly.
 
-    The steps are all those of any series between the latest first and the earliest last point. Raises ValueError where
-    there are none.
+    The steps are those of all series between the latest first and the earliest last point. Raises ValueError if there
+    are none.
     """
     if not several or not all(one.steps.size for one in several):
         raise ValueError("a series without points cannot be aligned")
@@ -120,13 +121,13 @@ def aligned(several: Sequence[Series]) -> tuple[Float[np.ndarray, " points"], Fl
 
 
 def mean_curve(several: Sequence[Series]) -> Curve:
-    """Mean over seeds with one standard deviation (population) on either side. Raises ValueError as `aligned` does."""
+    """Returns the mean over seeds with one standard deviation (population) on either side. Raises like `aligned`."""
     steps, returns = aligned(several)
     mean, std = returns.mean(0), returns.std(0)
     return Curve(steps, mean, mean - std, mean + std, len(several))
 
 
 def until(one: Series, end: float) -> Series:
-    """The part of a series up to an env step."""
+    """Returns the part of a series up to an env step."""
     inside = one.steps <= end
     return Series(one.steps[inside], one.returns[inside])

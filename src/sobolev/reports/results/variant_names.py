@@ -1,4 +1,4 @@
-"""Labels of what is compared: a method, or a method and the settings of a variant, as in "gpld rho=0.25"."""
+"""The labels under which runs are compared: a method, or a method and the settings of a variant ("gpld rho=0.25")."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -11,15 +11,15 @@ from sobolev.errors import UserError
 from sobolev.reports.results.runs import Run, flat
 
 BY_TASK = ("env.repeat",)
-"""Settings whose default depends on the task, which are no property of a method."""
+"""Settings whose default depends on the task, and which do not characterise a method."""
 OPEN = (*BY_TASK, "precision")
 """Settings that a preset leaves to the task and the device."""
 
 
 def labelled(runs: Sequence[Run]) -> tuple[dict[str, list[Run]], list[str]]:
-    """The runs by label, and notes on differences that the labels do not show.
+    """Returns the runs by label, and notes on differences that the labels do not show.
 
-    Settings make variants where they differ on one task; a label names those that are not the default of the run's
+    Settings that differ on the same task make variants. A label names those that are not the default of the run's
     method, preset and size. The label of a method without variants is its name.
     """
     by_label: dict[str, list[Run]] = {}
@@ -35,7 +35,7 @@ def labelled(runs: Sequence[Run]) -> tuple[dict[str, list[Run]], list[str]]:
 
 
 def _varied(runs: Sequence[Run]) -> list[str]:
-    """Settings that have several values on one task, except those that are determined by the size."""
+    """Returns the settings that have several values on one task, except those that follow from the size."""
     paths = list(dict.fromkeys(path for run in runs for path in run.settings))
     varied = [path for path in paths if any(len(values) > 1 for values in _values(runs, path).values())]
     if "size" in varied:
@@ -44,7 +44,7 @@ def _varied(runs: Sequence[Run]) -> list[str]:
 
 
 def _values(runs: Iterable[Run], path: str) -> dict[Any, set[Any]]:
-    """The values of a setting on each task."""
+    """Returns the values of a setting on each task."""
     values: dict[Any, set[Any]] = {}
     for run in runs:
         if run.settings:
@@ -53,7 +53,7 @@ def _values(runs: Iterable[Run], path: str) -> dict[Any, set[Any]]:
 
 
 def _follows(runs: Sequence[Run], path: str, other: str) -> bool:
-    """Whether one setting has a single value for every value of another."""
+    """Returns whether a setting is determined by another one."""
     pairs = {(run.settings.get(other), run.settings.get(path)) for run in runs}
     return len(pairs) == len({first for first, _ in pairs})
 
@@ -63,7 +63,8 @@ def _key(run: Run, varied: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _names(runs: Sequence[Run], varied: Sequence[str]) -> dict[tuple[Any, ...], str]:
-    """A label for every variant: what is not the default; if that is ambiguous, the preset too, or all that varies."""
+    """Returns a label for every variant: its settings that are not the default; if that is ambiguous, also the preset,
+    or else all settings that vary."""
     examples = {_key(run, varied): run for run in runs}
     names = {}
     for writer in (
@@ -87,7 +88,7 @@ def _changes_and_preset(run: Run, varied: Sequence[str]) -> dict[str, Any]:
 
 
 def usual_settings(run: Run) -> Mapping[str, Any]:
-    """The default settings of a run's method and preset, at its size; empty where this version does not know them."""
+    """Returns the default settings of a run's method, preset and size; empty if this version does not know them."""
     config = run.config
     chosen = run.settings.get("regularizer")
     return _usual(config.get("method", run.method), config.get("size"), config.get("preset"), chosen)
@@ -95,7 +96,8 @@ def usual_settings(run: Run) -> Mapping[str, Any]:
 
 @cache
 def _usual(method: str, size: str | None, preset: str | None, regularizer: str | None) -> Mapping[str, Any]:
-    """With the settings that another regularizer brings along, whose name alone is what is unusual."""
+    """Like `usual_settings`, with the default settings of the run's regularizer: only the choice of the regularizer
+    counts as unusual."""
     try:
         own = defaults("walker-walk", method, None, preset)
         usual = flat(encode(own))
@@ -107,7 +109,7 @@ def _usual(method: str, size: str | None, preset: str | None, regularizer: str |
 
 
 def _across_tasks(method: str, runs: Sequence[Run], varied: Sequence[str]) -> list[str]:
-    """A note for every setting that differs from task to task, within one label."""
+    """Returns a note for every setting that differs between tasks within one label."""
     notes = []
     for path in dict.fromkeys(path for run in runs for path in run.settings):
         if _is_explained(path, runs, varied):
@@ -122,5 +124,5 @@ def _across_tasks(method: str, runs: Sequence[Run], varied: Sequence[str]) -> li
 
 
 def _is_explained(path: str, runs: Sequence[Run], varied: Sequence[str]) -> bool:
-    """Whether the reader knows why a setting differs: it is in the labels, or follows from the task or the size."""
+    """Returns whether readers know why a setting differs: it is in the labels, or follows from the task or the size."""
     return path in varied or path in BY_TASK or ("size" in varied and _follows(runs, path, "size"))

@@ -8,14 +8,14 @@ from sobolev.reports.tables.scores import score_caption
 
 
 def variants(material: Material) -> list[Table]:
-    """A table for every method that has variants, and every family of tasks."""
+    """Returns a table for every method that has variants and every family of tasks."""
     comparison = material.comparison
     tables = [of_method(comparison, method, family) for method in comparison.variants for family in comparison.families]
     return [table for table in tables if table is not None]
 
 
 def of_method(comparison: Comparison, method: str, family: str) -> Table | None:
-    """The variants of a method on a family of tasks; None where no task has two of them."""
+    """Returns a table of the variants of a method on a family of tasks; None if no task has two of them."""
     labels, tasks = comparison.variants[method], comparison.varied(method, family)
     if not tasks:
         return None

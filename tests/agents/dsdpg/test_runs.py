@@ -66,7 +66,7 @@ def test_a_run_that_is_broken_off_ends_as_one_that_was_not(method: str, tmp_path
     first = policy(observation)
     np.testing.assert_array_equal(first, policy(observation))  # deterministic, without memory
     assert first.shape == (2,) and (np.abs(first) <= 1).all()
-    with pytest.raises(UserError, match=f"{method}, which has no latent tables"):
+    with pytest.raises(UserError, match=f"{method}, which has no latent distributions"):
         grouped([wanted])
 
 

@@ -147,7 +147,7 @@ def interval(
 
 
 def bounds(resamples: Float[np.ndarray, "resamples *rest"]) -> Float[np.ndarray, "2 *rest"]:
-    """Returns the ends of the 95% percentile interval of a `distribution`. An end between infinite values is infinite."""
+    """Returns the ends of the 95% percentile interval of a `distribution`; between infinities an end is infinite."""
     with np.errstate(invalid="ignore"):
         ends = np.quantile(resamples, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], axis=0)
     return np.where(np.isnan(ends) & np.isposinf(resamples).any(0), np.inf, ends)

@@ -16,7 +16,7 @@ from tests.envs import odd_environments as odd
 
 ZERO = np.zeros((1, 1, 2), np.float32)
 WHERE = {
-    "make": "while it was made",
+    "make": "while it was created",
     "reset": r"in reset\(\), of the episode with seed \d+",
     "step": r"in step\(\), after 3 actions of the episode with seed \d+",
     "render": r"in render\(\), after 1 action of the episode with seed \d+",

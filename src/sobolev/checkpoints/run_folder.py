@@ -108,7 +108,9 @@ def opened(config: TrainConfig) -> Iterator[Path]:
             if config.fresh:
                 delete(run)
             with room_errors(run, 10_000, "the settings of a run"):
-                (run / MARK).write_text("This folder is a run of sobolev. --fresh deletes what the run has made.\n")
+                (run / MARK).write_text(
+                    "This folder is a run of sobolev. --fresh deletes the files that the run has written.\n"
+                )
                 write_text(run / "config.json", to_json(config))
             yield run
         except UserError:
@@ -200,7 +202,7 @@ def _check_owner(config: TrainConfig, run: Path) -> None:
         raise UserError(f"{run} holds files that are not of a run ({told}): choose another run folder with --run")
     if config.fresh and others:
         raise UserError(
-            f"{run} holds files that are not of a run ({_some(others)}), and --fresh deletes only what a run has made: "
+            f"{run} holds files that are not of a run ({_some(others)}), and --fresh deletes only files of a run: "
             "move them, or choose another run folder with --run"
         )
     if config.fresh:

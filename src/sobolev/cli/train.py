@@ -38,7 +38,7 @@ EVERYDAY = {
     "seeds": ("S …", "trained in one program"),
     "observations": ("NAME", "proprio, pixels or both"),
     "run": ("DIR", "folder of the run; unless given, runs/TASK/METHOD-SIZE-HASH"),
-    "fresh": ("", "delete what the run has made, and start over"),
+    "fresh": ("", "delete what an earlier run left, and start over"),
     "regularizer": ("NAME", "how maps of the model are smoothed"),
     "penalty.posterior": ("X", "initial coefficient, on the posterior"),
     "penalty.prior": ("X", "initial coefficient, on the prior"),

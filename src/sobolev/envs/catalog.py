@@ -80,7 +80,7 @@ def make(task: str, repeat: int | None = None, *, view: View | None = None, nois
     noise = noise or Noise()
     if noise.dynamics and not family.kicked:
         raise UserError(f"'{task}' takes no noise on its velocities: leave out --env.dynamics-noise")
-    with guarded(task, lambda: "while it was made"):
+    with guarded(task, lambda: "while it was created"):
         environment = family.make(name, repeat, Kicks(noise.dynamics))
     return seen(disturbed(Checked(task, environment), noise.observation), view or View())
 

@@ -221,7 +221,7 @@ class VectorEnv:
             first, episode = self._first, self._episode
             seeds = [episode_seed(s.seed, self._kind, first + s.environment, int(episode[s.row])) for s in streams]
             doing = f"it ran '{self.task}', episodes with seeds {brief(', '.join(map(str, seeds)), 80)}"
-            doing = doing if self._opening is None else f"'{self.task}' was made"
+            doing = doing if self._opening is None else f"'{self.task}' was created"
             raise WorkerError(f"{died} (while {doing})") from died
 
     def _record(self, actions: np.ndarray, ended: np.ndarray) -> None:

@@ -31,7 +31,7 @@ class Checked:
 
     def __init__(self, task: str, environment: Environment):
         self._task, self._environment = task, environment
-        with guarded(task, lambda: "while it was made"):
+        with guarded(task, lambda: "while it was created"):
             whole = environment.spaces
         check_spaces(task, whole)
         seen = {key: spec for key, spec in whole.observation if math.prod(spec.shape)}

@@ -125,7 +125,7 @@ def test_a_run_in_use_is_left_alone(tmp_path):
         fcntl.flock(file, fcntl.LOCK_EX)
         status, said = launch(sweep)
     assert (status, states(sweep)) == (0, ["waiting", "done"])
-    assert "left alone" in said[0]
+    assert "skipped" in said[0]
 
 
 def test_a_run_whose_process_is_gone_is_resumed(tmp_path):

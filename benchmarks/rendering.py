@@ -14,7 +14,7 @@ import numpy as np
 from _timing import record
 
 from sobolev.envs import VectorEnv, View, Workers
-from sobolev.envs.rendering import choose_backend
+from sobolev.envs.rendering.backend import choose_backend
 
 
 def rate(workers: Workers, task: str, environments: int, view: View, seconds: float) -> float:

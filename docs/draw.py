@@ -9,12 +9,12 @@ from sobolev.experiments.point_mass.controller import reference
 from sobolev.experiments.point_mass.figures import draw_environment
 from sobolev.plotting.colors import GREY, colors
 from sobolev.plotting.panels import Line, counted, curves, draw
-from sobolev.reports import published
-from sobolev.reports.aggregates import task_curve
-from sobolev.reports.compare import compare
-from sobolev.reports.comparison import Comparison
-from sobolev.reports.runs import Task, find, load
-from sobolev.reports.scores import binned, mean_curve
+from sobolev.reports.analysis.aggregates import task_curve
+from sobolev.reports.analysis.compare import compare
+from sobolev.reports.analysis.comparison import Comparison
+from sobolev.reports.results import published
+from sobolev.reports.results.runs import Task, find, load
+from sobolev.reports.results.scores import binned, mean_curve
 from sobolev.system.atomic_files import write_bytes
 
 ROOT = Path(__file__).parents[1]

@@ -15,6 +15,7 @@ from sobolev.cli.train import config_from
 from sobolev.config import resolved
 from sobolev.training import loop
 from tests import tiny
+from tests.quick_runs import quick_runs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -82,7 +83,6 @@ def test_linked_files_exist():
 
 
 def test_python_on_a_run(tmp_path, monkeypatch):
-    tiny.share_programs(monkeypatch)
     monkeypatch.chdir(tmp_path)
     run = Path("runs/demo")
     run.mkdir(parents=True)
@@ -90,7 +90,7 @@ def test_python_on_a_run(tmp_path, monkeypatch):
     from sobolev.config import to_json
 
     (run / "config.json").write_text(to_json(config))
-    with tiny.quickly():
+    with quick_runs(None):
         assert loop.train(config, run) == 0
         for block in BLOCKS["python"]:
             names: dict = {}

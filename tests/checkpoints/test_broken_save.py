@@ -23,14 +23,8 @@ from tests.checkpoints.checkpoints import (
     names,
     save,
     steps_of,
-    two,
     watched,
 )
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return two(tmp_path / "run")
 
 
 def test_a_kill_at_any_stage_leaves_a_loadable_checkpoint(tmp_path, monkeypatch):

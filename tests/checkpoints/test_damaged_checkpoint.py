@@ -23,13 +23,7 @@ from tests.checkpoints.checkpoints import (
     save,
     state_of,
     steps_of,
-    two,
 )
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return two(tmp_path / "run")
 
 
 @pytest.mark.parametrize("damage", [flip, cut, make_empty, Path.unlink])

@@ -271,7 +271,7 @@ def test_reading_what_is_no_run(tmp_path: Path, prepare: Callable[[Path], Any], 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be made"), opened(config(run=tmp_path / "file" / "run")):
+    with pytest.raises(UserError, match="cannot be created"), opened(config(run=tmp_path / "file" / "run")):
         pass
 
 

@@ -11,13 +11,7 @@ from tests.checkpoints.checkpoints import (
     save,
     state_of,
     steps_of,
-    two,
 )
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return two(tmp_path / "run")
 
 
 def test_no_folder_is_no_checkpoint(tmp_path):

@@ -1,4 +1,4 @@
-"""Makes rliable_oracle.json: statistics of made-up scores by rliable, to which sobolev.reports.statistics is compared.
+"""Makes rliable_oracle.json: rliable's statistics of made-up scores, to which `sobolev.reports.analysis` is compared.
 
 Run once, in an environment of its own (rliable's requirements do not install beside ours), Python 3.10:
     pip install "numpy<1.24" "pandas<2" "scipy<1.12" arch==5.3.1 absl-py seaborn && pip install --no-deps rliable==1.2.0

@@ -53,7 +53,7 @@ def _warn(env: Any) -> None:
 
 CODE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "raise": (lambda env: _raise(ValueError("the simulator is gone")), "ValueError: the simulator is gone"),
-    "unprintable": (lambda env: _raise(Unprintable()), "Unprintable: its text cannot be had"),
+    "unprintable": (lambda env: _raise(Unprintable()), "Unprintable: converting it to text raises"),
     "unpicklable": (lambda env: _raise(Unpicklable()), "Unpicklable: "),
     "quiet": (lambda env: _raise(Quiet("not an exception")), "Quiet: not an exception"),
     "recursion": (_recurse, "RecursionError: "),
@@ -102,7 +102,7 @@ OBSERVATIONS: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "long": (lambda x: np.zeros(4, np.float32), r"has shape \(4,\), but"),
     "empty": (lambda x: x[:0], r"has shape \(0,\), but"),
     "none": (lambda x: None, "is None"),
-    "ragged": (lambda x: [[1.0], [1.0, 2.0], 3.0], "no array of numbers"),
+    "ragged": (lambda x: [[1.0], [1.0, 2.0], 3.0], "not an array of numbers"),
     "text": (lambda x: ["a", "b", "c"], "no numbers"),
     "complex": (lambda x: x.astype(np.complex64), "no numbers"),
     "objects": (lambda x: np.array([0, 1, None], object), "no numbers"),

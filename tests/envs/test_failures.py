@@ -10,13 +10,13 @@ import pytest
 
 from sobolev.envs import VectorEnv, WorkerError, Workers, make
 from sobolev.envs.failures import brief, described, guarded, shown
-from sobolev.envs.server import episode_seed
+from sobolev.envs.processes.server import episode_seed
 from sobolev.errors import UserError
 from tests.envs import odd_environments as odd
 
 ZERO = np.zeros((1, 1, 2), np.float32)
 WHERE = {
-    "make": "while it was made",
+    "make": "while it was created",
     "reset": r"in reset\(\), of the episode with seed \d+",
     "step": r"in step\(\), after 3 actions of the episode with seed \d+",
     "render": r"in render\(\), after 1 action of the episode with seed \d+",
@@ -144,7 +144,7 @@ def test_an_environment_in_this_process_tells_as_much():
 
 
 def test_workers_keep_off_the_gpu(monkeypatch: pytest.MonkeyPatch):
-    from sobolev.envs import workers
+    from sobolev.envs.processes import workers
 
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")  # which the trainer is told to use
     monkeypatch.delenv("SOBOLEV_WORKER_JAX_PLATFORMS", raising=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sobolev.envs import Transition, VectorEnv, WorkerError, Workers
-from sobolev.envs.server import episode_seed
+from sobolev.envs.processes.server import episode_seed
 from sobolev.errors import UserError
 
 _COUNTER = "gym:toy_environments:Counter-v0"

@@ -20,6 +20,7 @@ from sobolev.config.registry import METHODS
 from sobolev.envs import check_task, default_repeat, make
 from sobolev.errors import UserError
 from tests import tiny
+from tests.quick_runs import quick_runs
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -113,9 +114,8 @@ def test_from_training_to_the_report(
     """A run that is resumed is the run that was not; then evaluation, the policy, and a sweep's flags and report."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sobolev.system.jax_setup.configure", lambda compilation_cache: None)
-    tiny.share_programs(monkeypatch)
     line = words("line:hold", "calm", "--env.workers", "1", "--seeds", "0", "1")
-    with tiny.quickly():
+    with quick_runs(None):
         for run, steps in (("resumed", "100"), ("resumed", "160"), ("whole", "160")):
             assert train.main([*line, "--steps", steps, "--run", run]) == 0
         assert evaluate.main(["whole", "--episodes", "2"]) == 0

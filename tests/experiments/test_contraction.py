@@ -98,7 +98,7 @@ def test_the_summary_counts_systems(record):
     first, second, _ = experiment.summary(SMALL, {"contraction": record})
     assert "within the bound on 4 of 4 systems" in first
     assert first.endswith(f"reaches {100 * min(shares):.0f}% to {100 * max(shares):.0f}% of it")
-    assert second == f"{above} of 2 systems with γκ above 1 are no contraction" and above >= 1
+    assert second == f"on {above} of 2 systems with γκ above 1 the operator is not a contraction" and above >= 1
     beyond = [s | {"factor": 1.1 * s["bound"], "plain_mmd_factor": 1.5 * s["bound"]} for s in record["systems"]]
     first, _, third = experiment.summary(SMALL, {"contraction": {"systems": beyond}})
     assert "on 0 of 4 systems" in first and third == "plain MMD exceeds the bound on 4 systems, by 50% at most"

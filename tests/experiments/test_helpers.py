@@ -9,9 +9,9 @@ from scipy import stats
 from sobolev.envs import VectorEnv, Workers
 from sobolev.errors import UserError
 from sobolev.experiments import checks
-from sobolev.experiments.columns import aligned
 from sobolev.experiments.episodes import play_round
 from sobolev.experiments.intervals import NORMAL, half_width, student
+from sobolev.system.columns import aligned
 from sobolev.training.playing import Limit
 from tests import tiny
 

@@ -31,14 +31,14 @@ from sobolev.training import evaluation
 from sobolev.training.snapshot import keep_weights, read_weights
 from tests import tiny
 from tests.experiments import drawn
+from tests.quick_runs import quick_runs
 
 SEEDS = (0, 3)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch, tiny.quickly():
-        tiny.share_programs(patch)
+    with pytest.MonkeyPatch.context() as patch, quick_runs(None):
         patch.setattr(runs, "Program", evaluation.Program)
         yield
 

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -16,57 +15,8 @@ from sobolev.config.train import LogConfig
 from sobolev.errors import UserError
 from sobolev.logs.rows import Picture
 from sobolev.logs.sinks import RunLog
-from sobolev.logs.weights_and_biases import LONGEST, WeightsAndBiases
-
-
-class Service:
-    """The server: rows of every run by id; refuses names and ids as wandb does."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, list[dict[str, Any]]] = {}
-        self.names: list[str] = []
-        self.knows_resumed = False
-        self.fails: Exception | None = None
-
-    def init(self, *, project: str, id: str, name: str, dir: str, resume: str, config: dict[str, Any]) -> Any:
-        if self.fails:
-            raise self.fails
-        assert resume == "allow" and Path(dir).is_absolute() and config
-        assert not set(id) & set(":;,#?/'") and 0 < len(id) <= LONGEST
-        assert not set(name) & set("/\\#?%:\n") and 0 < len(name) <= LONGEST
-        self.names.append(name)
-        return Run(self, f"{project}/{id}")
-
-
-class Run:
-    """A run there, whose rows have increasing numbers."""
-
-    def __init__(self, service: Service, key: str):
-        self.service, self.rows = service, service.rows.setdefault(key, [])
-        self.resumed = bool(self.rows) and service.knows_resumed
-        self.step = len(self.rows)
-        self.axes: list[str] = []
-
-    def define_metric(self, name: str, step_metric: str | None = None) -> None:
-        self.axes.append(name)
-
-    def log(self, values: dict[str, Any], step: int, commit: bool) -> None:
-        if self.service.fails:
-            raise self.service.fails
-        assert commit and self.axes == ["env_steps", "*"]
-        self.rows.append({**values, "_step": step})
-
-    def finish(self) -> None:
-        pass
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Service:
-    found, module = Service(), types.ModuleType("wandb")
-    vars(module).update(init=found.init, Image=lambda image: ("image", image.size))
-    vars(module).update(Video=lambda content, format: ("video", content.getvalue(), format))
-    monkeypatch.setitem(sys.modules, "wandb", module)
-    return found
+from sobolev.logs.weights_and_biases import WeightsAndBiases
+from tests.logs.fake_wandb import Service
 
 
 def folder(path: Path) -> Path:
@@ -142,10 +92,10 @@ def test_rows_that_did_not_reach_the_server_are_sent_again(service: Service, tmp
 
 
 def test_pictures_go_there_too(service: Service, tmp_path: Path) -> None:
-    from sobolev.logs.dreams import _picture
+    from sobolev.logs.videos import picture
 
     frames = [np.full((16, 32, 3), 60 * index, np.uint8) for index in range(3)]
-    pictures: dict[str, Picture] = {"dream/images": _picture(*frames), "dream/vectors": _picture(frames[0])}
+    pictures: dict[str, Picture] = {"dream/images": picture(*frames), "dream/vectors": picture(frames[0])}
     log = opened(folder(tmp_path / "run"))
     log.dream(7, {"x": 0.5}, lambda: pictures)
     log.close()
@@ -204,5 +154,5 @@ def test_a_package_that_cannot_be_used(
 
 @pytest.mark.parametrize("name", ["", " ", "me/mine", "a?b", "x" * 200])
 def test_names_of_projects(name: str, service: Service, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no project's name"):
+    with pytest.raises(UserError, match="is not a project name"):
         WeightsAndBiases(folder(tmp_path / "run"), name)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sobolev.plotting.colors import COLORS
 from sobolev.plotting.panels import Curve, Line, Panel, curves, draw
-from sobolev.reports.run_curve import draw_run
+from sobolev.reports.figures.run_curve import draw_run
 
 
 def share_of(color: str, pixels: np.ndarray) -> float:

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from sobolev.errors import UserError
-from sobolev.reports import published
-from sobolev.reports.compare import compare
-from sobolev.reports.export import check_output
+from sobolev.reports.analysis.compare import compare
 from sobolev.reports.figures import ablations
+from sobolev.reports.page.export import check_output
 from sobolev.reports.registry import REGISTRY, SECTIONS, of_paper
 from sobolev.reports.report import report, unfinished
-from sobolev.reports.runs import find, load
+from sobolev.reports.results import published
+from sobolev.reports.results.runs import find, load
 from sobolev.reports.tables import variants
 from tests.reports import browser, made_up
 

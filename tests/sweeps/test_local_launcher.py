@@ -125,7 +125,7 @@ def test_a_run_in_use_is_left_alone(tmp_path):
         fcntl.flock(file, fcntl.LOCK_EX)
         status, said = launch(sweep)
     assert (status, states(sweep)) == (0, ["waiting", "done"])
-    assert "left alone" in said[0]
+    assert "skipped" in said[0]
 
 
 def test_a_run_whose_process_is_gone_is_resumed(tmp_path):
@@ -146,7 +146,7 @@ def test_of_two_sweeps_one_trains_a_run(tmp_path):
             others.append(launch(sweep))
 
     assert launch(sweep, watch=watch)[0] == 0
-    assert others == [(0, ["task/1-meet: left alone, another process is training it"])]
+    assert others == [(0, ["task/1-meet: skipped, another process is training it"])]
     (entry,) = sweep.read().values()
     assert (entry.state, entry.attempts, entry.error) == ("done", 1, None)
     assert sweep.log("task/1-meet").read_text().count("sobolev train") == 1

@@ -202,7 +202,7 @@ def test_a_dry_run_estimates_from_runs_of_the_same_kind(tmp_path, monkeypatch, c
     dreamer, gpld = [line for line in shown.out.splitlines() if line.startswith("gym:")]
     assert " 2 min " in dreamer and " 3 min " in gpld and shown.err == ""
     assert "2 runs, 5 min left one after another" in shown.out and "2 min if 2 side by side" in shown.out
-    assert "times of 2 runs from runs of the same kind on this machine" in shown.out
+    assert "2 of these times are those of similar runs on this machine" in shown.out
     assert not Path("out/sweep-small.json").exists()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sobolev.envs.workers import _Here
+from sobolev.envs.processes.workers import _Here
 from sobolev.system import signals
 
 SOURCE = Path(__file__).parents[1] / "src"

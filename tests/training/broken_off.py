@@ -13,6 +13,7 @@ from sobolev.config.train import TrainConfig
 from sobolev.training.loop import Training
 from sobolev.training.start import start
 from tests import tiny
+from tests.quick_runs import quick_runs
 
 
 class Crash(Exception):
@@ -76,7 +77,5 @@ def metrics(folder: Path) -> list[dict]:
 
 def straight_run(folder: Path) -> Path:
     """A run that was never broken off."""
-    with pytest.MonkeyPatch.context() as patch, tiny.quickly():
-        tiny.share_programs(patch)
-        tiny.large_replay(patch)
+    with quick_runs():
         return run(folder)

@@ -19,16 +19,15 @@ from sobolev.errors import UserError
 from sobolev.training.evaluation import evaluate, load_policy
 from sobolev.training.loop import Training
 from tests import tiny
+from tests.quick_runs import quick_runs
 from tests.spring import Spring
 from tests.training.broken_off import Crash, assert_same, at, crash, crash_late, metrics, run, straight_run
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch):
+def _quick():
     """All runs in this process have the seed and the replay of other tests, and so their compiled programs."""
-    tiny.share_programs(monkeypatch)
-    tiny.large_replay(monkeypatch)
-    with tiny.quickly():
+    with quick_runs():
         yield
 
 

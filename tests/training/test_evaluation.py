@@ -14,23 +14,21 @@ from sobolev.training import playing
 from sobolev.training.evaluation import evaluate, load_policy
 from sobolev.training.start import start
 from tests import tiny
+from tests.quick_runs import quick_runs
 
 SEEDS = (0, 1, 2)
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch):
-    tiny.share_programs(monkeypatch)
-    with tiny.quickly():
+def _quick():
+    with quick_runs(None):
         yield
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three seeds that ended before its first update."""
-    with pytest.MonkeyPatch.context() as patch, tiny.quickly():
-        tiny.share_programs(patch)
-        tiny.large_replay(patch)
+    with quick_runs():
         folder = tmp_path_factory.mktemp("finished") / "run"
         start(dataclasses.replace(tiny.config(seeds=SEEDS, steps=20, evaluation__episodes=0), run=folder))
         return folder

@@ -15,14 +15,14 @@ from sobolev.errors import UserError
 from sobolev.training.snapshot import kept_weights, read_weights
 from sobolev.training.start import start
 from tests import tiny
+from tests.quick_runs import quick_runs
 
 
-def test_networks_are_kept_every_so_many_env_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny.share_programs(monkeypatch)
+def test_networks_are_kept_every_so_many_env_steps(tmp_path: Path) -> None:
     settings = {"train_ratio": 0.0, "steps": 40, "evaluation__episodes": 0}
     config = tiny.config(**settings, checkpoint__snapshots=15)
     assert digest(config) == digest(tiny.config(**settings))
-    with tiny.quickly():
+    with quick_runs(None):
         run, status = start(dataclasses.replace(config, run=tmp_path / "run"))
     assert status == 0
     kept = kept_weights(run)

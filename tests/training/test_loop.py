@@ -16,14 +16,13 @@ from sobolev.errors import UserError
 from sobolev.training.loop import Training
 from sobolev.training.start import start
 from tests import tiny
+from tests.quick_runs import quick_runs
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch):
+def _quick():
     """All runs here have the seed and the replay of other tests, and so their compiled programs."""
-    tiny.share_programs(monkeypatch)
-    tiny.large_replay(monkeypatch)
-    with tiny.quickly():
+    with quick_runs():
         yield
 
 

@@ -18,6 +18,7 @@ from sobolev.logs.dreams import Dream
 from sobolev.training import evaluation
 from sobolev.training.program import Program
 from tests import tiny
+from tests.quick_runs import quick_runs
 from tests.training.test_resume import at, content, crash_late, run
 
 SEEDS = (2,)
@@ -44,19 +45,15 @@ def assert_same(folder: Path, wanted: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch):
-    tiny.share_programs(monkeypatch)
-    tiny.large_replay(monkeypatch, CAPACITY)
-    with tiny.quickly():
+def _quick():
+    with quick_runs(CAPACITY):
         yield
 
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was never broken off, with dreams at its evaluations."""
-    with pytest.MonkeyPatch.context() as patch, tiny.quickly():
-        tiny.share_programs(patch)
-        tiny.large_replay(patch, CAPACITY)
+    with quick_runs(CAPACITY):
         folder = tmp_path_factory.mktemp("straight") / "run"
         return run(folder, config(log__dreams=60, log__tensorboard=True))
 

@@ -27,17 +27,16 @@ from sobolev.training.loop import Training
 from sobolev.training.program import Program
 from sobolev.training.start import start
 from tests import tiny
+from tests.quick_runs import quick_runs
 from tests.training.broken_off import assert_same, at, content, crash_late, run, straight_run
 
 ROOT, SOURCE = Path(__file__).parents[2], Path(sobolev.__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch):
+def _quick():
     """All runs in this process have the seed and the replay of other tests, and so their compiled programs."""
-    tiny.share_programs(monkeypatch)
-    tiny.large_replay(monkeypatch)
-    with tiny.quickly():
+    with quick_runs():
         yield
 
 

@@ -17,6 +17,7 @@ from sobolev.training.evaluation import evaluate, load_policy
 from sobolev.training.start import start
 from tests import tiny
 from tests.agents import family
+from tests.quick_runs import quick_runs
 
 
 @contextmanager
@@ -45,11 +46,9 @@ def run(folder: Path, method: str, steps: int = 60) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("method", ["gpld", "dreamer", *family.METHODS])
-def test_the_rest_of_a_program_may_have_64_bits(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rest_of_a_program_may_have_64_bits(method: str, tmp_path: Path) -> None:
     """Training, evaluation and the policy give the same bits, and a run begun in one goes on in the other."""
-    tiny.share_programs(monkeypatch)
-    tiny.large_replay(monkeypatch)
-    with tiny.quickly():
+    with quick_runs():
         wanted = run(tmp_path / "wanted", method)
         with in_64_bits():
             found = run(tmp_path / "found", method)

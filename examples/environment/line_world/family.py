@@ -5,8 +5,7 @@ v' = 0.9 v + 0.1 a, x' = x + v', with walls at ±1 that stop the point. An episo
 
 import numpy as np
 
-from sobolev.envs import ArraySpec, Family, Kicks, Step
-from sobolev.envs.specs import build_spaces
+from sobolev.envs import ArraySpec, Family, Kicks, Step, build_spaces
 from sobolev.errors import nearest
 
 TASKS = ("hold", "reach")

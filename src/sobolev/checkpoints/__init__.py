@@ -1,1 +1,1 @@
-"""What a run resumes from: its folder, the two slots of its checkpoints, their files, and warm starts."""
+"""The folder of a run, the checkpoints from which it resumes, and warm starts from other runs."""

@@ -1,6 +1,7 @@
-"""Files that are whole or not there: arrays as safetensors, records as JSON, written beside the target and renamed.
+"""Reads and writes the files of checkpoints: arrays as safetensors, records as JSON, both with checksums.
 
-Nothing here uses pickle. A damaged file is a `Damaged`, one that cannot be written a `NotSaved`.
+Files are written atomically (beside their target, then renamed), and without pickle. A damaged file raises `Damaged`,
+one that cannot be written `NotSaved`.
 """
 
 import errno
@@ -22,7 +23,7 @@ from sobolev.errors import UserError
 from sobolev.system.atomic_files import json_text, replacing
 
 OWN_TEMPORARY = r"\.tmp[A-Za-z0-9]{6}"
-"""A regular expression for the hidden file that safetensors writes first."""
+"""A regular expression for the name of the hidden file that safetensors writes first."""
 
 _DTYPES = {"bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"}
 _DTYPES |= {"float16", "float32", "float64"}
@@ -31,41 +32,41 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Damaged(Exception):
-    """A file that is missing, cut short or altered; the text says which and how."""
+    """A file is missing, truncated or altered. The message says which file, and how."""
 
 
 class NotSaved(UserError, OSError):
-    """Something could not be written: no room, a disk that is read-only, a folder that is somebody else's."""
+    """A file could not be written: the disk is full or read-only, or the folder may not be written."""
 
     def __init__(self, what: str, cure: str):
         super().__init__(f"{what}: {cure}")
         self.what = what
-        """the text without the advice"""
+        """the message without the advice"""
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Write arrays to a safetensors file and return its record: name, size in bytes, sha256.
+    """Writes arrays to a safetensors file. Returns its record: name, size in bytes, sha256.
 
     Raises ValueError for a dtype that the format does not have."""
     for name, array in arrays.items():
         if array.dtype.name not in _DTYPES:
             raise ValueError(f"'{name}' is {array.dtype}, which cannot be saved")
     with replacing(path) as temporary:
-        # older versions write the memory as it lies, whatever the strides; order="C" keeps a scalar's shape
+        # older versions of safetensors ignore strides; order="C" keeps the shape of a scalar
         safetensors.save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary)
         record = {"name": path.name, "size": temporary.stat().st_size, "sha256": _sha256(temporary)}
     return record
 
 
 def read_arrays(folder: Path, record: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The arrays of a file as `write_arrays` recorded it. Raises Damaged where it is missing or not the same."""
+    """Reads the arrays of a file that `write_arrays` recorded. Raises Damaged if it is missing or has changed."""
     return load_arrays(checked(folder, record))
 
 
 def checked(folder: Path, record: Mapping[str, Any]) -> Path:
-    """The path of a file that is as `write_arrays` recorded it.
+    """Returns the path of a file after comparing it with the record of `write_arrays`.
 
-    Raises Damaged where it is missing or not the same, UserError where it may not be read, which a user can mend."""
+    Raises Damaged if it is missing or has changed, UserError if its permissions do not allow reading it."""
     path = folder / record["name"]
     try:
         if path.stat().st_size != record["size"]:
@@ -80,7 +81,7 @@ def checked(folder: Path, record: Mapping[str, Any]) -> Path:
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file of which there is no record. Raises Damaged where it cannot be read."""
+    """Reads the arrays of a file without a record. Raises Damaged if it cannot be read."""
     try:
         return safetensors.load_file(path)
     except PermissionError as error:
@@ -90,9 +91,9 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def not_finite(path: Path) -> np.ndarray | None:
-    """Which rows of a file's arrays [n, …] hold NaN or an infinity, bool[n]; None where none does.
+    """Returns which rows of a file's arrays [n, …] hold NaN or infinity, bool[n]; None if no row does.
 
-    Reads one array at a time, and of arrays of floats alone. Raises Damaged where the file cannot be read."""
+    Reads one array of floats at a time. Raises Damaged if the file cannot be read."""
     found = None
     try:
         with safe_open(path, framework="numpy") as file:
@@ -108,16 +109,16 @@ def not_finite(path: Path) -> np.ndarray | None:
 
 
 def is_finite(array: np.ndarray) -> bool:
-    """Whether an array holds neither NaN nor an infinity."""
+    """Returns whether an array holds neither NaN nor infinity."""
     if array.dtype.kind != "f":
         return True
     with np.errstate(all="ignore"):
-        # a sum reads the array once and writes nothing; where it overflows, a closer look decides
+        # a sum needs no memory; if it overflows, every element is checked
         return bool(np.isfinite(np.add.reduce(array, axis=None)) or np.isfinite(array).all())
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a JSON object with its own checksum."""
+    """Writes a JSON object together with its checksum."""
     body = json_text(record)
     digest = hashlib.sha256(body.encode()).hexdigest()
     with replacing(path) as temporary:
@@ -125,9 +126,10 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The object that `write_record` wrote.
+    """Reads an object that `write_record` wrote.
 
-    Raises Damaged where it is not the same, FileNotFoundError for no file, UserError where it may not be read."""
+    Raises Damaged if the file has changed, FileNotFoundError if there is none, UserError if its permissions do not
+    allow reading it."""
     try:
         whole = json.loads(path.read_text(encoding="utf-8"))
         body, digest = whole["record"], whole["sha256"]
@@ -143,20 +145,20 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def need_room(folder: Path, size: int) -> None:
-    """Raise NotSaved where fewer than `size` bytes are free on the folder's disk."""
+    """Raises NotSaved if fewer than `size` bytes are free on the folder's disk."""
     free = free_room(folder)
     if size > free:
         raise _no_room(folder, size, "a checkpoint")
 
 
 def free_room(folder: Path) -> int:
-    """Bytes that are free on the folder's disk."""
+    """Returns the number of free bytes on the folder's disk."""
     return shutil.disk_usage(folder).free
 
 
 @contextmanager
 def room_errors(folder: Path, size: int, what: str = "a checkpoint") -> Iterator[None]:
-    """Turn what the system refuses while `size` bytes are written into a `NotSaved` that says where, and what to do."""
+    """Turns errors of the system inside the block, which writes `size` bytes, into `NotSaved` with advice."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -177,7 +179,7 @@ def _sha256(path: Path) -> str:
 
 
 def _number(error: Exception) -> int | None:
-    """The system's number of an error, which safetensors gives in its text only."""
+    """Returns the errno of an error, which safetensors has in its message only."""
     if isinstance(error, OSError):
         return error.errno
     found = re.search(r"os error (\d+)\)", str(error))
@@ -196,4 +198,4 @@ def _no_room(folder: Path, size: int, what: str) -> NotSaved:
 
 
 def _forbidden(path: Path) -> UserError:
-    return UserError(f"{path} may not be read (permission denied): give yourself the right to read it")
+    return UserError(f"{path} cannot be read (permission denied): change its permissions")

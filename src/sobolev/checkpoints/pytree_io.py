@@ -1,4 +1,4 @@
-"""Pytrees as flat dictionaries of host arrays, and back, for checkpoints."""
+"""Converts pytrees to flat dictionaries of host arrays, and back, for checkpoints."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,11 +13,11 @@ from sobolev.errors import UserError
 
 
 def flatten(tree: PyTree) -> dict[str, np.ndarray]:
-    """The tree's arrays on the host, named by their key path ("agent/actor/layers/0/kernel").
+    """Returns the arrays of a tree on the host, named by their key path ("agent/actor/layers/0/kernel").
 
-    Typed random keys become their uint32 data. Functions (an activation in a module) are left out: they come from the
-    code, not from a file. Raises ValueError for any other leaf that is not an array, and where two names are the same.
-    On a CPU the arrays are views: drop them before the tree is donated, or donation copies."""
+    Typed random keys are converted to their uint32 data. Functions, such as an activation in a module, are left out.
+    Raises ValueError for any other leaf that is not an array, and if two leaves have the same name. On a CPU the arrays
+    are views of the tree's buffers: delete them before the tree is donated, or donation copies."""
     arrays = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name = _name(path)
@@ -31,16 +31,16 @@ def flatten(tree: PyTree) -> dict[str, np.ndarray]:
 
 
 def forms(tree: PyTree) -> dict[str, Any]:
-    """The leaves of a tree of shapes (or arrays) by name, as `flatten` names them."""
+    """Returns the leaves of a tree of shapes (or arrays), named as by `flatten`."""
     return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree) if _is_array(leaf)}
 
 
 def unflatten(like: PyTree, arrays: Mapping[str, np.ndarray]) -> PyTree:
-    """A tree of the structure, shapes and dtypes of `like` (arrays or ShapeDtypeStructs) with the values of `arrays`.
+    """Inverse of `flatten`: returns a tree with the structure of `like` (arrays or ShapeDtypeStructs) and these arrays.
 
-    NumPy leaves of `like` give NumPy arrays, all others fresh JAX arrays that own their memory. Random keys take the
-    implementation of `like`. Raises UserError naming the first leaf that is missing, superfluous or of another shape
-    or dtype."""
+    Leaves are NumPy arrays where `like` has them, otherwise new JAX arrays that own their memory. Random keys have the
+    implementation of those in `like`. Raises UserError, naming the first leaf that is missing, unexpected or of another
+    shape or dtype."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     named = [(_name(path), leaf) for path, leaf in leaves]
     wanted = {name for name, leaf in named if _is_array(leaf)}
@@ -50,10 +50,10 @@ def unflatten(like: PyTree, arrays: Mapping[str, np.ndarray]) -> PyTree:
 
 
 def check_spaces(arrays: Mapping[str, np.ndarray], spaces: Spaces, who: str, cure: str) -> None:
-    """Raise UserError, naming the entries, where a checkpoint's state is of other observations or actions.
+    """Raises UserError, naming the entries, if a checkpoint was made with other observations or actions than `spaces`.
 
-    arrays: the state by name; where it does not tell of observations, nothing is found. who: what has `spaces`, as a
-    subject ("the environment"). cure: what to do."""
+    arrays: the state of the checkpoint by name; entries that it does not have are not compared. who: what has the
+    spaces, as the subject of the message ("the environment"). cure: what to do."""
     place = "transition/observation/"
     had = {
         name.removeprefix(place): ArraySpec(array.shape[2:], array.dtype.name)
@@ -97,7 +97,7 @@ def _restore(name: str, like: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         )
     if isinstance(like, (np.ndarray, np.generic)):
         return np.array(value)
-    # a copy: JAX may borrow a NumPy array's memory, which cannot be donated
+    # a copy: JAX may share the memory of a NumPy array, which cannot be donated
     array = jnp.array(value, copy=True)
     if not _is_key(like):
         return array

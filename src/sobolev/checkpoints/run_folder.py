@@ -1,12 +1,12 @@
-"""The folder of a run: where it lies, whose it is, and that one process at a time trains in it.
+"""The folder of a run: its location, the run that it belongs to, its lock, and which of its files may be deleted.
 
-RUN/.sobolev-run        the mark by which it is known, as is a config.json of ours
+RUN/.sobolev-run        marks the folder of a run; a config.json of sobolev does so, too
 RUN/config.json         the resolved config
-RUN/record.json         who made it: commands, commit, machine, time
+RUN/record.json         provenance: commands, commit, machine, time
 RUN/checkpoint/         the state to resume from
-RUN/metrics.jsonl       every metric; scores.json, train_scores.json and tensorboard/ beside it
+RUN/metrics.jsonl       all metrics; beside it scores.json, train_scores.json and tensorboard/
 
-Only what a run has made is ever deleted: the files of `MADE`, by name.
+Only files that a run has written are ever deleted: those whose names are in `MADE`.
 """
 
 import fcntl
@@ -31,10 +31,10 @@ NOT_COMPUTED = (
     *("steps", "preset", "run", "fresh", "strict_resume"),
     *("compilation_cache", "evaluation", "checkpoint", "log", "devices"),
 )
-"""Fields that do not change what is computed, up to the number of steps."""
+"""Fields of the config that do not change what is computed, except how many steps."""
 
 MARK = ".sobolev-run"
-"""The file that distinguishes a run's folder from any other."""
+"""The file that marks the folder of a run."""
 LOCK = "lock"
 MADE = {
     "": rf"{re.escape(MARK)}|{LOCK}|episode\.mp4|(metrics\.jsonl|warm_start\.safetensors|curve\.png|wandb\.json"
@@ -47,12 +47,12 @@ MADE = {
     r"tensorboard/seed-\d+": r"events\.out\.tfevents\..+",
     r"wandb(/.+)?": r".*",
 }
-"""Every file that a run makes, and `make demo`: folders within the run's, and the names in them, as regular
-expressions."""
+"""Every file that a run or `make demo` writes: regular expressions of folders within the run's, and of the names in
+them."""
 
 
 def identity(config: TrainConfig) -> dict[str, Any]:
-    """The part of a resolved config that changes what is computed, as a JSON tree."""
+    """Returns the part of a resolved config that changes what is computed, as a JSON tree."""
     tree = {name: value for name, value in encode(config).items() if name not in NOT_COMPUTED}
     tree["env"] = {name: value for name, value in tree["env"].items() if name != "workers"}
     tree["replay"] = {name: value for name, value in tree["replay"].items() if name != "memory"}
@@ -60,20 +60,20 @@ def identity(config: TrainConfig) -> dict[str, Any]:
 
 
 def digest(config: TrainConfig) -> str:
-    """Eight hexadecimal digits over the identity of a resolved config."""
+    """Returns a hash of the `identity` of a resolved config, eight hexadecimal digits."""
     text = json.dumps(identity(config), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def folder(config: TrainConfig) -> Path:
-    """Where a resolved config runs: its own `run`, else runs/TASK/METHOD-SIZE-HASH."""
+    """Returns the folder of a resolved config: its `run`, else runs/TASK/METHOD-SIZE-HASH."""
     if config.run is not None:
         return config.run
     return Path("runs") / file_name(config.task) / f"{method_of(config).name}-{config.size}-{digest(config)}"
 
 
 def read_config(run: Path) -> TrainConfig:
-    """The resolved config of a run. Raises UserError where `run` is no run's folder, or its config unreadable."""
+    """Reads the resolved config of a run. Raises UserError if `run` is not a run's folder, or has no valid config."""
     path = run / "config.json"
     try:
         text = path.read_text(encoding="utf-8")
@@ -89,26 +89,28 @@ def read_config(run: Path) -> TrainConfig:
 
 @contextmanager
 def opened(config: TrainConfig) -> Iterator[Path]:
-    """Hold the folder of a resolved config for training; yields its path.
+    """Creates or opens the folder of a resolved config, and locks it inside the block; yields its path.
 
-    A folder of the same identity is taken as it is (its config.json then has the new steps); with `fresh` what its
-    run has made is deleted first. Where the training fails with a UserError before it has kept anything, a folder made
-    here is removed again. Raises UserError for a folder of another config, one that holds other things, one in use, and
-    one in which nothing can be written.
+    A folder of a run with the same `identity` is continued (config.json gets the new number of steps); with `fresh` the
+    files of that run are deleted first. If the training raises UserError before it has written anything of value, a
+    folder that was created here is removed. Raises UserError for a folder of another run, with other files, in use, or
+    in which nothing can be written.
     """
     run = folder(config)
     try:
         existed = run.is_dir()
         _check_owner(config, run)
-    except (OSError, ValueError) as error:  # a name that is too long, a folder that is closed to us
+    except (OSError, ValueError) as error:  # the name is too long, or the permissions forbid it
         raise UserError(f"the run folder {run} cannot be used ({_reason(error)}); choose another with --run") from error
     _make(run)
-    with _locked(run):
+    with locked(run):
         try:
             if config.fresh:
                 delete(run)
             with room_errors(run, 10_000, "the settings of a run"):
-                (run / MARK).write_text("This folder is a run of sobolev. --fresh deletes what the run has made.\n")
+                (run / MARK).write_text(
+                    "This folder is a run of sobolev. --fresh deletes the files that the run has written.\n"
+                )
                 write_text(run / "config.json", to_json(config))
             yield run
         except UserError:
@@ -118,7 +120,7 @@ def opened(config: TrainConfig) -> Iterator[Path]:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run: it has the mark, or, as those of earlier versions, a config of ours."""
+    """Returns whether a folder belongs to a run: it has the mark, or a valid config."""
     if (folder / MARK).is_file():
         return True
     try:
@@ -129,17 +131,17 @@ def is_run(folder: Path) -> bool:
 
 
 def foreign(folder: Path) -> list[str]:
-    """What a folder holds that no run makes: paths within it, in order, a folder for all that is in it.
+    """Returns what a folder holds that no run writes: sorted relative paths, where a folder stands for its content.
 
-    Nothing is looked for behind a symbolic link, which is foreign itself."""
+    Symbolic links are not followed, and count as foreign."""
     return [path for path, ours in _content(folder) if not ours]
 
 
 def delete(folder: Path, all_of_it: bool = False) -> None:
-    """Delete what a run has made in its folder, by name, and the folders that are empty then; with `all_of_it` the
-    lock as well. Raises UserError where something cannot be deleted."""
+    """Deletes the files that a run has written, and folders that are then empty; with `all_of_it` also the lock. Raises
+    UserError if a file cannot be deleted."""
     made = [folder / path for path, ours in _content(folder) if ours]
-    for path in reversed(made):  # what is in a folder before the folder
+    for path in reversed(made):  # the content of a folder before the folder
         if path.name == LOCK and path.parent == folder and not all_of_it:
             continue
         if path.is_dir():
@@ -153,7 +155,10 @@ def delete(folder: Path, all_of_it: bool = False) -> None:
 
 
 def _content(folder: Path, within: str = "") -> list[tuple[str, bool]]:
-    """Every path in a folder, each folder before its content, and whether it is of a run; foreign folders unopened."""
+    """Returns every path in a folder, each folder before its content, and whether a run writes it.
+
+    Folders that no run creates are not opened.
+    """
     found: list[tuple[str, bool]] = []
     names = next((names for place, names in MADE.items() if re.fullmatch(place, within)), "")
     with os.scandir(folder / within) as entries:
@@ -163,14 +168,14 @@ def _content(folder: Path, within: str = "") -> list[tuple[str, bool]]:
                 ours = any(re.fullmatch(place, path) for place in MADE)
                 found += [(path, ours), *(_content(folder, path) if ours else ())]
             else:
-                own_kind = entry.is_file(follow_symlinks=False) or within.startswith("wandb")  # which has links
+                own_kind = entry.is_file(follow_symlinks=False) or within.startswith("wandb")  # wandb creates links
                 ours = own_kind and re.fullmatch(names, entry.name) is not None
                 found.append((path, ours))
     return found
 
 
 def _remove(run: Path, parents: int) -> None:
-    """Delete a run's folder, and so many folders around it where they are empty then."""
+    """Deletes a run's folder, and up to `parents` folders above it that are then empty."""
     delete(run, all_of_it=True)
     with suppress(OSError):
         for folder in [run, *list(run.parents)[:parents]]:
@@ -181,7 +186,9 @@ def _make(run: Path) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise UserError(f"the run folder {run} cannot be made: {_reason(error)}; choose another with --run") from error
+        raise UserError(
+            f"the run folder {run} cannot be created: {_reason(error)}; choose another with --run"
+        ) from error
 
 
 def _check_owner(config: TrainConfig, run: Path) -> None:
@@ -195,7 +202,7 @@ def _check_owner(config: TrainConfig, run: Path) -> None:
         raise UserError(f"{run} holds files that are not of a run ({told}): choose another run folder with --run")
     if config.fresh and others:
         raise UserError(
-            f"{run} holds files that are not of a run ({_some(others)}), and --fresh deletes only what a run has made: "
+            f"{run} holds files that are not of a run ({_some(others)}), and --fresh deletes only files of a run: "
             "move them, or choose another run folder with --run"
         )
     if config.fresh:
@@ -216,7 +223,7 @@ def _reason(error: Exception) -> str:
 
 
 def differences(there: TrainConfig, asked: TrainConfig) -> list[str]:
-    """What two resolved configs compute differently, as "method dreamer, not gpld", labels before details."""
+    """Returns the differences in what two resolved configs compute, as in "method dreamer, not gpld"."""
     ignored = tuple(f"{name}." for name in NOT_COMPUTED)
     old, new = settings(there), settings(asked)
     paths = [path for path in old if path not in NOT_COMPUTED and not path.startswith(ignored)]
@@ -229,7 +236,8 @@ def _shown(value: Any) -> str:
 
 
 @contextmanager
-def _locked(run: Path) -> Iterator[None]:
+def locked(run: Path) -> Iterator[None]:
+    """Locks a run's folder inside the block, so that no other process trains in it. Raises UserError if one does."""
     with room_errors(run, 0, "a run's lock"):
         file = (run / LOCK).open("ab")
     with file:
@@ -241,9 +249,9 @@ def _locked(run: Path) -> Iterator[None]:
 
 
 def in_use(run: Path) -> bool:
-    """Whether a process is training in a folder."""
+    """Returns whether a process is training in a folder."""
     try:
-        with (run / LOCK).open() as file:  # for reading, as a folder that is somebody else's allows
+        with (run / LOCK).open() as file:  # for reading, which a folder of another user may allow
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -253,7 +261,7 @@ def in_use(run: Path) -> bool:
 
 
 def _kept(run: Path) -> bool:
-    """Whether a run has anything worth keeping: metrics, a checkpoint, or what a failure left."""
+    """Returns whether a run has anything of value: metrics, a checkpoint, or the batch of a failure."""
     made_at_once = (MARK, LOCK, "config.json", "record.json", "scores.json", "train_scores.json")
     files = [path for path in run.rglob("*") if path.is_file() and path.name not in made_at_once]
     return any(path.stat().st_size > 0 for path in files if path.relative_to(run).parts[0] != "tensorboard")

@@ -1,6 +1,6 @@
-"""Growing data on the disk: which files of steps become one, so that a long run has few of them.
+"""Merges the segments of a checkpoint's growing data (files of steps), so that a long run has few of them.
 
-A segment is {"from": step, "to": step, "file": record}, as a manifest has it.
+A segment is {"from": step, "to": step, "file": record}, as in the manifest of a checkpoint.
 """
 
 from collections.abc import Sequence
@@ -15,33 +15,35 @@ from sobolev.checkpoints.files import Damaged, free_room, read_arrays, write_arr
 Segment = dict[str, Any]
 
 MANY = 64
-"""Segments that a checkpoint has at most, but for those that are large."""
+"""Largest number of segments of a checkpoint, without those that are `LARGE`."""
 LARGE = 512 * 2**20
-"""Bytes of a segment that becomes no larger, so that a merge needs no more than twice as much memory."""
+"""Bytes from which a segment is not merged, so that a merge needs at most twice as much memory."""
 AT_ONCE = 2 * LARGE
-"""Bytes that one save writes to merge what earlier ones left, at most."""
+"""Largest number of bytes that one save writes for merging."""
 
 
 def merged(folder: Path, segments: Sequence[Segment], needed: int) -> list[Segment]:
-    """The segments, where there are many some merged in new files; the old ones are left for whoever names them.
+    """Returns the segments after merging some into new files if there are many. The old files are not deleted, since
+    another manifest may name them.
 
-    Nothing is merged that is damaged, nor where fewer than `needed` bytes would be left free on the disk."""
+    Does not merge damaged segments, nor if that would leave fewer than `needed` bytes free on the disk."""
     result: list[Segment] = []
     left = AT_ONCE
     for group in plan(segments, MANY, LARGE):
         size = sum(_size(segment) for segment in group)
         if len(group) > 1 and size <= left and free_room(folder) >= size + needed:
-            with suppress(Damaged):  # the next load says so, and leaves out what is damaged alone
+            with suppress(Damaged):  # the next load reports the damage, and loses only these steps
                 group, left = [_one(folder, group)], left - size
         result += group
     return result
 
 
 def plan(segments: Sequence[Segment], many: int, large: int) -> list[list[Segment]]:
-    """Neighbouring segments in groups, each of which is to become one: at most `many`, but none of over `large` bytes.
+    """Groups neighbouring segments, each group to be merged into one, such that at most `many` groups remain. No group
+    becomes larger than `large` bytes.
 
-    Of two neighbours those go together that are nearest in size, then the smallest: so that a step is written again
-    about as often as the number of saves can be halved until `many` are left."""
+    Neighbours that are nearest in size are merged first, then the smallest. A step is thus written again only
+    log2(saves / `many`) times or so."""
     groups = [[segment] for segment in segments]
     sizes = [_size(segment) for segment in segments]
     while len(groups) > many:

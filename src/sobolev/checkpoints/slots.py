@@ -1,17 +1,17 @@
-"""Checkpoints of a run: files only, nothing about agents.
+"""The checkpoints of a run, in two slots. This module knows files and arrays, not agents.
 
-A folder holds two slots, written in turn, and what they share:
+A folder has two slots, which are written in turn, and files that they share:
 
-    checkpoint-0.json, checkpoint-1.json    a slot's manifest, renamed into place last: it makes the checkpoint valid
-    state-<serial>.safetensors              a slot's state, written whole at every save
-    steps-<from>-<to>.safetensors           growing data: one segment per save, merged where they become many
+    checkpoint-0.json, checkpoint-1.json    manifest of a slot, renamed into place last: makes the checkpoint valid
+    state-<serial>.safetensors              state of a slot, written in full at every save
+    steps-<from>-<to>.safetensors           growing data: a segment per save, merged when there are many
 
-The manifest has the size and checksum of every file. A file that it names is not touched until the other slot holds a
-newer checkpoint, so whatever interrupts a save, the one before stays loadable. At most three states are on the disk at
-a time (two slots and the one being written).
+A manifest has the size and checksum of every file. A file that it names is not changed or deleted before the other slot
+has a newer checkpoint, so the previous checkpoint stays loadable whatever interrupts a save. There are at most three
+states on the disk (two slots and the one being written).
 
-Of a damaged segment the steps are lost, and nothing else: a checkpoint is whole if its state is. What is lost stays
-noted in the manifests ("holes"), as do steps that hold NaN or an infinity.
+If a segment is damaged, only its steps are lost: a checkpoint is valid if its state is. Lost steps are listed in the
+manifests ("holes"), and so are steps that hold NaN or infinity.
 """
 
 import re
@@ -44,13 +44,13 @@ from sobolev.system.atomic_files import TEMPORARY
 
 STATE = re.compile(r"state-(\d+)\.safetensors")
 SHARED = rf"({STATE.pattern}|steps-\d+-\d+\.safetensors)({TEMPORARY})?|checkpoint-[01]\.json{TEMPORARY}|{OWN_TEMPORARY}"
-"""What a folder of checkpoints holds beside the manifests."""
+"""A regular expression for the files of a checkpoint folder other than manifests."""
 NAMES = rf"checkpoint-[01]\.json|{SHARED}"
-"""A regular expression for every file that a folder of checkpoints may have."""
+"""A regular expression for all files of a checkpoint folder."""
 
 
 class Loaded(NamedTuple):
-    """A checkpoint as it was saved, but for steps that are damaged."""
+    """A checkpoint as it was saved, without damaged steps."""
 
     iteration: int
     state: dict[str, np.ndarray]
@@ -61,19 +61,19 @@ class Loaded(NamedTuple):
     growing_to: int
     """number of the step after the last kept one"""
     had: list[Range]
-    """the steps that it was saved with"""
+    """the steps with which it was saved"""
     whole: list[Range]
-    """those that can be read now"""
+    """the steps that can be read now"""
     meta: dict[str, Any]
     notes: list[str]
-    """sentences for the user, where something was damaged"""
+    """messages for the user about damage"""
 
 
 class Checkpoints:
-    """The checkpoints in one folder, of one running program. A resumed run calls `load` before its first `save`."""
+    """The checkpoints in a folder, used by one program. A run that resumes calls `load` before its first `save`."""
 
     def __init__(self, folder: Path):
-        """folder: made at the first save where it is missing."""
+        """`folder` is created at the first save, if it is missing."""
         self.folder = Path(folder)
         self._current: dict[str, Any] | None = None
 
@@ -85,14 +85,14 @@ class Checkpoints:
         meta: Mapping[str, Any],
         keep_from: int = 0,
     ) -> None:
-        """Write a checkpoint into the slot that does not hold the newest one.
+        """Writes a checkpoint into the slot with the older one.
 
-        state: arrays, written whole. growing: arrays [new steps, ...], all of one length, the steps from
-        `next_step(keep_from)` on. meta: JSON-able. keep_from: the first step that is still needed; segments that end
+        state: arrays, written in full. growing: arrays [new steps, ...] of equal length, the steps from
+        `next_step(keep_from)` on. meta: a JSON tree. keep_from: the first step that is still needed; segments that end
         before it are dropped.
 
-        Raises NotSaved where the disk has no room or the folder may not be written, with the checkpoints before it
-        untouched and no file left over; ValueError where the folder has checkpoints that were not loaded, or the
+        Raises NotSaved if the disk is full or the folder cannot be written; the earlier checkpoints are then unchanged,
+        and no file is left over. Raises ValueError if the folder has checkpoints that were not loaded, or if the
         growing arrays differ in length."""
         if self._current is None and self.exists():
             raise ValueError(f"{self.folder} has checkpoints that were not loaded: saving would mix two runs")
@@ -108,11 +108,12 @@ class Checkpoints:
                 self._clean()
 
     def next_step(self, keep_from: int = 0) -> int:
-        """The step at which the growing data of the next save begins: after those saved, but not before `keep_from`."""
+        """Returns the first step of the growing data of the next save: the one after those saved, but at least
+        `keep_from`."""
         return max(self._current["growing_to"] if self._current else 0, keep_from)
 
     def held(self) -> list[Range]:
-        """The steps that can be read of the checkpoint that was loaded or saved last."""
+        """Returns the readable steps of the checkpoint that was loaded or saved last."""
         return _held(self._current) if self._current else []
 
     def load(
@@ -121,13 +122,13 @@ class Checkpoints:
         finite: Sequence[str] = (),
         strict: bool = False,
     ) -> Loaded | None:
-        """The newest checkpoint whose state is whole, or None where there is none. Changes nothing on the disk.
+        """Loads the newest checkpoint with an undamaged state; None if there is no checkpoint. Does not write.
 
-        growing: whether to read the growing data too, or only to check it (for `pieces`), or neither. finite: how the
-        names of arrays begin that must be finite, else the state counts as damaged. Where the newest state is damaged
-        the one before is loaded; where steps are, or hold NaN or an infinity, they are left out; `notes` says so.
+        growing: whether to read the growing data, only to check it (for `pieces`), or neither. finite: prefixes of the
+        names of arrays that must be finite, otherwise the state counts as damaged. If the newest state is damaged, the
+        one before is loaded. Steps that are damaged, or hold NaN or infinity, are left out. `notes` reports both.
 
-        Raises UserError where no state is whole, and with `strict` where anything that is needed is damaged."""
+        Raises UserError if no state is undamaged, and with `strict` for any damage in what is needed."""
         manifests, lost = self._manifests()
         newest = max([*self._serials(), *(manifest["serial"] for manifest in manifests)])
         for manifest in sorted(manifests, key=lambda manifest: -manifest["serial"]):
@@ -161,22 +162,25 @@ class Checkpoints:
         return None
 
     def pieces(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """The growing data of the checkpoint that was loaded or saved last, a piece at a time, since it may be larger
-        than memory holds twice: (number of the piece's first step, arrays). Not all of its steps need be in `held`."""
+        """Yields the growing data of the checkpoint that was loaded or saved last, by segment, since memory may not
+        hold it twice: (number of the first step, arrays). Not all of these steps are in `held`.
+
+        Raises UserError if a segment was damaged after it was checked."""
         for segment in self._current["segments"] if self._current else ():
             try:
                 arrays = load_arrays(self.folder / segment["file"]["name"])
             except Damaged as error:
-                raise UserError(f"{self.folder}: {error}, after it was whole: give the command again") from error
+                raise UserError(
+                    f"{self.folder}: {error}, although it was undamaged a moment ago: give the command again"
+                ) from error
             yield segment["from"], arrays
 
     def exists(self) -> bool:
-        """Whether the folder has a checkpoint, damaged or not."""
+        """Returns whether the folder has a checkpoint, damaged or not."""
         return any(self._slot(slot).exists() for slot in (0, 1))
 
     def newest(self) -> dict[str, Any] | None:
-        """What the newest checkpoint says of itself (the `meta` of `save`), without a look at its arrays, which may be
-        damaged; None where there is none."""
+        """Returns the `meta` of the newest checkpoint, without checking its arrays; None if there is no checkpoint."""
         manifests = self._manifests()[0]
         return max(manifests, key=lambda manifest: manifest["serial"])["meta"] if manifests else None
 
@@ -207,7 +211,7 @@ class Checkpoints:
         return manifest
 
     def _fill_slots(self, manifest: dict[str, Any]) -> None:
-        """Gives the other slot a copy of a manifest where it has none, so that later one without has lost it."""
+        """Copies a manifest to the other slot if that has none. From then on a missing manifest means damage."""
         other = 1 - manifest["slot"]
         if not self._slot(other).exists():
             write_record(self._slot(other), manifest | {"serial": manifest["serial"] - 1, "slot": other})
@@ -217,11 +221,11 @@ class Checkpoints:
         for name, array in state.items():
             if name.startswith(tuple(finite)) and not is_finite(array):
                 file = manifest["state"]["name"]
-                raise Damaged(f"'{name}' in {file} holds NaN or infinity, which a reward that is not finite may leave")
+                raise Damaged(f"'{name}' in {file} holds NaN or infinity, perhaps from a reward that was not finite")
         return state
 
     def _without_damage(self, manifest: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """The manifest without steps that are damaged or not finite, and sentences about those that it had."""
+        """Returns the manifest without steps that are damaged or not finite, and messages about these steps."""
         had, whole = _held(manifest), []
         damaged: list[Range] = []
         poisoned: list[Range] = []
@@ -255,7 +259,7 @@ class Checkpoints:
         return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
     def _manifests(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """The readable manifests, and a note on each that is damaged, or gone."""
+        """Returns the readable manifests, and a message about each one that is damaged or missing."""
         manifests, notes, missing = [], [], []
         for slot in (0, 1):
             try:
@@ -264,21 +268,21 @@ class Checkpoints:
                 missing.append(self._slot(slot).name)
             except Damaged as error:
                 notes.append(f"a checkpoint is damaged: {error}")
-        # the first save may have been broken off before its manifest, or between the first and the second
+        # the first save may have been interrupted before its manifest, or between its two copies
         newer = max(self._serials()) > max((manifest["serial"] for manifest in manifests), default=1)
         notes += [f"a checkpoint is damaged: {name} is missing" for name in missing if newer]
         return manifests, notes
 
     def _serials(self) -> list[int]:
-        """The numbers of the states on the disk, and 0."""
+        """Returns the serial numbers of the states on the disk, and 0."""
         names = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
         return [0, *(int(found.group(1)) for found in map(STATE.fullmatch, names) if found)]
 
     def _clean(self) -> None:
-        """Delete what an interrupted save left, and files that no manifest names any more."""
+        """Deletes what an interrupted save left, and files that no manifest names any more."""
         manifests = self._manifests()[0]
         if self._current is not None:
-            # its files stay even if its manifest cannot be read just now
+            # its files are kept even if its manifest cannot be read at the moment
             manifests.append(self._current)
         named = {
             file["name"]
@@ -287,7 +291,7 @@ class Checkpoints:
         }
         for path in self.folder.iterdir():
             if path.name not in named and re.fullmatch(SHARED, path.name):
-                with suppress(OSError):  # what cannot be deleted harms nobody
+                with suppress(OSError):  # a file that cannot be deleted does no harm
                     path.unlink()
 
     def _slot(self, slot: int) -> Path:
@@ -295,7 +299,7 @@ class Checkpoints:
 
 
 def _held(manifest: Mapping[str, Any]) -> list[Range]:
-    """The steps of a manifest's segments, without its holes."""
+    """Returns the steps of a manifest's segments, without its holes."""
     steps = ((segment["from"], segment["to"]) for segment in manifest["segments"])
     return ranges.without(steps, manifest.get("holes", ()))
 

@@ -1,6 +1,6 @@
-"""A trained start for some networks of a run: parts of another run's agents (paper 1, Appendix D.2).
+"""Warm starts: initialises some networks of a run with those of another run (arXiv 2605.23089, Appendix D.2).
 
-RUN/warm_start.safetensors    these parts, so that the run can begin again without the other
+RUN/warm_start.safetensors    a copy of these networks, so that the run can start over without the other run
 """
 
 import sys
@@ -26,10 +26,10 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def parts(config: TrainConfig, run: Path, shapes: State, spaces: Spaces) -> Arrays:
-    """The parts that the config takes from another run, as arrays by name; `shapes`: those of a fresh state.
+    """Returns the parts that a config takes from another run, as arrays by name. `shapes` are those of a new state.
 
-    Every seed takes those of the same seed there, or of the only one. Raises UserError where there is no such run,
-    checkpoint or seed, or parts have other shapes, and names these.
+    Each seed takes the parts of the same seed of the other run, or of its only seed. Raises UserError if there is no
+    such run, checkpoint or seed, or if parts have other shapes, which it names.
     """
     if config.warm_start is None:
         return {}
@@ -44,7 +44,7 @@ def parts(config: TrainConfig, run: Path, shapes: State, spaces: Spaces) -> Arra
 
 
 def started(state: State, parts: Arrays) -> State:
-    """A fresh state with these parts; optimizer and statistics start fresh."""
+    """Returns a new state with these parts. Optimizer and statistics are those of the new state."""
     return unflatten(state, {**flatten(state), **parts}) if parts else state
 
 
@@ -58,7 +58,7 @@ def _kept(path: Path) -> Arrays:
 
 
 def _of_run(source: Path, config: TrainConfig, ours: Mapping[str, Any], spaces: Spaces) -> Arrays:
-    """The parts in another run's newest checkpoint, [seeds, …] in the order of the config's seeds."""
+    """Returns the parts in the newest checkpoint of another run, [seeds, …] in the order of the config's seeds."""
     seeds = read_config(source).seeds
     rows = []
     for seed in config.seeds:
@@ -75,14 +75,14 @@ def _of_run(source: Path, config: TrainConfig, ours: Mapping[str, Any], spaces: 
     known = method_of(config).parts
     places = tuple(place for part in config.warm_start_parts for place in known[part])
     theirs = {name: x[rows] for name, x in arrays.items() if name.startswith(places)}
-    if _differences(config, ours, theirs):  # told by the names that a user has given, where these are the reason
+    if _differences(config, ours, theirs):  # of these messages, that about the environment comes first
         cure = f"--warm-start {source} needs a task with the same observations and actions"
         check_spaces(loaded.state, spaces, "the environment", cure)
     return theirs
 
 
 def _differences(config: TrainConfig, ours: Mapping[str, Any], theirs: Arrays) -> list[str]:
-    """The parts of other shapes, with an array of each."""
+    """Describes the parts with other shapes, each with one of its arrays."""
     wrong, places = [], method_of(config).parts
     for part in config.warm_start_parts:
         here, there = ({n: x for n, x in arrays.items() if n.startswith(places[part])} for arrays in (ours, theirs))
@@ -103,5 +103,5 @@ def _check(config: TrainConfig, ours: Mapping[str, Any], theirs: Arrays) -> None
 
 
 def _form(array: Any) -> str:
-    """Shape of one seed's array, in words."""
+    """Describes the shape of one seed's array."""
     return "missing" if array is None else f"{array.dtype}{list(array.shape[1:])}"

@@ -1,4 +1,4 @@
-"""Every flag of a config in words: for the short help, and for the reference in docs/, which is generated from here."""
+"""Descriptions of the flags of a config, for the short help and for the reference in docs/, which is generated."""
 
 import types
 from dataclasses import dataclass, fields, is_dataclass
@@ -16,20 +16,20 @@ class Flag:
     """One flag of a command."""
 
     name: str
-    """as it is typed: --penalty.rho"""
+    """as typed on the command line: --penalty.rho"""
     path: str
-    """of the setting: penalty.rho"""
+    """path of the setting: penalty.rho"""
     group: str
-    """penalty; empty for a setting that belongs to none"""
+    """group of the setting: penalty; empty if it has none"""
     values: str
-    """what it takes, in words"""
+    """the values it takes, in words"""
     default: Any
     about: str
-    """the docstring of the setting; empty where it has none"""
+    """the docstring of the setting; empty if it has none"""
 
 
 def described(config: Any, prefix: str = "") -> list[Flag]:
-    """The flags of a config, in the order of its fields."""
+    """Returns the flags of a config, in the order of its fields."""
     found: list[Flag] = []
     about, limits = docstrings(type(config)), allowed(type(config))
     for name, hint in hints(type(config)).items():
@@ -44,7 +44,7 @@ def described(config: Any, prefix: str = "") -> list[Flag]:
 
 @cache
 def docstrings(cls: type) -> dict[str, str]:
-    """The docstring below each field of a dataclass and of the classes that it is made of, on one line."""
+    """Returns the docstring below each field of a dataclass and of its base classes, on one line each."""
     from docstring_parser import parse_from_object
 
     found: dict[str, str] = {}
@@ -52,14 +52,14 @@ def docstrings(cls: type) -> dict[str, str]:
         if is_dataclass(part) and fields(part):
             try:
                 params = parse_from_object(part).params
-            except (OSError, TypeError):  # a class without source, as `make_dataclass` makes them
+            except (OSError, TypeError):  # a class without source code, as from `make_dataclass`
                 continue
             found |= {item.arg_name: " ".join((item.description or "").split()) for item in params}
     return found
 
 
 def shown(value: Any) -> str:
-    """A default as the command line takes it."""
+    """Returns a default in the spelling of the command line."""
     if isinstance(value, (tuple, list)):
         return " ".join(map(shown, value)) or "none"
     if isinstance(value, bool):

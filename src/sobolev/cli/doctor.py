@@ -1,4 +1,4 @@
-"""`sobolev doctor`: check this machine; each line says ok, or what to do."""
+"""`sobolev doctor`: checks this machine. Each line says ok, or what to do."""
 
 import importlib.util
 import os
@@ -13,12 +13,12 @@ from pathlib import Path
 from sobolev.errors import UserError
 
 TOLERANCE = 1e-3
-"""Relative difference between jitted and op-by-op results above which jax is taken for broken (2e-7 is usual)."""
+"""Relative difference between jitted and op-by-op results above which jax counts as broken (2e-7 is usual)."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One finding: fine, worth knowing (yet no failure), or broken, and what to do then."""
+    """The result of one check: "ok", "note" (worth knowing, but not a failure) or "BROKEN", with advice."""
 
     what: str
     found: str
@@ -31,7 +31,7 @@ class Line:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print every finding; exit status 1 if something is broken."""
+    """Prints the result of every check. Returns exit status 1 if something is broken."""
     if arguments and arguments[0] in ("-h", "--help"):
         print("usage: sobolev doctor\n")
         print("Checks jax, physics, rendering, memory and disk; exit status 1 if something is broken.")
@@ -48,26 +48,26 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def attempted(check: Callable[[], Line]) -> Line:
-    """The finding of a check; one that raises is itself a finding."""
+    """Returns the result of a check; a check that raises counts as broken."""
     try:
         return check()
     except UserError as error:
         return Line(check.__name__.removeprefix("check_"), str(error), "BROKEN")
-    except Exception as error:  # a broken installation can fail in any way, and doctor has to say which
+    except Exception as error:  # a broken installation can raise anything, and doctor has to report it
         name = check.__name__.removeprefix("check_")
         advice = "install again: pip install --force-reinstall sobolev"
         return Line(name, f"{type(error).__name__}: {error}", "BROKEN", advice)
 
 
 def check_python() -> Line:
-    """Python's version."""
+    """Reports the versions of Python and sobolev."""
     from sobolev._version import __version__
 
     return Line("python", f"{sys.version.split()[0]}, sobolev {__version__}")
 
 
 def check_jax() -> Line:
-    """JAX's version and devices."""
+    """Reports JAX's version and devices."""
     import jax
 
     from sobolev.system.jax_setup import check_devices
@@ -76,13 +76,13 @@ def check_jax() -> Line:
     devices = ", ".join(sorted({f"{device.platform} {device.device_kind}" for device in jax.devices()}))
     found = f"{jax.__version__} (jaxlib {metadata.version('jaxlib')}), {len(jax.devices())} device(s): {devices}"
     if jax.default_backend() == "cpu" and shutil.which("nvidia-smi"):
-        advice = "there is an NVIDIA GPU that jax does not use; after pip install 'jax[cuda13]' it would"
+        advice = "there is an NVIDIA GPU that jax does not use: pip install 'jax[cuda13]'"
         return Line("jax", found, "note", advice)
     return Line("jax", found)
 
 
 def check_numbers() -> Line:
-    """Jitted derivatives of an RMS norm against op-by-op ones: jax 0.10.2 gets them wrong on CPU."""
+    """Compares jitted derivatives of an RMS norm with op-by-op ones: jax 0.10.2 computes wrong ones on CPU."""
     import jax
 
     from sobolev.system.jax_setup import check_devices
@@ -99,10 +99,10 @@ def check_numbers() -> Line:
 
 
 def numeric_error() -> float:
-    """Largest relative difference between jitted and op-by-op evaluation of a vmapped VJP and of its own derivative.
+    """Returns the largest relative difference between jitted and op-by-op evaluation of a VJP and of its derivative.
 
-    Of x [512, 256] through an RMS norm, with 32 cotangents: the shape of the penalty's row-wise probes, in which a
-    miscompiled broadcast shows.
+    The VJP is that of an RMS norm at x [512, 256], vmapped over 32 cotangents. These are the shapes of the penalty's
+    row-wise probes, for which jax 0.10.2 miscompiles a broadcast.
     """
     import jax
     import jax.numpy as jnp
@@ -133,9 +133,9 @@ def numeric_error() -> float:
 
 
 def check_physics() -> Line:
-    """MuJoCo and dm_control: a real task resets."""
+    """Checks MuJoCo and dm_control by resetting a task."""
     if importlib.util.find_spec("dm_control") is None:
-        advice = "pip install --no-deps dm_control (a part that it does not need here has no wheels for this Python)"
+        advice = "pip install --no-deps dm_control (without labmaze, which this Python lacks and sobolev does not need)"
         return Line("physics", "dm_control is not installed", "BROKEN", advice)
     from sobolev.envs import make
 
@@ -144,14 +144,14 @@ def check_physics() -> Line:
         environment.reset(0)
     finally:
         environment.close()
-    import mujoco  # only now: the environment imports it without a back end
+    import mujoco  # after the environment, which imports it without a rendering back end
 
     return Line("physics", f"mujoco {mujoco.__version__}, cartpole-swingup resets")
 
 
 _RENDER = """
 import sys
-from sobolev.envs.rendering import advice, choose_backend, drawing
+from sobolev.envs.rendering.backend import advice, choose_backend, drawing
 from sobolev.errors import UserError
 chosen = choose_backend()
 try:
@@ -172,7 +172,7 @@ print(chosen)
 
 
 def check_rendering() -> Line:
-    """Headless rendering as runs do it, in a process of its own, as a broken OpenGL library can take one down."""
+    """Renders without a screen, as runs do, in a separate process: a broken OpenGL library can crash it."""
     command = [sys.executable, "-c", _RENDER]
     drawn = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     said = drawn.stdout.strip().splitlines()
@@ -185,18 +185,18 @@ def check_rendering() -> Line:
         "MUJOCO_GL=osmesa (Debian's packages libegl1 and libosmesa6)"
     )
     why = said[-1] if said else silent
-    return Line("rendering", "no", "note", f"training works, but not from images, and --video does not; {why}")
+    return Line("rendering", "no", "note", f"neither training from images nor --video works here; {why}")
 
 
 def check_video() -> Line:
-    """The encoder of videos."""
+    """Checks the encoder of videos."""
     import imageio_ffmpeg
 
     return Line("video", f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}")
 
 
 def check_memory() -> Line:
-    """Free memory; the paper's replay of a million env steps takes about 2 GB at size 12m."""
+    """Reports free memory. Replay of a million env steps, as in the paper, takes about 2 GB at size 12m."""
     from sobolev.training.requirements import host_memory
 
     free = host_memory()
@@ -209,11 +209,11 @@ def check_memory() -> Line:
 
 
 def check_disk() -> Line:
-    """Free disk in the working folder, where runs are kept."""
+    """Reports free disk space in the working folder, where runs are kept."""
     free = shutil.disk_usage(Path.cwd()).free
     found = f"{free / 2**30:.1f} GiB free in the working folder"
     if free < 5 * 2**30:
-        advice = "a checkpoint of the paper's setting takes up to 5 GiB; give --run another disk"
+        advice = "a checkpoint of the preset paper takes up to 5 GiB: put the run on another disk with --run"
         return Line("disk", found, "note", advice)
     return Line("disk", found)
 

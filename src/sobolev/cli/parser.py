@@ -1,7 +1,7 @@
-"""Flags to dataclasses: tyro parses them, and what it finds wrong becomes one sentence.
+"""Parses flags into dataclasses with tyro, and turns its errors into a `UserError` of one sentence.
 
-tyro reports a mistake in a box of several lines, but tells a hook beforehand what the mistake is: here that raises a
-`UserError`. The hook is in a private module of tyro's; where it is missing, the words of the box become the sentence.
+tyro prints an error as a box of several lines, but first passes it to a hook, which raises the `UserError`. The hook is
+in a private module of tyro; with versions of tyro that lack it, the text of the box becomes the sentence.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ T = TypeVar("T")
 
 
 def spelled(path: str) -> str:
-    """The flag of a setting: --model.deter for model.deter."""
+    """Returns the flag of a setting: --model.deter for model.deter."""
     return "--" + path.replace("_", "-")
 
 
 def flags(config: Any) -> dict[str, str]:
-    """The setting of every flag of a config; a boolean has two flags, --fresh and --no-fresh."""
+    """Returns the setting of every flag of a config. A boolean has two flags, --fresh and --no-fresh."""
     found: dict[str, str] = {}
     for path, (kind, _) in settings(config).items():
         head, dot, tail = path.rpartition(".")
@@ -39,13 +39,16 @@ def flags(config: Any) -> dict[str, str]:
 
 
 def flag_of(word: str) -> str | None:
-    """The flag that a word of a command line is, as `spelled` writes it; None for a value."""
+    """Returns the flag in a word of the command line, in the spelling of `spelled`; None if the word is a value."""
     flag = word.startswith("-") and not _is_number(word)
     return word.partition("=")[0].replace("_", "-") if flag else None
 
 
 def early(arguments: Sequence[str], *names: str) -> dict[str, str | None]:
-    """The values of flags on which the defaults of all others depend, before these are parsed; None where not given."""
+    """Returns the values of the named flags, None for one that is not given, without parsing any others.
+
+    The defaults of all other flags depend on these.
+    """
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     for name in names:
         parser.add_argument(f"--{name}", nargs="?")
@@ -61,10 +64,11 @@ def parse(
     positional: str | None = None,
     kind: Any = None,
 ) -> T:
-    """The config that flags make of a default. Prints help and exits where --help is asked for; raises UserError.
+    """Returns the default config with the settings changed that the flags name.
 
-    `positional` is the field given without a flag, if any, before the flags or last; where it is a tuple, it takes one
-    value or more. `kind` is the type of the config, where that is more than its class.
+    `positional` is the field that is given without a flag, before the flags or after them; a tuple takes one value or
+    more. `kind` is the type to parse, by default the class of the config. Prints help and exits for --help. Raises
+    UserError for a mistake in the arguments.
     """
     return _parsed(default, arguments, prog, description, positional, kind, False)[0]
 
@@ -72,7 +76,7 @@ def parse(
 def parse_known(
     default: T, arguments: Sequence[str], *, prog: str, description: str, positional: str
 ) -> tuple[T, list[str]]:
-    """As `parse`, where the positional word comes first; with what is left of the words, flags that are not known."""
+    """Like `parse`, for a positional word that comes first. Also returns the words of flags that are not known."""
     return _parsed(default, arguments, prog, description, positional, None, True)
 
 
@@ -86,7 +90,7 @@ def _parsed(
     line.check_flags(unknown=rest)
     if positional is not None:
         default = copy.copy(default)
-        vars(default)[positional] = tyro.MISSING  # not by `replace`, which would check its type
+        vars(default)[positional] = tyro.MISSING  # `dataclasses.replace` would check the type of the value
     box = io.StringIO()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_some_columns())
@@ -108,7 +112,7 @@ def _parsed(
 
 @contextlib.contextmanager
 def _some_columns() -> Iterator[None]:
-    """A terminal that is too narrow counts as one of `NARROWEST`: tyro would never end."""
+    """Makes a narrower terminal count as one of `NARROWEST` columns, with which tyro would loop forever."""
     before = os.environ.get("COLUMNS")
     if shutil.get_terminal_size().columns < NARROWEST:
         os.environ["COLUMNS"] = str(NARROWEST)
@@ -124,7 +128,7 @@ NARROWEST = 40
 
 
 class _Line:
-    """A command line, and what can be wrong with it."""
+    """A command line, and the errors that it can have."""
 
     def __init__(self, default: Any, words: Sequence[str], positional: str | None, prog: str) -> None:
         self.words, self.positional, self.prog = words, positional, prog
@@ -132,9 +136,9 @@ class _Line:
         self.kinds = {path: kind for path, (kind, _) in settings(default).items()}
 
     def check_flags(self, unknown: bool) -> None:
-        """UserError for a flag that is not `unknown` to be allowed, and for a switch with a value.
+        """Raises UserError for a flag that does not exist, unless `unknown` allows it, and for a switch with a value.
 
-        tyro would take these for the positional word, or say that it is missing.
+        tyro would take either for the positional word, or report that word as missing.
         """
         for flag, word in ((flag, word) for word in self.words if (flag := flag_of(word)) not in (None, "--help")):
             if flag not in self.flags and not unknown:
@@ -143,9 +147,9 @@ class _Line:
                 raise UserError(f"{flag} takes no value")
 
     def check_given(self, config: Any) -> None:
-        """UserError for a flag of several values that has none, a missing positional word, and nan or infinity."""
+        """Raises UserError for a flag of several values that has none, a missing positional word, nan and infinity."""
         for path, (_, value) in settings(config).items():
-            # tyro leaves the last of a flag's numbers for the positional word, where that is missing
+            # if the positional word is missing, tyro takes the last value of a flag for it
             if path == self.positional and (value == () or isinstance(value, str) and _is_number(value)):
                 raise self.missing()
             if value == () and any(flag_of(word) == spelled(path) for word in self.words):
@@ -154,14 +158,14 @@ class _Line:
             raise UserError(f"{spelled(path)} takes a finite number, not '{number}'")
 
     def missing(self) -> UserError:
-        """The error for a line without its positional word."""
+        """Returns the error for a line without its positional word."""
         assert self.positional is not None
         example = _EXAMPLES.get(self.positional, f"{{prog}} {self.positional.upper()}").format(prog=self.prog)
         others = _OTHERS.get(self.positional, "")
         return UserError(f"a {self.positional.removesuffix('s')} is missing, as in {example}{others}")
 
     def tell(self, event: Any) -> None:
-        """Raises UserError for a mistake that tyro found; what is not known here is left to tyro."""
+        """Raises UserError for an error that tyro found; kinds that are not handled here are left to tyro."""
         argument = getattr(event, "argument", None)
         flag = argument.lowered.name_or_flags[0] if argument is not None else ""
         match type(event).__name__:
@@ -181,7 +185,7 @@ class _Line:
                 raise wrong_value(self.positional.upper(), self.kinds[self.positional], free)
 
     def values(self, flag: str) -> list[str]:
-        """The values that follow a flag where it was given last."""
+        """Returns the values that follow the last occurrence of a flag."""
         at = max(number for number, word in enumerate(self.words) if flag_of(word) == flag)
         _, equals, value = self.words[at].partition("=")
         after = itertools.takewhile(lambda word: flag_of(word) is None, self.words[at + 1 :])
@@ -189,7 +193,7 @@ class _Line:
 
 
 def unknown_flag(name: str, known: Iterable[str]) -> UserError:
-    """The error for a flag that does not exist: the same name inside a group is nearest of all."""
+    """Returns the error for a flag that does not exist; it suggests first the same name inside a group."""
     known = list(known)
     inside = [flag for flag in known if flag.endswith("." + name.lstrip("-"))]
     near = inside[0] if inside else suggestion(name.lstrip("-"), [flag.lstrip("-") for flag in known])
@@ -199,7 +203,7 @@ def unknown_flag(name: str, known: Iterable[str]) -> UserError:
 
 
 def wrong_value(flag: str, kind: Any, values: Sequence[str]) -> UserError:
-    """The error for the first value that a flag of this type cannot take."""
+    """Returns the error for the first value that a flag of this type cannot take."""
     member = get_args(kind)[0] if get_origin(kind) is tuple else kind
     members = get_args(member) if get_origin(member) is tuple else (member,)
     if len(values) % len(members):
@@ -214,7 +218,7 @@ def wrong_value(flag: str, kind: Any, values: Sequence[str]) -> UserError:
 
 
 def whole(word: str) -> int:
-    """A whole number, which may be written as 1000000, 1_000_000 or 1e6. Raises ValueError for another word."""
+    """Returns the whole number in a word: 1000000, 1_000_000 or 1e6. Raises ValueError for any other word."""
     with contextlib.suppress(ValueError):
         return int(word)
     number = float(word)
@@ -231,8 +235,7 @@ def _is_number(word: str) -> bool:
 
 
 def _registry() -> Any:
-    """How tyro reads words, where that differs from its own way: whole numbers as `whole` does, paths as `as_path`, and
-    none for None."""
+    """Returns tyro's registry with our own parsers for whole numbers (`whole`), paths (`as_path`) and None ("none")."""
     from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
     registry = ConstructorRegistry()
@@ -265,7 +268,7 @@ def _registry() -> Any:
 
 
 def _path(word: str) -> Path:
-    """The path; ValueError, which tyro awaits, where `as_path` refuses it."""
+    """Returns the path of a word. Raises ValueError, as tyro expects, if `as_path` refuses it."""
     try:
         return as_path("the path", word)
     except UserError as error:
@@ -291,10 +294,10 @@ _OTHERS = {
     "task": "; others to try are cartpole-swingup, finger-spin, hopper-hop, gym:HalfCheetah-v5 and toy:point-mass, and "
     "sobolev train --help has more",
 }
-"""What follows the example of a word that is missing."""
+"""What the message adds to the example of a missing word."""
 
 
 def _sentence(box: str) -> str:
-    """What tyro says in a box, in one line."""
+    """Returns the text of tyro's box on one line."""
     words = "".join(" " if character in "─│╭╮╰╯" else character for character in box).split()
     return " ".join(words) or "these flags cannot be understood: see --help"

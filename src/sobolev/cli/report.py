@@ -1,4 +1,4 @@
-"""`sobolev report RUNS…`: the tables and figures of a paper from run folders, and one page that shows them."""
+"""`sobolev report RUNS…`: draws the tables and figures of a paper from run folders, and a page that shows them."""
 
 import shlex
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from sobolev.errors import UserError
 
 DESCRIPTION = """Compare methods over tasks and seeds: tables, figures and one page, DIR/index.html.
 
-RUNS are folders of runs, of sweeps (all runs in them), or of copied scores (scores/…). Tables and figures that are in
-paper 1 are numbered as there. Also written: report.md, tables/*.csv, figures/*.png and *.pdf."""
+RUNS are folders of runs, of sweeps (all runs in them), or of copied scores (scores/…). Tables and figures of
+arXiv 2605.23089 (paper 1) have their numbers there. DIR also gets report.md, tables/*.csv, figures/*.png and *.pdf."""
 
 
 @dataclass(frozen=True)
@@ -26,24 +26,24 @@ class ReportConfig:
     output: Annotated[Path, arg(metavar="DIR")] = Path("report")
     """folder of the report"""
     published: bool = False
-    """put published numbers and curves beside one's own"""
+    """show published numbers and curves beside those of the runs"""
     baseline: Annotated[str, arg(metavar="METHOD")] = "dreamer"
-    """the method by whose scores tasks are normalised and over which gains are given"""
+    """the method to compare with: gains are over it, and scores are normalised by its own"""
     at: Annotated[int | None, arg(metavar="N")] = None
-    """env step at which scores are compared; none: the last that all seeds of a task reach"""
+    """env step at which scores are compared; none: the last one that all seeds of a task reach"""
     collect: Annotated[Path | None, arg(metavar="DIR")] = None
-    """also copy the scores of all runs, with command, code and machine, into this folder, to keep or to publish"""
+    """also copy the scores of all runs, with their command, commit and machine, into this folder"""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Report as the flags say; returns the exit status."""
+    """Writes the report that the flags describe. Returns the exit status."""
     default = ReportConfig(runs=(Path("RUNS"),))
     config = parse(default, arguments, prog="sobolev report", description=DESCRIPTION, positional="runs")
     if config.at is not None and config.at < 1:
         raise UserError(f"--at is {config.at}, but must be at least 1")
-    from sobolev.reports.collect import collect
     from sobolev.reports.report import report
-    from sobolev.reports.runs import find
+    from sobolev.reports.results.collect import collect
+    from sobolev.reports.results.runs import find
 
     collected = collect(find(config.runs), config.collect) if config.collect is not None else []
     files = report(

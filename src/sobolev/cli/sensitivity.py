@@ -1,4 +1,4 @@
-"""`sobolev sensitivity RUN…`: the experiment `sensitivity`, as a command of its own."""
+"""`sobolev sensitivity RUN…`: the same as `sobolev study sensitivity RUN…`."""
 
 from collections.abc import Sequence
 
@@ -6,5 +6,5 @@ from sobolev.cli import study
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure as the flags say; returns the exit status."""
+    """Runs the experiment with the settings of the flags. Returns the exit status."""
     return study.run("sensitivity", arguments, "sobolev sensitivity")

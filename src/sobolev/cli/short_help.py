@@ -1,4 +1,4 @@
-"""The help of commands that have many flags: the everyday ones, on one screen; `--help-all` shows every one."""
+"""The short help of commands with many flags: the everyday ones, on one screen. `--help-all` shows all of them."""
 
 import shutil
 import textwrap
@@ -7,18 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from sobolev.cli.described import Flag, shown
 
 ALL = "--help-all"
-"""The flag that shows all flags; where a command has few, the same as --help."""
+"""The flag that shows all flags; the same as --help for a command that has few."""
 WIDEST = 100
-"""Columns that are used at most."""
+"""Width of the help, in columns, on a terminal that is wider."""
 
 
 def asked(arguments: Sequence[str]) -> bool:
-    """Whether a command line asks for help of either kind."""
+    """Returns whether a command line asks for the short or the full help."""
     return bool({"-h", "--help", ALL} & set(arguments))
 
 
 def table(rows: Iterable[tuple[str, str]]) -> list[str]:
-    """Lines of two columns, the second one wrapped at the terminal's width."""
+    """Returns the lines of a table of two columns, the second one wrapped at the terminal's width."""
     rows = list(rows)
     width = min(max((len(name) for name, _ in rows), default=0), 30)
     columns = max(60, min(WIDEST, shutil.get_terminal_size().columns))
@@ -31,9 +31,10 @@ def table(rows: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def everyday(flags: Sequence[Flag], texts: Mapping[str, tuple[str, str]]) -> list[str]:
-    """The flags named in `texts`, in its order: path -> (what stands for the value, what it is), with their defaults.
+    """Returns the lines of the flags in `texts`, in its order, with their defaults.
 
-    A flag that the config does not have is left out.
+    `texts` maps the path of a setting to a placeholder for its value and a description. Flags that the config does not
+    have are left out.
     """
     known = {flag.path: flag for flag in flags}
     rows = []
@@ -46,5 +47,5 @@ def everyday(flags: Sequence[Flag], texts: Mapping[str, tuple[str, str]]) -> lis
 
 
 def in_full(flags: Iterable[Flag]) -> list[str]:
-    """Flags with the docstrings of their settings."""
+    """Returns the lines of flags with the docstrings of their settings."""
     return table((flag.name, f"{flag.about or flag.values} [{shown(flag.default)}]") for flag in flags)

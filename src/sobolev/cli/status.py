@@ -1,4 +1,4 @@
-"""`sobolev status SWEEP`: how the runs of a sweep are."""
+"""`sobolev status SWEEP`: shows the state and progress of the runs of a sweep."""
 
 import sys
 import time
@@ -11,9 +11,9 @@ from tyro.conf import Positional, arg
 
 from sobolev.cli.parser import parse
 
-DESCRIPTION = """Show how the runs of SWEEP are: state, env steps, score, speed and time to go.
+DESCRIPTION = """Show the runs of SWEEP with their state, env steps, score, speed and remaining time.
 
-On a terminal the table is redrawn until no run is in progress, or until Ctrl-C, which does not touch the runs.
+On a terminal the table is redrawn until no run is in progress, or until Ctrl-C, which does not stop the runs.
 Elsewhere, and with --once, it is printed once."""
 
 
@@ -22,13 +22,13 @@ class StatusConfig:
     """What to show."""
 
     sweep: Annotated[Positional[Path], arg(metavar="SWEEP", help_behavior_hint="")]
-    """folder of a sweep, as in runs/dmc-proprio, or its sweep-….json"""
+    """folder of a sweep, such as runs/dmc-proprio, or its file sweep-….json"""
     once: bool = False
-    """print the table once and leave"""
+    """print the table once and exit"""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Show the table; returns exit status 1 where a run has failed."""
+    """Shows the table. Returns exit status 1 if a run has failed."""
     default = StatusConfig(sweep=Path("SWEEP"))
     config = parse(default, arguments, prog="sobolev status", description=DESCRIPTION, positional="sweep")
     from sobolev.sweeps import slurm, status_table

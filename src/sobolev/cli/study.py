@@ -1,4 +1,4 @@
-"""`sobolev study NAME …`: an experiment by one command, with its numbers, its figures and what they say."""
+"""`sobolev study NAME …`: runs an experiment, writes its numbers and figures, and prints a summary."""
 
 import shlex
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from sobolev.system import jax_setup
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the experiment that the first argument names; returns the exit status."""
+    """Runs the experiment that the first argument names. Returns the exit status."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0
@@ -21,15 +21,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run(name: str, arguments: Sequence[str], prog: str) -> int:
-    """Run a registered experiment, or one at `module:OBJECT`, with the settings that the flags say.
+    """Runs a registered experiment, or one at `module:OBJECT`, with the settings of the flags.
 
-    `prog` is the command without its flags.
+    `prog` is the command without its flags, for messages.
     """
     experiment = registry.find(name)
     settings = parse(
         experiment.settings, arguments, prog=prog, description=experiment.about, positional=experiment.positional
     )
-    from sobolev.experiments.conduct import conduct  # loads jax, which --help can do without
+    from sobolev.experiments.conduct import conduct  # loads jax, which --help does not need
 
     command = shlex.join([*prog.split(), *arguments])
     jax_setup.check_devices()
@@ -39,7 +39,7 @@ def run(name: str, arguments: Sequence[str], prog: str) -> int:
 
 
 def usage() -> str:
-    """The list of experiments."""
+    """Returns the help, which lists the experiments."""
     listed = registry.listed()
     width = max(map(len, listed))
     return "\n".join(

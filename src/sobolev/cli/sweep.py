@@ -1,4 +1,4 @@
-"""`sobolev sweep SUITE`: all runs of a study, on this machine or a cluster."""
+"""`sobolev sweep SUITE`: trains all runs of a suite, on this machine or a cluster."""
 
 import itertools
 import shlex
@@ -39,26 +39,26 @@ and resumes all others. The suites:
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """Which runs, and where."""
+    """Which runs to train, and where."""
 
     suite: Annotated[Positional[str], arg(metavar="SUITE", help_behavior_hint="")]
     """name of a suite, or a TOML file"""
     output: Annotated[Path | None, arg(metavar="DIR")] = None
-    """folder of the runs and of sweep-SUITE.json, which records what happened; none: runs/SUITE"""
+    """folder of the runs and of sweep-SUITE.json, which records their states; none: runs/SUITE"""
     launcher: Literal["local", "slurm"] = "local"
-    """local: on this machine; slurm: as a job array"""
+    """local: on this machine; slurm: on a cluster, as a job array"""
     jobs: Annotated[int | None, arg(metavar="N")] = None
-    """runs side by side; none: one on this machine, as many as the cluster gives there"""
+    """runs side by side; none: one on this machine, on a cluster as many as it allows"""
     dry_run: bool = False
-    """list the runs, with an estimate of time and disk, and start nothing"""
+    """list the runs with an estimate of time and disk space, and start none"""
     tasks: Annotated[tuple[str, ...], arg(metavar="TASK …")] = ()
-    """only these tasks of the suite"""
+    """run only these tasks of the suite"""
     methods: Annotated[tuple[str, ...], arg(metavar="METHOD …")] = ()
-    """only these methods of the suite"""
+    """run only these methods of the suite"""
     seeds_per_run: Annotated[int | None, arg(metavar="N")] = None
-    """seeds that train in one program; none: all of them"""
+    """seeds to train in one program; none: all of them"""
     final_episodes: Annotated[int, arg(metavar="N")] = 20
-    """episodes per seed of the evaluation after training; 0 for none"""
+    """episodes per seed of the evaluation after training; 0 turns it off"""
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
 
 
@@ -67,7 +67,7 @@ OWN = ("task", "method", "run", "fresh")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the sweep as the flags say; returns the exit status, 1 where a run failed."""
+    """Runs the sweep that the flags describe. Returns the exit status, 1 if a run failed."""
     config, suite, planned = plan(arguments)
     output = folder(config, suite)
     listed, sweep = entries(planned, output), Sweep(output / f"sweep-{suite.name}.json")
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def plan(arguments: Sequence[str]) -> tuple[SweepConfig, suites.Suite, list[PlannedRun]]:
-    """The sweep's own settings, its suite, and its runs. Raises UserError for the first mistake."""
+    """Returns the settings of the sweep, its suite and its runs. Raises UserError for the first mistake."""
     if short_help.asked(arguments):
         if short_help.ALL not in arguments:
             print("\n".join(everyday()))
@@ -115,7 +115,7 @@ def plan(arguments: Sequence[str]) -> tuple[SweepConfig, suites.Suite, list[Plan
 
 
 def folder(config: SweepConfig, suite: suites.Suite) -> Path:
-    """The folder of the sweep."""
+    """Returns the folder of the sweep."""
     return config.output or Path("runs") / suite.name
 
 
@@ -124,17 +124,17 @@ EVERYDAY = {
     "methods": ("METHOD …", "only these methods"),
     "output": ("DIR", "folder of the runs; unless given, runs/SUITE"),
     "jobs": ("N", "runs side by side"),
-    "dry_run": ("", "list the runs, with an estimate of time and disk"),
+    "dry_run": ("", "list the runs, with an estimate of time and disk space"),
     "launcher": ("NAME", "local, or slurm: as a job array"),
     "slurm.partition": ("NAME", "of the cluster"),
     "slurm.gpus": ("N", "GPUs of a job"),
     "slurm.minutes": ("N", "time limit, after which a job is queued again"),
 }
-"""Settings that are changed often: what stands for the value, and what it is."""
+"""Settings that are changed often: a placeholder for the value, and a description."""
 
 
 def everyday() -> list[str]:
-    """The help that fits on a screen."""
+    """Returns the short help, which fits on a screen."""
     return [
         "usage: sobolev sweep SUITE [--FLAG VALUE …]",
         "",
@@ -161,9 +161,10 @@ def _description() -> str:
 
 
 def divided(arguments: Sequence[str]) -> tuple[SweepConfig, list[str]]:
-    """The settings of the sweep itself, and the words for `sobolev train`. Raises UserError for a wrong word.
+    """Returns the settings of the sweep itself, and the words for `sobolev train`. Raises UserError for a wrong word.
 
-    The suite may stand anywhere: a word that names one goes first, lest a value of another flag is taken for it.
+    The suite may be anywhere on the line. A word that names a known suite is moved to the front, so that the value of
+    another flag is not taken for it.
     """
     default, words = SweepConfig("SUITE"), list(arguments)
     valued = {flag for flag, path in flags(default).items() if settings(default)[path][0] is not bool}
@@ -178,7 +179,7 @@ def divided(arguments: Sequence[str]) -> tuple[SweepConfig, list[str]]:
 
 
 def _check_flags(rest: Sequence[str], methods: Iterable[str]) -> None:
-    """UserError for a flag that is neither the sweep's nor one of `sobolev train` for any of these methods."""
+    """Raises UserError for a flag that neither the sweep nor `sobolev train` with any of these methods has."""
     known = {flag for method in methods for flag in train_flags(method, rest)}
     for word, *_ in _groups(rest):
         if flag_of(word) not in known:
@@ -186,7 +187,7 @@ def _check_flags(rest: Sequence[str], methods: Iterable[str]) -> None:
 
 
 def train_flags(method: str, arguments: Sequence[str]) -> dict[str, str]:
-    """The flags of `sobolev train` that a sweep accepts for runs of a method, each with its setting."""
+    """Returns the flags of `sobolev train` that a sweep accepts for runs of a method, each with its setting."""
     fixed = (*OWN, *METHODS.find(method).fixed)
     chosen = early(arguments, "preset", "regularizer")
     default = defaults("", method, None, chosen["preset"])
@@ -197,7 +198,10 @@ def train_flags(method: str, arguments: Sequence[str]) -> dict[str, str]:
 
 
 def settings_from(rest: Sequence[str], method: str) -> dict[str, Any]:
-    """The settings that flags of `sobolev train` give runs of a method, by path; those that it lacks are left out."""
+    """Returns the settings that flags of `sobolev train` change in runs of a method, by path.
+
+    Settings that the method does not have are left out.
+    """
     known = train_flags(method, rest)
     kept = [group for group in _groups(rest) if flag_of(group[0]) in known]
     all_settings = settings(config_from(["walker-walk", "--method", method, *itertools.chain.from_iterable(kept)]))
@@ -206,7 +210,7 @@ def settings_from(rest: Sequence[str], method: str) -> dict[str, Any]:
 
 
 def _groups(line: Sequence[str]) -> list[list[str]]:
-    """Every flag with its values."""
+    """Returns each flag with its values."""
     groups: list[list[str]] = []
     for word in line:
         if flag_of(word) is not None:
@@ -217,7 +221,7 @@ def _groups(line: Sequence[str]) -> list[list[str]]:
 
 
 def dry_run(planned: Sequence[PlannedRun], output: Path, config: SweepConfig) -> list[str]:
-    """The lines that say what would run, how long it would take, and how much disk."""
+    """Returns the lines of --dry-run: the runs, with estimates of their time and disk space."""
     from rich.filesize import decimal
 
     from sobolev.config import resolved
@@ -250,17 +254,17 @@ def _totals(left: "Sequence[Estimate]", config: SweepConfig) -> list[str]:
 
     seconds, disk = sum(guess.seconds for guess in left), sum(guess.disk for guess in left)
     total = (
-        f"{len(left)} runs, {duration(seconds)} left one after another on this machine, {decimal(disk)} of disk at most"
+        f"{len(left)} runs, {duration(seconds)} left one after another on this machine, at most {decimal(disk)} of disk"
     )
     if config.launcher == "local" and (config.jobs or 1) > 1:
         total += f"; {duration(seconds / (config.jobs or 1))} if {config.jobs} side by side are as fast as one"
     measured = sum(guess.source == MEASURED for guess in left)
     sources = []
     if measured < len(left):
-        sources.append(f"times of {len(left) - measured} runs from runs of the same kind on this machine")
+        sources.append(f"{len(left) - measured} of these times are those of similar runs on this machine")
     if measured:
         sources.append(
-            f"times of {measured} runs from a few updates measured now, without compiling, logging, checkpoints"
+            f"{measured} of these times come from a few updates measured now, without compiling, logging, checkpoints"
         )
     final = "; the final evaluation comes on top" if config.final_episodes else ""
     return [total, ", ".join(sources) + final]
@@ -290,5 +294,5 @@ def _to_cluster(sweep: Sweep, runs: Sequence[str], config: SweepConfig) -> int:
     left = [e for e in left_to_do(sweep, runs, config.final_episodes) if e.state not in ("queued", "running")]
     slurm.submit(sweep, left, config.slurm, config.jobs, config.final_episodes)
     print(f"{len(left)} runs submitted to SLURM, {len(runs) - len(left)} complete or in progress")
-    print(f"sobolev status {sweep.folder} shows how they are; this command again submits what has failed or stopped")
+    print(f"sobolev status {sweep.folder} shows their progress; this command again submits what failed or stopped")
     return 0

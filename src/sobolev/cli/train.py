@@ -1,4 +1,4 @@
-"""`sobolev train TASK …`: train an agent, or resume a run that stopped."""
+"""`sobolev train TASK …`: trains an agent, or resumes a run that stopped."""
 
 import textwrap
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from sobolev.system.output import Guard, say
 
 DESCRIPTION = """Train an agent on TASK: walker-walk and the like (DeepMind Control), or gym:Ant-v5 (Gymnasium).
 
-The same command is the same run: given again it resumes where it stopped, a larger --steps goes further, and --fresh
-starts over. --preset, --size, --method and --regularizer choose the defaults shown here; every other flag changes one
-setting.
+The same command is the same run: given again, it resumes where the run stopped. A larger --steps trains it further,
+--fresh starts over. --preset, --size, --method and --regularizer choose the defaults shown here; every other flag
+changes one setting.
 
 """
 
@@ -29,38 +29,38 @@ TASKS = (
     ("a toy", "toy:point-mass"),
     ("your own", "gym:my_package.my_module:MyTask-v0"),
 )
-"""Tasks to begin with, by where they come from."""
+"""Tasks to begin with, by family."""
 
 EVERYDAY = {
     "preset": ("NAME", "paper (for a GPU), laptop (two cores), demo"),
     "size": ("NAME", "size of the networks"),
     "steps": ("N", "env steps per seed"),
-    "seeds": ("S …", "trained side by side in one program"),
+    "seeds": ("S …", "trained in one program"),
     "observations": ("NAME", "proprio, pixels or both"),
-    "run": ("DIR", "folder; unless given, runs/TASK/METHOD-SIZE-HASH"),
-    "fresh": ("", "delete what the run has made, and start over"),
-    "regularizer": ("NAME", "how maps are made smooth"),
-    "penalty.posterior": ("X", "how much at first, on the posterior"),
-    "penalty.prior": ("X", "the same on the prior"),
-    "penalty.transition": ("X", "how much at first, on the world model"),
+    "run": ("DIR", "folder of the run; unless given, runs/TASK/METHOD-SIZE-HASH"),
+    "fresh": ("", "delete what an earlier run left, and start over"),
+    "regularizer": ("NAME", "how maps of the model are smoothed"),
+    "penalty.posterior": ("X", "initial coefficient, on the posterior"),
+    "penalty.prior": ("X", "initial coefficient, on the prior"),
+    "penalty.transition": ("X", "initial coefficient, on the world model"),
     "penalty.rho": ("X", "share of a batch's states that is penalised"),
     "train_ratio": ("X", "replayed steps per agent step"),
     "updates_per_step": ("N", "updates per agent step"),
-    "batch_size": ("N", "windows, or steps, of an update"),
+    "batch_size": ("N", "windows (or transitions) in the batch of an update"),
     "optimizer.learning_rate": ("X", "of everything"),
     "env.number": ("N", "environments per seed"),
-    "replay.memory": ("NAME", "device, or host if it outgrows the GPU"),
+    "replay.memory": ("NAME", "device, or host if replay does not fit on the GPU"),
     "evaluation.every": ("N", "env steps between evaluations"),
     "evaluation.episodes": ("N", "episodes of an evaluation"),
     "log.wandb": ("PROJECT", "log to Weights & Biases too"),
     "devices.data": ("N", "devices that divide each batch"),
 }
-"""Settings that are changed often, in the order of the help: what stands for the value, and what it is."""
+"""Settings that are changed often, in the order of the help: a placeholder for the value, and a description."""
 
 
 def config_from(arguments: Sequence[str]) -> TrainConfig[Any]:
-    """The config of a command line: the defaults of its preset, size, method and regularizer, changed by its other
-    flags."""
+    """Returns the config of a command line: the defaults of its preset, size, method and regularizer, changed by its
+    other flags."""
     chosen = early(arguments, "method", "size", "preset", "regularizer")
     method = chosen["method"] or "gpld"
     default = defaults("", method, chosen["size"], chosen["preset"], chosen["regularizer"])
@@ -78,8 +78,8 @@ def config_from(arguments: Sequence[str]) -> TrainConfig[Any]:
 
 
 def everyday(default: TrainConfig[Any], regularizer: str | None) -> list[str]:
-    """The help that fits on a screen: tasks, methods, everyday flags, and those of a method or regularizer that is the
-    user's own or was chosen."""
+    """Returns the short help, which fits on a screen: tasks, methods, everyday flags, and the flags of the chosen
+    regularizer and of a method from another package."""
     method, all_flags = METHODS.find(default.method), described(default)
     free = [flag for flag in all_flags if not f"{flag.path}.".startswith(tuple(f"{path}." for path in method.fixed))]
     lines = ["usage: sobolev train TASK [--FLAG VALUE …]", "", *textwrap.wrap(SHORT, 80), "", "Tasks to try:"]
@@ -102,7 +102,7 @@ goes further."""
 
 
 def listed(method: Method) -> str:
-    """The methods that there are, and the presets and sizes of one of them."""
+    """Returns the list of methods, with the presets and sizes of this one."""
     about = {name: known.about for name, known in OURS.items()}
     about |= {point.name: f"from {package(point)}" for point in METHODS.registered() if point.name not in about}
     width = max(map(len, about))
@@ -113,22 +113,22 @@ def listed(method: Method) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train as the flags say, and draw the learning curve at the end; returns the exit status."""
+    """Trains as the flags say, and draws the learning curve at the end. Returns the exit status."""
     config = config_from(arguments)
     from sobolev.distributed.processes import leads
     from sobolev.training.start import start
 
     run, status = start(config)
     if status == 0 and config.evaluation.episodes and leads():
-        path = Guard(str(run / "curve.png"), Exception)(draw, run)  # matplotlib may fail in its own ways
+        path = Guard(str(run / "curve.png"), Exception)(draw, run)  # matplotlib may raise anything
         if path is not None:
             say(f"learning curve: {path}")
     return status
 
 
 def draw(run: Path) -> Path:
-    """Draws the run's learning curve into its folder and returns the picture's path."""
-    from sobolev.reports.run_curve import draw_run
+    """Draws the learning curve of a run into its folder. Returns the path of the picture."""
+    from sobolev.reports.figures.run_curve import draw_run
 
     path = run / "curve.png"
     draw_run(run, path)

@@ -1,6 +1,6 @@
-"""What defines a run: its settings, how they are resolved, checked and written, and the registry of methods.
+"""The settings of a run: `TrainConfig`, how it is resolved, checked and written as JSON, and the registry of methods.
 
-The names below are imported when first used: who only reads flags or JSON loads no numerical library.
+The names below are imported when they are first used, so that code that only reads flags or JSON does not load jax.
 """
 
 import importlib

@@ -1,7 +1,7 @@
-"""Frozen dataclasses as JSON and as flat settings, exactly and in both directions.
+"""Converts frozen dataclasses to JSON or to flat settings, and back, without loss.
 
 A config is a tree of frozen dataclasses whose leaves are numbers, strings, booleans, paths, literals, tuples of these,
-or None. Nothing is guessed: an unknown or missing key, or a value of another type, is a UserError that names it.
+or None. An unknown or missing key, or a value of the wrong type, raises a UserError that names it.
 """
 
 import json
@@ -20,17 +20,17 @@ from sobolev.system.atomic_files import json_text
 T = TypeVar("T")
 
 Kinds = Mapping[str, type]
-"""By path ("agent"), the dataclass at a field that may hold one of several."""
+"""The dataclass to decode at each path ("agent") whose field may hold one of several."""
 
 
 @cache
 def hints(cls: type) -> dict[str, Any]:
-    """The field types of a dataclass, by field name, without what is annotated beside them."""
+    """Returns the types of a dataclass's fields by name, without their `Annotated` metadata."""
     return get_type_hints(cls)
 
 
 def encode(value: Any) -> Any:
-    """A config or a leaf of it as a tree that `json` can write."""
+    """Converts a config, or a leaf of one, to a tree that `json` can write."""
     if is_dataclass(value):
         return {item.name: encode(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, (tuple, list)):
@@ -41,9 +41,9 @@ def encode(value: Any) -> Any:
 
 
 def decode(kind: Any, value: Any, kinds: Kinds | None = None, path: str = "") -> Any:
-    """The value of type `kind` that `encode` turned into `value`; whole numbers are taken for floats as well.
+    """Inverse of `encode`: returns the value of type `kind`. Whole numbers are accepted for floats.
 
-    Raises UserError naming `path` where the value is of another type, or a dataclass lacks or has other keys.
+    Raises UserError, naming `path`, if the value has another type, or if keys of a dataclass are missing or unknown.
     """
     kinds = kinds or {}
     kind = kinds.get(path, kind)
@@ -68,7 +68,7 @@ def decode(kind: Any, value: Any, kinds: Kinds | None = None, path: str = "") ->
 
 
 def _number(path: str, value: Any) -> float:
-    """A number as a float. Raises UserError for one that a float cannot hold, and for nan."""
+    """Converts a number to a float. Raises UserError for one that is too large, and for nan."""
     try:
         number = float(value)
     except OverflowError:
@@ -85,7 +85,7 @@ def _decode_dataclass(kind: Any, value: Any, kinds: Kinds, path: str) -> Any:
     for name in value.keys() - hints(kind).keys():
         raise nearest("setting", prefix + name, [prefix + known for known in hints(kind)])
     for name in hints(kind).keys() - value.keys():
-        raise UserError(f"the setting '{prefix}{name}' is missing: another version wrote the file, or it is damaged")
+        raise UserError(f"the setting '{prefix}{name}' is missing: the file is damaged or of another version")
     return kind(**{name: decode(hint, value[name], kinds, prefix + name) for name, hint in hints(kind).items()})
 
 
@@ -97,25 +97,25 @@ def _decode_tuple(arguments: tuple[Any, ...], value: Any, kinds: Kinds, path: st
 
 
 def as_path(name: str, value: str | Path) -> Path:
-    """A path as a user writes it, ~ being home. Raises UserError, with the setting's name, for one without a letter,
-    which would be the working folder."""
+    """Converts what a user typed to a path; ~ is the home folder. Raises UserError, with the setting's name, for an
+    empty word, which would mean the working folder."""
     if not str(value).strip():
         raise UserError(f"{name} is empty: give a path, . for the working folder")
     try:
         return Path(value).expanduser()
     except RuntimeError as error:
-        raise UserError(f"{name} {value} has no home folder: give the whole path") from error
+        raise UserError(f"{name} {value}: there is no such home folder; give the whole path") from error
 
 
 def bad_value(path: str, value: str, kind: Any) -> UserError:
-    """The error for a value that the setting at `path` cannot take, with the nearest choice where there are choices."""
+    """Returns the error for a value that the setting at `path` cannot take, with the nearest of its choices, if any."""
     if get_origin(kind) is Literal:
         return nearest(path, value, [str(item) for item in get_args(kind)])
     return UserError(f"{path} takes {describe(kind)}, not '{value}'")
 
 
 def describe(kind: Any) -> str:
-    """A type in words: "a whole number", "none or a path"."""
+    """Describes a type in words: "a whole number", "a path or none"."""
     words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false", Path: "a path"}
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
@@ -128,12 +128,12 @@ def describe(kind: Any) -> str:
 
 
 def to_json(config: Any) -> str:
-    """A config as JSON text, one setting per line, in the order of its fields."""
+    """Converts a config to JSON text with a setting per line, in the order of its fields."""
     return json_text(encode(config), indent=2) + "\n"
 
 
 def tree(text: str) -> Any:
-    """The JSON tree of a text, for `decode`. Raises UserError where it is no JSON."""
+    """Parses JSON text to a tree for `decode`. Raises UserError if it is not JSON."""
     try:
         return json.loads(text)
     except ValueError as error:
@@ -141,7 +141,7 @@ def tree(text: str) -> Any:
 
 
 def settings(config: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """All leaves of a config by path, as (type, value): {"steps": (int, 1000000), "penalty.rho": (float, 0.5), ...}."""
+    """Returns the leaves of a config by path as (type, value): {"steps": (int, 160), "penalty.rho": (float, 0.5)}."""
     found: dict[str, tuple[Any, Any]] = {}
     for name, hint in hints(type(config)).items():
         value = getattr(config, name)
@@ -153,7 +153,7 @@ def settings(config: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
 
 
 def words(path: str, value: Any) -> list[str]:
-    """A setting as the command line takes it: ["--penalty.rho", "0.25"], ["--log.no-tensorboard"]."""
+    """Returns the words of the command line for a setting: ["--penalty.rho", "0.25"], ["--log.no-tensorboard"]."""
     name = path.replace("_", "-")
     if isinstance(value, bool):
         head, dot, tail = name.rpartition(".")
@@ -168,9 +168,9 @@ def _flat(value: Any) -> list[str]:
 
 
 def assign(config: T, path: str, value: Any) -> T:
-    """A copy of a config with the setting (or the whole group of settings) at `path` replaced.
+    """Returns a copy of a config with the setting, or the group of settings, at `path` replaced.
 
-    Raises UserError for an unknown path, with the nearest one, or a value of the wrong type.
+    Raises UserError for an unknown path, naming the nearest one, and for a value of the wrong type.
     """
     changed = _assign(config, path.split("."), value, path)
     if changed is None:

@@ -1,4 +1,4 @@
-"""The methods that `sobolev train` knows, and how a run comes to its own."""
+"""The registry of methods, and the method and agent of a config."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from sobolev.agents.api import AnyAgent
 
 OURS: dict[str, Method[Any]] = {method.name: method for method in (GPLD, DREAMER, DSDPG, MAGE, TD3, MMD, IQN)}
-"""Those that come with the package, by name."""
+"""The methods that come with sobolev, by name."""
 
 METHODS: Registry[Method[Any]] = Registry("method", Method, OURS, "sobolev.methods")
-"""These, those of installed packages, and my_package.my_module:METHOD."""
+"""All methods: built in, of installed packages (entry points), or given as my_package.my_module:METHOD."""
 
 
 def method_of(config: TrainConfig) -> Method[Any]:
-    """The method of a config. Raises UserError where there is none of that name."""
+    """Returns the method of a config. Raises UserError if there is none of that name."""
     return METHODS.find(config.method)
 
 
 def agent_of(config: TrainConfig, spaces: Spaces) -> "AnyAgent":
-    """The agent of a resolved config."""
+    """Creates the agent of a resolved config, for an environment with these spaces."""
     return method_of(config).make(config.agent, spaces)

@@ -1,4 +1,4 @@
-"""From names to a config in which nothing is left open: defaults, settings, checks, and its JSON."""
+"""Builds the config of a run: defaults, changed settings, checks, values that depend on task and device, and JSON."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,10 +20,9 @@ def defaults(
     preset: str | None = None,
     regularizer: str | None = None,
 ) -> TrainConfig[Any]:
-    """The config that a preset, a size, a method and a regularizer stand for.
+    """Returns the default config of a task, method, size, preset and regularizer.
 
-    Preset None is the method's first, size None the preset's, and regularizer None the method's own, if it has one.
-
+    Preset None is the method's first one, size None the preset's, regularizer None the method's own, if it has one.
     Raises UserError for an unknown name, with the nearest one.
     """
     known = METHODS.find(method)
@@ -48,9 +47,9 @@ def configure(
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> TrainConfig[Any]:
-    """The config of a run, from Python: `configure("walker-walk", size="1m", settings={"penalty.rho": 0.25})`.
+    """Returns the config of a run, as in `configure("walker-walk", size="1m", settings={"penalty.rho": 0.25})`.
 
-    The keys of `settings` are the flags of `sobolev train`, with underscores: "steps", "batch_size", "model.deter".
+    The keys of `settings` are the flags of `sobolev train` with underscores: "steps", "batch_size", "model.deter".
     Raises UserError for an unknown key or a value of the wrong type.
     """
     config = defaults(task, method, size, preset, (settings or {}).get("regularizer"))
@@ -60,19 +59,19 @@ def configure(
 
 
 def checked(config: TrainConfig) -> TrainConfig[Any]:
-    """The config with every value of the type that its setting has. Raises UserError as `validate` does."""
+    """Returns the config with every value converted to the type of its setting. Raises UserError like `validate`."""
     config = _decoded(encode(config))
     validate(config)
     return config
 
 
 def resolved(config: TrainConfig, backend: str | None = None) -> TrainConfig[Any]:
-    """The config `checked` and `filled`. Raises UserError as `validate` does."""
+    """Returns the config after `checked` and `filled`. Raises UserError like `validate`."""
     return filled(checked(config), backend)
 
 
 def filled(config: TrainConfig, backend: str | None = None) -> TrainConfig[Any]:
-    """A checked config with nothing left open: action repeat from the task, precision from the device.
+    """Replaces every None that has a default: the action repeat (by task) and the precision (by device).
 
     `backend` is jax's name of the platform ("cpu", "gpu", "tpu"); None asks jax.
     """
@@ -94,17 +93,17 @@ def _precision(backend: str | None) -> str:
 
 
 def to_json(config: TrainConfig) -> str:
-    """A config as JSON text; `from_json` gives the same config back, field by field."""
+    """Converts a config to JSON text. `from_json` returns an equal config."""
     return codec.to_json(config)
 
 
 def from_json(text: str) -> TrainConfig[Any]:
-    """The config that `to_json` wrote. Raises UserError for unknown, missing or wrong settings."""
+    """Returns the config that `to_json` wrote. Raises UserError for unknown, missing or wrong settings."""
     return _decoded(codec.tree(text))
 
 
 def _decoded(tree: Any) -> TrainConfig[Any]:
-    """The config of a JSON tree, whose method says of what type its agent's settings are."""
+    """Decodes the config of a JSON tree. Its method determines the type of the agent's settings."""
     method = METHODS.find(str(tree.get("method", "gpld")) if isinstance(tree, dict) else "gpld")
     kinds = {"agent": method.config}
     penalty = penalty_type(method.config, _regularizer(tree))

@@ -1,7 +1,7 @@
-"""What defines a run: task, method, agent, environments, replay, and what is watched on the way.
+"""`TrainConfig`, the settings of a run: task, method, agent, environments, replay, evaluation, checkpoints and logs.
 
-Presets and sizes only choose defaults; every field can be set on its own. `resolve.py` builds a config, the command
-line builds the same one from flags.
+Presets and sizes only choose defaults; every field can be set on its own. `resolve.py` builds a config from Python, and
+`sobolev.cli.train` the same one from flags.
 """
 
 import math
@@ -30,82 +30,83 @@ class EvaluationConfig:
     episodes: Annotated[int, Ge(0)] = 3
     """episodes of one evaluation; 0 turns it off"""
     max_steps: Annotated[int, Ge(1)] = 10_000
-    """env steps after which an evaluation episode is truncated, for tasks without an end; its return so far counts"""
+    """env steps after which an evaluation episode is truncated, if its task may never end; its return so far counts"""
 
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """When a run is saved."""
+    """When a run writes checkpoints."""
 
     minutes: Annotated[float, Gt(0), Le(math.inf)] = 10.0
-    """minutes between two checkpoints, inf for none on the way; one more is written at the end"""
+    """minutes between two checkpoints; inf for none but the last one, which is always written"""
     snapshots: Annotated[int, Ge(0)] = 0
-    """env steps between two copies of the networks, kept for good in RUN/snapshots; 0 keeps none"""
+    """env steps between two copies of the networks, which are kept in RUN/snapshots; 0 for none"""
 
 
 @dataclass(frozen=True)
 class LogConfig:
-    """What is written down on the way."""
+    """What is logged during training."""
 
     every: Annotated[int, Ge(1)] = 1000
     """env steps between two lines of metrics"""
     dreams: Annotated[int, Ge(0)] = 20_000
-    """env steps between two looks at what the world model predicts (RUN/dreams), taken at evaluations; 0 for none"""
+    """env steps between two films or plots of what the world model predicts (RUN/dreams), made at evaluations; 0 for
+    none"""
     tensorboard: bool = True
     """write TensorBoard event files beside metrics.jsonl"""
     wandb: str | None = None
     """Weights & Biases project to log to (needs the extra: pip install 'sobolev[wandb]')"""
     sinks: tuple[str, ...] = ()
-    """further places to log to: sinks of installed packages, or my_package.my_module:SINK"""
+    """other places to log to: sinks of installed packages, by name, or my_package.my_module:SINK"""
 
 
 @dataclass(frozen=True)
 class DevicesConfig:
-    """Which devices share the work; without these, seeds are spread over all that are present."""
+    """How devices share the work. By default the seeds are spread over all devices that are present."""
 
     data: Annotated[int, Ge(1)] = 1
-    """devices that divide every batch of one model among them, each with the whole networks and replay"""
+    """devices that divide every batch of one model; each holds all of the networks and of replay"""
     coordinator: Annotated[str | None, arg(metavar="HOST:PORT")] = None
-    """where the first of several processes listens; under SLURM's srun nothing of this is needed"""
+    """HOST:PORT of the first of several processes; not needed under SLURM's srun"""
     processes: Annotated[Annotated[int, Ge(1)] | None, arg(metavar="N")] = None
-    """how many processes share the model"""
+    """number of processes that share the model; not needed under srun"""
     process: Annotated[Annotated[int, Ge(0)] | None, arg(metavar="I")] = None
-    """which of them this one is, from 0 on; 0 has the environments, and writes"""
+    """number of this process, from 0; not needed under srun. Process 0 steps the environments and writes the files"""
 
 
 @dataclass(frozen=True)
 class TrainConfig(Generic[C]):
-    """One run: an experiment with one or several seeds trained in one program. C: the settings of its agent."""
+    """The settings of one run, which trains one or more seeds in one program. C: the type of the agent's settings."""
 
     task: Annotated[Positional[str], arg(metavar="TASK", help_behavior_hint="")]
     """walker-walk (DeepMind Control), gym:Ant-v5 (Gymnasium), toy:point-mass, or my_package.my_module:FAMILY:NAME"""
     observations: Literal["proprio", "pixels", "both"] = "proprio"
-    """what the agent sees: the environment's own observations, images alone, or both"""
+    """what the agent observes: proprio, the environment's own observations; pixels, images only; or both"""
     method: Annotated[str, arg(metavar="NAME")] = "gpld"
-    """how the agent learns: one of the methods above, of an installed package, or my_package.my_module:METHOD"""
+    """the algorithm: one of the methods above, one of an installed package, or my_package.my_module:METHOD"""
     size: Annotated[str, arg(metavar="NAME")] = "12m"
-    """how large its networks are; which sizes there are depends on the method (see above)"""
+    """size of the networks; the method determines the choices (see above)"""
     preset: Annotated[str, arg(metavar="NAME")] = "paper"
-    """where the defaults come from: paper, its protocol; laptop and demo, shorter ones (an hour, minutes)"""
+    """set of defaults: paper, the paper's protocol; laptop and demo, runs of about an hour and of minutes on a CPU"""
     steps: Annotated[int, Ge(1), arg(metavar="N")] = 1_000_000
     """env steps per seed (agent steps times action repeat)"""
     seeds: Annotated[tuple[int, ...], arg(metavar="S …")] = (0,)
-    """seeds trained side by side in one program"""
+    """seeds to train, all in one program"""
     warm_start: Annotated[Path | None, arg(metavar="RUN")] = None
-    """run whose newest checkpoint gives some networks a trained start; all is trained further, the rest starts fresh"""
+    """run whose newest checkpoint initialises some of the networks; these are trained further, the others start anew"""
     warm_start_parts: Annotated[tuple[str, ...], arg(metavar="PART …")] = ()
-    """which networks those are; for gpld and dreamer encoder, decoder (both of these unless others are given), rssm,
-    reward, cont, actor, critic"""
+    """networks that --warm-start initialises; gpld and dreamer have encoder and decoder (the default), rssm, reward,
+    cont, actor and critic"""
     run: Annotated[Path | None, arg(metavar="DIR")] = None
-    """run folder; none: runs/TASK/METHOD-SIZE-HASH"""
+    """folder of the run; none: runs/TASK/METHOD-SIZE-HASH"""
     fresh: bool = False
-    """delete what the run has left in its folder and start again; a folder that holds other things is left alone"""
+    """delete what an earlier run left in the folder, and start over; refused if the folder holds other files"""
     strict_resume: bool = False
-    """stop where a checkpoint is damaged, instead of resuming with what is whole"""
+    """stop if a checkpoint is damaged, instead of resuming from its undamaged parts"""
     compilation_cache: bool = True
-    """keep compiled programs in the user's cache folder, where the next run finds them"""
+    """keep compiled programs in the user's cache folder, for later runs"""
     agent: Annotated[C, arg(name="")] = field(kw_only=True)
-    """the settings of the method's agent, whose flags are shown for the method that is given with --help"""
+    """settings of the agent; they depend on --method"""
     env: EnvConfig = field(default_factory=EnvConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -115,5 +116,5 @@ class TrainConfig(Generic[C]):
 
     @property
     def view(self) -> View:
-        """What the agent sees, as the environments take it."""
+        """The observations that the environments return."""
         return View(self.observations, self.env.image_size)

@@ -1,4 +1,4 @@
-"""What a run cannot be: every impossible setting is one sentence that says what to do."""
+"""Checks that a run is possible: an impossible setting raises a UserError that says what to do."""
 
 from sobolev.config.codec import settings
 from sobolev.config.registry import method_of
@@ -9,12 +9,12 @@ from sobolev.ranges import check_ranges
 
 
 def flag(path: str) -> str:
-    """The flag of a setting: --batch-size for batch_size."""
+    """Returns the flag of a setting: --batch-size for batch_size."""
     return "--" + path.replace("_", "-")
 
 
 def validate(config: TrainConfig) -> None:
-    """Raise a UserError for the first thing in a config that no run can have."""
+    """Raises UserError for the first impossible setting of a config."""
     check_task(config.task)
     check_ranges(config)
     _check_seeds(config.seeds)
@@ -40,7 +40,7 @@ def _check_seeds(seeds: tuple[int, ...]) -> None:
 
 
 def _check_fixed(config: TrainConfig) -> None:
-    """That the settings which the method decides for good are as its preset has them."""
+    """Raises UserError if a setting that the method fixes differs from its preset."""
     method = method_of(config)
     usual = settings(method.presets[config.preset].agent) if config.preset in method.presets else {}
     for path, (_, value) in settings(config.agent).items():
@@ -52,9 +52,9 @@ def _check_fixed(config: TrainConfig) -> None:
 def _check_warm_start(config: TrainConfig) -> None:
     method, parts = method_of(config), config.warm_start_parts
     if config.warm_start is None:
-        _require(not parts, "--warm-start-parts says what to take from another run: name that one with --warm-start")
+        _require(not parts, "--warm-start-parts names networks of another run: give that run with --warm-start")
         return
-    _require(bool(method.parts), f"method {method.name} has no parts to start warm: leave out --warm-start")
+    _require(bool(method.parts), f"method {method.name} takes no networks of another run: leave out --warm-start")
     for part in parts:
         if part not in method.parts:
             raise nearest(f"part of method {method.name}", part, method.parts)

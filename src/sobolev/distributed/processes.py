@@ -1,9 +1,9 @@
-"""Several processes that train one model: every device holds networks and replay whole, and a part of each batch.
+"""Trains one model in several processes. Every device holds all networks, all of replay, and a part of each batch.
 
-All processes run the same program in step (JAX's multi-process runtime). The first one leads: the environments live in
-it, and what they give is sent to the others, byte for byte; it decides when to stop, and it alone writes into the run's
-folder. So replay, random keys and networks are the same in all of them at every step, and a checkpoint is that of a
-single process.
+All processes run the same program in lockstep (JAX's multi-process runtime). The first process is the leader: it steps
+the environments and sends their results to the others, it decides when to stop, and only it writes into the run's
+folder. Replay, random keys and networks are therefore identical in all processes at every step, and checkpoints are the
+same as those of a single process.
 """
 
 import os
@@ -29,42 +29,42 @@ from sobolev.system.signals import Interrupted
 T = TypeVar("T")
 
 PATIENCE = 30
-"""Seconds that processes wait for each other at the end."""
+"""Seconds for which processes wait for each other at the end."""
 
 
 def join(config: DevicesConfig) -> None:
-    """Take this process's place among the others, before jax is used: as flags say, else as SLURM's srun does.
+    """Connects this process to the others, as the flags or else SLURM's srun say. Call it before jax is used.
 
-    Does nothing where there are no others. `config` is that of a valid run.
+    Does nothing if there is only one process. `config` belongs to a valid run.
     """
     told = (config.coordinator, config.processes, config.process)
     by_srun = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
     if jax.distributed.is_initialized() or (told == (None, None, None) and not (config.data > 1 and by_srun)):
         return
-    # jax takes a SLURM task's number on its machine for that of its GPU, which may be the only one that it is shown
+    # jax uses the number of a SLURM task on its machine as that of its GPU, but the task may see one GPU only
     alone = len(os.environ.get("CUDA_VISIBLE_DEVICES", ",").split(",")) == 1
     jax.distributed.initialize(*told, [0] if alone else None, shutdown_timeout_seconds=PATIENCE)
 
 
 def leads() -> bool:
-    """Whether this process has the environments and writes."""
+    """Returns whether this process is the leader, which steps the environments and writes."""
     return jax.process_index() == 0
 
 
 def alone() -> bool:
-    """Whether there are no others."""
+    """Returns whether there is only one process."""
     return jax.process_count() == 1
 
 
 def agreed(value: int) -> int:
-    """The leader's value, in all processes."""
+    """Returns the leader's value in all processes."""
     if alone():
         return value
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 def check_same(iteration: int) -> None:
-    """UserError, in all processes, where the checkpoints that they begin with are of different iterations."""
+    """Raises UserError in all processes if they start from checkpoints of different iterations."""
     found = _everyones(iteration)
     if len(found) > 1:
         told = " and ".join(map(str, sorted(found)))
@@ -72,9 +72,9 @@ def check_same(iteration: int) -> None:
 
 
 def in_turn(call: Callable[[], T]) -> T:
-    """What a call gives, made by the leader first, then by the others, which thus find what it wrote.
+    """Calls a function in the leader first, then in the others, which find what the leader wrote. Returns its result.
 
-    A UserError in one process is one in all of them.
+    A UserError in one process raises one in all of them.
     """
     if alone():
         return call()
@@ -88,13 +88,13 @@ def in_turn(call: Callable[[], T]) -> T:
                 error = caught
         failed = 1 in _everyones(int(error is not None))
     if failed:
-        raise error or UserError("another of the processes cannot go on, and says why")
+        raise error or UserError("another process cannot continue; its output says why")
     return results[0]
 
 
 @contextmanager
 def own_folder(run: Path) -> Iterator[Path]:
-    """The folder in which this process writes its log: the run's for the leader, one that vanishes for the others."""
+    """Yields the folder for the logs of this process: the run's for the leader, a temporary one for the others."""
     if leads():
         yield run
     else:
@@ -103,21 +103,21 @@ def own_folder(run: Path) -> Iterator[Path]:
 
 
 def _everyones(value: int) -> set[int]:
-    """The values of all processes, in all of them."""
+    """Returns the values of all processes, in all of them."""
     if alone():
         return {value}
     return set(np.ravel(multihost_utils.process_allgather(np.int32(value))).tolist())
 
 
 def _sent(data: bytes | None) -> bytes:
-    """The leader's bytes, in all processes."""
+    """Returns the leader's bytes in all processes."""
     size = agreed(len(data or b""))
     mine = np.frombuffer(data, np.uint8) if data is not None else np.zeros(size, np.uint8)
     return np.asarray(multihost_utils.broadcast_one_to_all(mine)).tobytes()
 
 
 class SharedEnv:
-    """A `VectorEnv` of the leader as all processes see it: each calls the same functions at the same time."""
+    """A `VectorEnv` of the leader, for all processes. All of them call the same methods at the same time."""
 
     def __init__(self, envs: VectorEnv | None, shape: tuple[int, int]):
         """`envs` is None in all processes but the leader."""
@@ -142,8 +142,8 @@ class SharedEnv:
         return self._shared(lambda envs: envs.receive())
 
     def records(self) -> Records:
-        """As VectorEnv's, in the leader alone, which writes them down."""
-        assert self.envs is not None, "the leader alone writes"
+        """As VectorEnv's, in the leader only, which writes them to the checkpoint."""
+        assert self.envs is not None, "only the leader writes"
         return self.envs.records()
 
     def restore(self, records: Records, check: Transition | None = None) -> Transition:
@@ -151,7 +151,7 @@ class SharedEnv:
         return self._shared(lambda envs: envs.restore(records, check))
 
     def _shared(self, call: Callable[[VectorEnv], Any]) -> Any:
-        """What the leader's call gives, in all processes; an error in it is raised in all of them too."""
+        """Returns the result of the leader's call in all processes; an error in it is raised in all of them."""
         if self.envs is None:
             result = pickle.loads(_sent(None))
         else:
@@ -170,10 +170,10 @@ Envs: TypeAlias = VectorEnv | SharedEnv
 
 
 def shared(envs: VectorEnv) -> Envs:
-    """The leader's environments, as all processes use them."""
+    """Wraps the leader's environments for use by all processes; a single process uses them as they are."""
     return envs if jax.process_count() == 1 else SharedEnv(envs, envs.shape)
 
 
 def followed(config: TrainConfig, number: int) -> Envs:
-    """The leader's environments, `number` for each seed, in another process."""
+    """Returns the leader's environments, `number` per seed, for a process that is not the leader."""
     return SharedEnv(None, (len(config.seeds), number))

@@ -1,4 +1,4 @@
-"""Several devices: the seeds of a run spread over them, or the batches of a run divided."""
+"""How a run uses several devices: its seeds are spread over them, or each batch is divided among them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,22 +19,22 @@ SEEDS = "seeds"
 
 
 def shards(seeds: int, devices: int) -> int:
-    """Over how many of the devices so many seeds are spread: as many as divide them evenly, each with as many seeds."""
+    """Returns the number of devices over which to spread the seeds: the largest that divides them evenly."""
     return next(count for count in range(min(seeds, devices), 0, -1) if seeds % count == 0)
 
 
 class Layout:
-    """Where the arrays of a run lie: on one device, each seed's on its own, or all of them on every device.
+    """The placement of a run's arrays: on one device, spread by seed over several, or replicated on every device.
 
-    In the last case devices divide the batches of updates among them, with the mesh axis `DATA` (see `nn.in_parts`);
-    they may belong to several processes, which then run the same program.
+    In the last case the devices divide the batch of every update along the mesh axis `DATA` (see `nn.in_parts`). They
+    may belong to several processes, which then run the same program.
     """
 
     def __init__(self, seeds: int, data: int = 1, devices: Sequence[Any] | None = None):
-        """`data` devices divide each batch; where it is 1, seeds are spread over as many as divide them evenly.
+        """`data` is the number of devices that divide each batch; with 1, seeds are spread over devices (see `shards`).
 
-        `devices`: those to choose from, which need not be present where nothing is placed on them; None for JAX's.
-        Raises UserError where there are fewer devices than `data`, or processes whose devices would have nothing to do.
+        `devices` are those to choose from; None takes JAX's. They need not be present if nothing is placed on them.
+        Raises UserError if there are fewer devices than `data`, or if several processes have more of them.
         """
         self.alone = SingleDeviceSharding(devices[0]) if devices else None
         devices = jax.devices() if devices is None else devices
@@ -47,20 +47,20 @@ class Layout:
 
     @property
     def spread_over(self) -> int:
-        """Devices among which the seeds are divided."""
+        """Number of devices over which the seeds are spread."""
         return 1 if self.mesh is None or self.divides else self.mesh.size
 
     def compiled(self, function: Callable, **options: Any) -> Any:
-        """`jit` of a function of the run's arrays."""
+        """Returns `jit` of a function of the run's arrays; `options` are those of `jax.jit`."""
         if self.mesh is None or not self.divides:
             return jit(function, **options)
         return _Within(self.mesh, jit(function, out_shardings=self._places(0), **options))
 
     def spread(self, function: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable:
-        """`function` on every device's seeds, without a word between the devices.
+        """Returns a function that applies `function` on each device to its own seeds, without communication.
 
-        `in_axes` and `out_axes` are those of `vmap`: 0 where a leaf has the seed axis in front, None where it has none
-        and is the same for all seeds. The function sees the seeds of one device only.
+        `in_axes` and `out_axes` are as in `vmap`: 0 for a leaf whose leading axis is that of the seeds, None for a leaf
+        that all seeds share. `function` sees the seeds of one device only.
         """
         if self.spread_over == 1:
             return function
@@ -68,7 +68,7 @@ class Layout:
         return jax.shard_map(function, mesh=self.mesh, check_vma=False, **specs)
 
     def placed(self, tree: PyTree, axes: Any = 0) -> PyTree:
-        """The arrays of a tree, or NumPy's, where the run wants them; `axes` as in `spread`."""
+        """Places the arrays of a tree, JAX's or NumPy's, on the devices of the run; `axes` are as in `spread`."""
         if self.mesh is None:
             return jax.device_put(tree)
         if jax.process_count() > 1:
@@ -76,7 +76,7 @@ class Layout:
         return jax.device_put(tree, self._places(axes))
 
     def shapes(self, tree: PyTree, axes: Any = 0) -> PyTree:
-        """The shapes of a tree, as of arrays that are `placed`."""
+        """Returns the shapes of a tree with the shardings that `placed` gives its arrays."""
         if self.mesh is None and self.alone is None:
             return tree
 
@@ -87,37 +87,37 @@ class Layout:
 
     @property
     def zeros(self) -> Callable[[PyTree], PyTree] | None:
-        """What makes large arrays of zeros from their shapes inside of `made`; None where JAX's own way is as good."""
+        """Returns a function from shapes to large arrays of zeros, for use inside `made`; None for JAX's own."""
         return lazy_memory.zeros if self.mesh is None and lazy_memory.usable() else None
 
     def made(self, create: Callable[[], PyTree], axes: Callable[[PyTree], Any]) -> PyTree:
-        """What `create` makes, made where the run wants it; `axes` of what it makes, as in `spread`."""
+        """Calls `create` and has its arrays created on the devices of the run. `axes`: theirs, as in `spread`."""
         if self.mesh is None:
             return jax.jit(create)()
         return jax.jit(create, out_shardings=self._places(axes(jax.eval_shape(create))))()
 
     def _places(self, axes: Any) -> Any:
-        """The shardings of arrays with these axes, for `jax.device_put` and `jax.jit`."""
+        """Returns the shardings of arrays with these axes, for `jax.device_put` and `jax.jit`."""
         mesh, specs = self.mesh, PartitionSpec() if self.divides else _specs(axes)
         assert mesh is not None, "one device needs no places"
         return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
 
     def _everywhere(self, leaf: Any) -> Any:
-        """An array of this process as one of all processes, which have the same; those that are so already, as are."""
+        """Converts an array that is the same in all processes to a global array; leaves global arrays as they are."""
         if isinstance(leaf, Tracer) or (isinstance(leaf, jax.Array) and not leaf.is_fully_addressable):
             return leaf
         return jax.make_array_from_callback(np.shape(leaf), self._places(0), lambda index: np.asarray(leaf)[index])
 
 
 def local(tree: PyTree) -> PyTree:
-    """The arrays of a tree as this process alone can use them, where several processes have the same."""
+    """Converts global arrays, which are the same in all processes, to arrays of this process alone."""
     if jax.process_count() == 1:
         return tree
     return jax.tree.map(lambda leaf: leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf, tree)
 
 
 class _Within:
-    """A jitted function that is called, traced and lowered with a mesh in use."""
+    """A jitted function that is called, traced and lowered inside a mesh."""
 
     def __init__(self, mesh: Mesh, function: Any):
         self.mesh, self.function = mesh, function

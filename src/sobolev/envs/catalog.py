@@ -1,14 +1,14 @@
-"""Task names, and the environments behind them."""
+"""The registry of families of environments, and `make`, which creates the environment of a task."""
 
-from sobolev.envs import dmc, toy
-from sobolev.envs import gymnasium as gym
-from sobolev.envs.checks import Checked
 from sobolev.envs.failures import guarded
+from sobolev.envs.families import dmc, toy
+from sobolev.envs.families import gymnasium as gym
+from sobolev.envs.families.gymnasium_registry import check_id
 from sobolev.envs.family import Family
-from sobolev.envs.noise import Kicks, Noise, disturbed
-from sobolev.envs.registration import check_id
 from sobolev.envs.specs import Environment
-from sobolev.envs.view import View, seen
+from sobolev.envs.wrappers.checks import Checked
+from sobolev.envs.wrappers.noise import Kicks, Noise, disturbed
+from sobolev.envs.wrappers.view import View, seen
 from sobolev.errors import UserError, nearest
 from sobolev.plugins import Registry
 
@@ -24,18 +24,18 @@ FAMILIES: Registry[Family] = Registry(
     },
     "sobolev.environments",
 )
-"""The others, by the prefix of their tasks."""
+"""All other families, by the prefix of their tasks."""
 
 
 def tasks() -> list[str]:
-    """The DeepMind Control tasks, sorted. Ids of Gymnasium ("gym:Ant-v5") and toys ("toy:point-mass") are valid too."""
+    """Returns the DeepMind Control tasks, sorted. "gym:" with a Gymnasium id, and "toy:point-mass", are tasks too."""
     return list(SUITE.tasks())
 
 
 def family_of(task: str) -> tuple[Family, str]:
-    """The family of a task, and what the task is called in it.
+    """Returns the family of a task, and the task's name within it.
 
-    Raises UserError where there is no such family; whether it has the task, its `check` says.
+    Raises UserError if there is no such family. The `check` of the family tells whether it has the task.
     """
     prefix, colon, name = task.partition(":")
     if not colon:
@@ -51,7 +51,7 @@ def family_of(task: str) -> tuple[Family, str]:
 
 
 def check_task(task: str) -> None:
-    """UserError with the nearest valid name unless there is such a task. Loads no physics for DeepMind Control."""
+    """Raises UserError, with the nearest valid name, if there is no such task. Does not load dm_control."""
     family, name = family_of(task)
     if family is SUITE and name not in SUITE.tasks():
         raise nearest("task", task, _known())
@@ -59,16 +59,18 @@ def check_task(task: str) -> None:
 
 
 def default_repeat(task: str) -> int:
-    """The usual action repeat of the family: 2 for DeepMind Control, 1 for most others."""
+    """Returns the default action repeat of a task's family: 2 for DeepMind Control, 1 for most others."""
     return family_of(task)[0].repeat
 
 
 def make(task: str, repeat: int | None = None, *, view: View | None = None, noise: Noise | None = None) -> Environment:
-    """One environment in this process; repeat None takes the family's default, view None its own observations, and
-    noise None is none. Noise on observations is not on images.
+    """Creates an environment in this process.
 
-    What it gives is checked (`checks.Checked`). Raises UserError for an unknown task, a repeat below 1, spaces that
-    sobolev cannot use, and noise on velocities of an environment that has none; WorkerError where its own code fails.
+    `repeat` is the action repeat, None the family's default. `view` chooses the observations, None those of the
+    environment. `noise` None adds no noise. Everything that the environment returns is checked (`wrappers.checks`).
+
+    Raises UserError for an unknown task, a repeat below 1, spaces that sobolev cannot use, and noise on velocities if
+    the environment has none; WorkerError if the environment's own code fails.
     """
     check_task(task)
     family, name = family_of(task)
@@ -78,12 +80,12 @@ def make(task: str, repeat: int | None = None, *, view: View | None = None, nois
     noise = noise or Noise()
     if noise.dynamics and not family.kicked:
         raise UserError(f"'{task}' takes no noise on its velocities: leave out --env.dynamics-noise")
-    with guarded(task, lambda: "while it was made"):
+    with guarded(task, lambda: "while it was created"):
         environment = family.make(name, repeat, Kicks(noise.dynamics))
     return seen(disturbed(Checked(task, environment), noise.observation), view or View())
 
 
 def _known() -> list[str]:
-    """Names to suggest: the tasks of DeepMind Control, the toys, and the prefixes of the others."""
+    """Returns the names to suggest: the tasks of DeepMind Control, the toys, and the prefixes of other families."""
     toys = [f"toy:{name}" for name in FAMILIES.ours["toy"].tasks()]
     return [*tasks(), *toys, *(f"{prefix}:" for prefix in FAMILIES.names() if prefix != "toy")]

@@ -1,4 +1,4 @@
-"""Telling what went wrong in an environment's own code, in one sentence, whatever it raised."""
+"""Errors in an environment's own code, reported as one sentence."""
 
 import importlib.util
 import os
@@ -14,11 +14,11 @@ _FRAMES = 8
 
 
 class WorkerError(UserError):
-    """The code of an environment raised something or ended the program, or its worker process died."""
+    """The code of an environment raised an exception or exited, or its worker process died."""
 
 
 class WorkerDied(WorkerError):
-    """The process of the lane of that number died."""
+    """The worker process with the index `lane` died."""
 
     def __init__(self, said: str, lane: int = 0):
         super().__init__(said)
@@ -26,27 +26,30 @@ class WorkerDied(WorkerError):
 
 
 class Wrong(UserError):
-    """What an environment gave is not what its spaces or Gymnasium's interface say: what it is, and what to do."""
+    """An environment returned something that its spaces or Gymnasium's interface do not allow.
+
+    `what` says what is wrong, `advice` what to do.
+    """
 
     def __init__(self, what: str, advice: str):
         super().__init__(f"{what}: {advice}")
         self.what, self.advice = what, advice
 
     def at(self, where: str) -> UserError:
-        """The same, with when it was."""
+        """Returns the error with the place where it happened, as in "in step(), after 3 actions of …"."""
         return UserError(f"{self.what} ({where}): {self.advice}")
 
 
 class guarded:
-    """A context in which code of the environment `task` runs: what that raises leaves it as one sentence.
+    """A context manager around code of the environment `task`, which turns exceptions into one sentence (`failure`).
 
-    `where` gives the method, and when it was called. A `UserError` leaves as it is, and so do `Interrupted`, and
-    KeyboardInterrupt, with its kinds, where it may come from outside. For others see `failure`.
+    `where` returns the method that is called, and when. `UserError` and `Interrupted` pass unchanged, and so does
+    KeyboardInterrupt if `interruptible`.
     """
 
     __slots__ = ("_task", "_where")
     interruptible = True
-    """whether KeyboardInterrupt may come from outside; a worker, in which signals do nothing, says no"""
+    """whether KeyboardInterrupt may come from the user; false in workers, which ignore signals"""
 
     def __init__(self, task: str, where: Callable[[], str]):
         self._task, self._where = task, where
@@ -67,8 +70,11 @@ class guarded:
 
 
 def failure(task: str, where: str, error: BaseException) -> UserError:
-    """The sentence for an exception: type and text, cut to some hundred characters, and the frames of code that is not
-    ours below it; for sys.exit("text") the text, and for a missing package its name."""
+    """Returns the error for an exception that an environment raised.
+
+    It has the type and the text of the exception, shortened, and below it the traceback without frames of sobolev. For
+    sys.exit("text") it has the text, and for a missing package its name.
+    """
     if isinstance(error, SystemExit):
         how = "" if error.code is None else f" with status {error.code}" if isinstance(error.code, int) else ""
         said = "" if error.code is None or isinstance(error.code, int) else f": {brief(str(error.code))}"
@@ -79,17 +85,17 @@ def failure(task: str, where: str, error: BaseException) -> UserError:
 
 
 def described(error: BaseException) -> str:
-    """Type and text of an exception on one line, also where its text cannot be had."""
+    """Returns type and text of an exception on one line, even if converting it to text fails."""
     try:
         text = str(error)
     except Exception as another:
-        text = f"its text cannot be had: {type(another).__name__}"
+        text = f"converting it to text raises {type(another).__name__}"
     kind = type(error).__name__
     return f"{kind}: {brief(text)}" if text else kind
 
 
 def shown(value: object, longest: int = 80) -> str:
-    """A value as Python writes it, on one line of at most so many characters."""
+    """Returns the repr of a value on one line of at most `longest` characters."""
     try:
         return brief(repr(value), longest)
     except Exception:
@@ -97,19 +103,19 @@ def shown(value: object, longest: int = 80) -> str:
 
 
 def brief(text: str, longest: int = _LONGEST) -> str:
-    """A text on one line of at most so many characters."""
+    """Returns a text on one line of at most `longest` characters."""
     text = " ".join(text[: 4 * longest].split())
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def raised_within(error: BaseException, module: str) -> bool:
-    """Whether the innermost frame of an exception lies in that package."""
+    """Returns whether the innermost frame of an exception lies in a package."""
     frames = _frames(error)
     return bool(frames) and frames[-1].filename.startswith(_folder(module))
 
 
 def _own_frames(error: BaseException) -> str:
-    """The newest frames that are neither ours nor Gymnasium's, as a traceback shows them, after a line break."""
+    """Returns the innermost frames outside sobolev and Gymnasium, formatted as a traceback, after a line break."""
     aside = tuple(filter(None, map(_folder, ("sobolev", "gymnasium"))))
     own = [frame for frame in _frames(error) if not frame.filename.startswith((*aside, "<frozen", "<@beartype"))]
     lines = traceback.format_list(own[-_FRAMES:])
@@ -119,7 +125,7 @@ def _own_frames(error: BaseException) -> str:
 def _frames(error: BaseException) -> list[traceback.FrameSummary]:
     try:
         return list(traceback.extract_tb(error.__traceback__))
-    except Exception:  # the source of a frame may be anything
+    except Exception:  # reading the source code of a frame may fail in any way
         return []
 
 

@@ -1,15 +1,15 @@
-"""What a family of environments is: the tasks whose names begin alike, and what makes them."""
+"""A family of environments: the tasks with one prefix, and the function that creates them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sobolev.envs.noise import Kicks
 from sobolev.envs.specs import Environment
+from sobolev.envs.wrappers.noise import Kicks
 
 
 def _anything(name: str) -> None:
-    """The check of a family that finds out what a name is worth when it makes the environment."""
+    """Accepts any name: `make` then raises for one that does not exist."""
 
 
 def _none() -> Sequence[str]:
@@ -20,17 +20,17 @@ def _none() -> Sequence[str]:
 class Family:
     """Environments of one kind. Their tasks are called PREFIX:NAME, as in gym:Ant-v5.
 
-    The prefix is the name under which a package registers the family (entry points of the group
-    `sobolev.environments`), or where it is, as in my_package.my_module:FAMILY.
+    The prefix is the name under which a package registers the family (as an entry point of the group
+    `sobolev.environments`), or its location, as in my_package.my_module:FAMILY.
     """
 
     make: Callable[[str, int, Kicks], Environment]
-    """(name, action repeat, kicks to velocities) → an environment; raises UserError for a name that is none"""
+    """creates an environment from (name, action repeat, noise on velocities); raises UserError for an unknown name"""
     check: Callable[[str], Any] = _anything
-    """raises UserError, with the nearest name, for a name that is none, without making anything that takes long"""
+    """raises UserError, with the nearest name, for an unknown name; should be fast"""
     tasks: Callable[[], Sequence[str]] = _none
-    """names to choose from, so far as they can be listed"""
+    """returns the names of the tasks, as far as they can be listed"""
     repeat: int = 1
-    """the usual action repeat"""
+    """the default action repeat"""
     kicked: bool = False
-    """whether `make` heeds the kicks (--env.dynamics-noise); else they are always zero"""
+    """whether the environments add the noise to their velocities; if not, --env.dynamics-noise is refused"""

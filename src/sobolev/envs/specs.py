@@ -1,4 +1,4 @@
-"""What an environment is: shapes of its observations, one step, and the protocol that every family follows."""
+"""The protocol of an environment, its spaces, and the result of a step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,32 +18,33 @@ class ArraySpec:
 
     @property
     def is_image(self) -> bool:
-        """Whether it is bytes laid out [height, width, channels]."""
+        """Whether it is an image: uint8[height, width, channels]."""
         return self.dtype == "uint8" and len(self.shape) == 3
 
 
 @dataclass(frozen=True)
 class Spaces:
-    """Observation entries, sorted by key, and the number of action dimensions, each in [-1, 1]. Hashable."""
+    """The entries of the observation, sorted by key, and the number of action dimensions, each in [-1, 1]. Hashable."""
 
     observation: tuple[tuple[str, ArraySpec], ...]
     action: int
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Names of the observation entries, sorted."""
+        """Keys of the observation entries, sorted."""
         return tuple(key for key, _ in self.observation)
 
     def spec(self, key: str) -> ArraySpec:
-        """The entry of that name; KeyError if there is none."""
+        """Returns the spec of an entry. Raises KeyError if there is none of that key."""
         return dict(self.observation)[key]
 
 
 class Step(NamedTuple):
-    """What an environment gives after a reset or a step.
+    """The result of a reset or a step.
 
-    `observation` has the entries of `Spaces.observation`; `reward` is summed over the action repeat, 0 after a reset.
-    `first`: a reset led here. `last`: the episode ends here, `terminal` as well if it is not only a time limit.
+    `observation` has the entries of `Spaces.observation`. `reward` is the sum over the action repeat; 0 after a reset.
+    `first` marks the result of a reset, `last` the end of an episode, and `terminal` an end that is not a time limit
+    (Gymnasium's `terminated`).
     """
 
     observation: dict[str, np.ndarray]
@@ -55,41 +56,44 @@ class Step(NamedTuple):
 
 @runtime_checkable
 class Environment(Protocol):
-    """One environment with continuous actions. Deterministic given the seed of the episode and the actions."""
+    """An environment with continuous actions, deterministic given the seed of the episode and the actions."""
 
     @property
     def spaces(self) -> Spaces:
-        """Shapes of observations and actions."""
+        """The shapes of observations and actions."""
         ...
 
     def reset(self, seed: int) -> Step:
-        """Begin the episode of that seed. Equals the first reset of a fresh environment bit for bit."""
+        """Begins an episode. The result depends on the seed only, whatever happened before, to the bit."""
         ...
 
     def step(self, action: np.ndarray) -> Step:
-        """Take action float32[A], clipped to [-1, 1] and rescaled to the task's range, for `repeat` control steps.
+        """Applies action float32[A], clipped to [-1, 1] and rescaled to the task's range, for `repeat` control steps.
 
-        RuntimeError if the episode is over; UserError if what the environment gives is not what `spaces` say, or not
-        finite (`checks`); WorkerError where its own code fails.
+        Raises RuntimeError if the episode is over, UserError if the environment returns something that its spaces do
+        not allow or that is not finite, WorkerError if its own code fails.
         """
         ...
 
     def render(self, height: int, width: int) -> np.ndarray:
-        """The present state as uint8[height, width, 3]; UserError where this machine or environment cannot."""
+        """Renders the current state, uint8[height, width, 3]. Raises UserError if that is not possible."""
         ...
 
     def close(self) -> None:
-        """Free what the environment holds."""
+        """Frees the resources of the environment."""
         ...
 
 
 def build_spaces(entries: Mapping[str, ArraySpec], action: int) -> Spaces:
-    """Spaces with the entries sorted by key."""
+    """Creates the spaces of an environment from its observation entries and its number of action dimensions."""
     return Spaces(tuple(sorted(entries.items())), action)
 
 
 class ActionScale:
-    """Maps actions from [-1, 1] to [low, high], arrays of the task's action shape; what is beyond is clipped."""
+    """Rescales actions from [-1, 1] to [low, high], arrays of the task's action shape, and clips them.
+
+    Raises UserError, naming the task, if a limit is not finite.
+    """
 
     def __init__(self, task: str, low: np.ndarray, high: np.ndarray):
         bound = 1e9  # MuJoCo writes 1e10 for "no limit"
@@ -102,7 +106,7 @@ class ActionScale:
         self._middle, self._half = (self.low + self.high) / 2, (self.high - self.low) / 2
 
     def __call__(self, action: np.ndarray) -> np.ndarray:
-        """float64 of the task's action shape, for a flat action of any float dtype."""
+        """Returns float64 of the task's action shape for a flat action of any float dtype."""
         clipped = np.maximum(np.minimum(action.astype(np.float64), 1.0), -1.0).reshape(self.low.shape)
-        # rounding may step over a limit
+        # rounding may exceed a limit
         return np.maximum(np.minimum(self._middle + self._half * clipped, self.high), self.low)

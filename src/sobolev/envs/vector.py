@@ -1,4 +1,4 @@
-"""Many environments, stepped together."""
+"""`VectorEnv`: many environments, stepped together in worker processes."""
 
 import pickle
 from collections.abc import Sequence
@@ -8,23 +8,23 @@ import numpy as np
 
 from sobolev.envs.catalog import check_task
 from sobolev.envs.failures import WorkerDied, WorkerError, brief
-from sobolev.envs.memory import Arrays
-from sobolev.envs.noise import Noise
-from sobolev.envs.registration import registration
-from sobolev.envs.server import Stream, episode_seed, not_deterministic
+from sobolev.envs.families.gymnasium_registry import registration
+from sobolev.envs.processes.memory import Arrays
+from sobolev.envs.processes.server import Stream, episode_seed, not_deterministic
+from sobolev.envs.processes.workers import Workers
 from sobolev.envs.specs import Spaces
-from sobolev.envs.view import View
-from sobolev.envs.workers import Workers
+from sobolev.envs.wrappers.noise import Noise
+from sobolev.envs.wrappers.view import View
 from sobolev.errors import UserError
 
 ROUNDING = 2.0
-"""Mean difference, of 255, by which two renderers may draw the same image."""
+"""Largest mean difference (of 255) between two images that count as equal, since renderers round differently."""
 
 _NOT_BEGUN = "these environments have not begun an episode: reset first"
 
 
 class Transition(TypedDict):
-    """One step of all streams, laid out [seeds, environments]; arrays of one's own. See `Step` for the meaning."""
+    """One step of all environments: new arrays with leading axes [seeds, environments]. See `Step` for the fields."""
 
     observation: dict[str, np.ndarray]
     reward: np.ndarray
@@ -34,8 +34,11 @@ class Transition(TypedDict):
 
 
 class Records(TypedDict):
-    """What it takes to be at this step again: episode int64[S, E], length int64[S, E] of the actions taken in it, and
-    these actions, float32[sum of lengths, A], stream after stream in row-major order."""
+    """What `VectorEnv.restore` needs to return to a step.
+
+    episode: number of the running episode, int64[S, E]. length: number of actions taken in it, int64[S, E]. action:
+    these actions, float32[sum of lengths, A], those of one environment after those of another, in row-major order.
+    """
 
     episode: np.ndarray
     length: np.ndarray
@@ -43,13 +46,12 @@ class Records(TypedDict):
 
 
 class VectorEnv:
-    """Independent environments laid out [S, E]: `number` (E) for each of `seeds` (S), in the processes of `workers`.
+    """Independent environments [S, E]: `number` (E) for each of `seeds` (S), stepped in the processes of `workers`.
 
-    An episode depends on (seed, kind, environment, episode number) alone: not on the workers, nor on the other seeds.
-    `kind` keeps uses apart: 0 training, 1 evaluation during training, 2 final evaluation. `repeat` None: the family's
-    default; `view` None: the environments' own observations; `noise` None: none. The environments are made in the
-    background; an error in that comes up at the first use. The record of the running episode's actions takes 4 bytes x
-    A a step and stream, and grows as long as an episode does.
+    An episode depends on (seed, kind, environment, episode number) only, not on the workers or the other seeds. `kind`
+    separates the uses: 0 training, 1 evaluation during training, 2 evaluation afterwards. `repeat`, `view` and `noise`
+    are as in `make`. The environments are created in the background; an error in that is raised at the first use.
+    Actions of the running episodes are recorded, which takes 4·A bytes per step of each environment.
 
     Raises UserError for an unknown task, no seeds, a negative seed, or number below 1.
     """
@@ -93,12 +95,12 @@ class VectorEnv:
 
     @property
     def spaces(self) -> Spaces:
-        """Shapes of one environment; waits until the environments are made."""
+        """The spaces of one environment. Waits until the environments are created."""
         self._ready()
         return self._spaces
 
     def reset(self, episode: int, first: int = 0) -> Transition:
-        """Begin that episode in every stream; with `first`, that of environment `first` + e in the place of e."""
+        """Begins an episode, given its number, in all environments; environment e plays that of number `first` + e."""
         self._check(started=False)
         self._first = first
         self._episode[:], self._length[:] = episode, 0
@@ -106,8 +108,8 @@ class VectorEnv:
         return self._current()
 
     def send(self, actions: np.ndarray) -> None:
-        """Start a step with actions [S, E, A] and return at once. Where the last step ended an episode, the next one
-        begins instead, and the action is ignored."""
+        """Starts a step with actions [S, E, A] and returns at once. An environment whose episode is over ignores its
+        action and begins the next episode (Gymnasium's autoreset mode NEXT_STEP)."""
         self._check(started=True)
         if actions.shape != (*self.shape, self._spaces.action):
             raise ValueError(f"actions have shape {actions.shape}, not {(*self.shape, self._spaces.action)}")
@@ -116,10 +118,10 @@ class VectorEnv:
         self._pending = self._workers.post(self._step_request)
 
     def receive(self) -> Transition:
-        """Wait for the step that `send` started.
+        """Waits for the step that `send` started, and returns it.
 
-        Raises UserError for what no environment should give, WorkerError where one failed, Interrupted where a signal
-        comes first; the streams are lost then, but for `records`.
+        Raises UserError if an environment returns something invalid, WorkerError if one fails, Interrupted if a signal
+        arrives first. After that only `records` and `close` work.
         """
         if self._pending is None or self._sent is None:
             raise RuntimeError("nothing was sent to these environments")
@@ -129,7 +131,7 @@ class VectorEnv:
         return self._current()
 
     def records(self) -> Records:
-        """What `restore` needs to come back to the newest step that was received."""
+        """Returns what `restore` needs to return to the newest step that was received."""
         if not self._started:
             raise RuntimeError(_NOT_BEGUN)
         packed = [self._actions[:length, row] for row, length in enumerate(self._length)]
@@ -140,11 +142,11 @@ class VectorEnv:
         )
 
     def restore(self, records: Records, check: Transition | None = None) -> Transition:
-        """Go to the step of those records, by taking their actions again, and return it, bit for bit.
+        """Returns to the step of the records by repeating their actions; the result is the same to the bit.
 
-        Raises UserError that names the environment if one does not do the same again: if its episode ends too early, or
-        if the outcome differs from `check`, the transition that was current then. Of images only more than rounding
-        counts as a difference, because another machine's renderer may round otherwise.
+        `check` is the transition at that step. Raises UserError, naming the environment, if an episode ends too early
+        or the result differs from `check`: then the environment is not deterministic. Images may differ by rounding,
+        as between the renderers of two machines.
         """
         length = np.asarray(records["length"], np.int64)
         if length.shape != self.shape or records["action"].shape != (length.sum(), self.spaces.action):
@@ -168,14 +170,14 @@ class VectorEnv:
         return current
 
     def render(self, seed_index: int, env_index: int, height: int, width: int) -> np.ndarray:
-        """The present state of one stream, uint8[height, width, 3]. Does not change the episode. UserError where this
-        machine cannot draw."""
+        """Renders the current state of one environment, uint8[height, width, 3]. Does not change the episode. Raises
+        UserError if this machine cannot draw."""
         row = int(np.ravel_multi_index((seed_index, env_index), self.shape))
         lane = next(lane for lane, rows in self._shares.items() if row in rows)
         return self._call({lane: ("render", row, height, width)}, started=True)[0]
 
     def close(self) -> None:
-        """Free the environments; the workers stay."""
+        """Closes the environments. The worker processes stay."""
         self._ready()
         self._collect(self._workers.post(dict.fromkeys(self._shares, pickle.dumps(("close", (self._group,))))))
 
@@ -211,7 +213,7 @@ class VectorEnv:
         return answers
 
     def _collect(self, ticket: int) -> list[Any]:
-        """The answers of the workers; the death of one is reported with what it was doing."""
+        """Returns the answers of the workers. If one died, the error says what it was doing."""
         try:
             return self._workers.collect(ticket)
         except WorkerDied as died:
@@ -219,7 +221,7 @@ class VectorEnv:
             first, episode = self._first, self._episode
             seeds = [episode_seed(s.seed, self._kind, first + s.environment, int(episode[s.row])) for s in streams]
             doing = f"it ran '{self.task}', episodes with seeds {brief(', '.join(map(str, seeds)), 80)}"
-            doing = doing if self._opening is None else f"'{self.task}' was made"
+            doing = doing if self._opening is None else f"'{self.task}' was created"
             raise WorkerError(f"{died} (while {doing})") from died
 
     def _record(self, actions: np.ndarray, ended: np.ndarray) -> None:

@@ -1,8 +1,8 @@
-"""Experiments: what `sobolev study NAME` and `sobolev sensitivity` run, a package each, and one's own.
+"""Experiments, which `sobolev study NAME` and `sobolev sensitivity` run: a package for each, and those of users.
 
 An experiment is an `Experiment` object: settings, which become flags, a function that runs it, and functions that draw
-and summarise what it gives. `registry` has a line for each of ours; those of other packages are named by
-`module:OBJECT`, or registered under the entry point group `sobolev.experiments`.
+and summarise its results. The built-in ones are in `registry`. Those of other packages are given as `module:OBJECT`, or
+registered as entry points of the group `sobolev.experiments`.
 """
 
 from sobolev.experiments.api import Experiment, Record, Results, Say

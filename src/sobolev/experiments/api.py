@@ -1,4 +1,4 @@
-"""What an experiment is."""
+"""The interface of an experiment."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,34 +22,34 @@ class Settings(Protocol):
 S = TypeVar("S", bound=Settings)
 
 Record: TypeAlias = dict[str, Any]
-"""Numbers, words, and lists or records of these, by name: what JSON can hold. NumPy's numbers and arrays count too."""
+"""A JSON tree by name: numbers, strings, and lists or records of them. Numbers and arrays of NumPy are converted."""
 
 Results: TypeAlias = Mapping[str, Record]
-"""A record for every file that an experiment writes, by the file's name without `.json`."""
+"""A record for each JSON file that an experiment writes, by the name of the file without `.json`."""
 
 Say: TypeAlias = Callable[[str], None]
-"""Takes a line about the progress of an experiment: `print`, in the command line."""
+"""A function that takes a line about the progress of an experiment, such as `print`."""
 
 
 def _any_settings(settings: Any) -> None:
-    """The check of an experiment without one."""
+    """Accepts any settings: the default check."""
 
 
 @dataclass(frozen=True)
 class Experiment(Generic[S]):
-    """An experiment: `sobolev study` makes flags of its settings, runs it, and writes its numbers and figures."""
+    """An experiment. `sobolev study` turns its settings into flags, runs it, and writes its numbers and figures."""
 
     about: str
-    """for --help: one line on what it does, then what it measures and which files it writes"""
+    """text of --help: a line that says what it does, then what it measures and which files it writes"""
     settings: S
-    """the default settings: every field is a flag, and its docstring the help of that flag"""
+    """the default settings; every field becomes a flag, with its docstring as the help"""
     run: Callable[[S, Say], Results]
-    """makes the numbers of checked settings"""
+    """computes the numbers, for settings that passed `check`"""
     draw: "Callable[[S, Results], Mapping[str, Figure]]"
-    """figures of these numbers, by the name of their files without `.png` and `.pdf`"""
+    """draws the figures of these numbers, by the name of their files without `.png` and `.pdf`"""
     summary: Callable[[S, Results], Sequence[str]]
-    """lines that say what came out"""
+    """returns lines that summarise the results"""
     check: Callable[[S], None] = _any_settings
-    """raises UserError for settings that cannot be run, before anything is computed"""
+    """raises UserError for invalid settings, before anything is computed"""
     positional: str | None = None
-    """the setting that is given without a flag, if there is one"""
+    """setting that is given without a flag, if any"""

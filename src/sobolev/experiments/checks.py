@@ -1,4 +1,4 @@
-"""Checks that experiments make of their settings: each mistake is a UserError that names the flag."""
+"""Checks of the settings of experiments. Each raises a UserError that names the flag."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,19 +7,19 @@ from sobolev.errors import UserError
 
 
 def flag(name: str) -> str:
-    """The flag of a setting: --held-out for held_out."""
+    """Returns the flag of a setting: --held-out for held_out."""
     return "--" + name.replace("_", "-")
 
 
 def at_least(settings: Any, **least: int) -> None:
-    """Every named setting is as large as its bound, or larger."""
+    """Checks that every named setting is at least its bound."""
     for name, bound in least.items():
         if getattr(settings, name) < bound:
             raise UserError(f"{flag(name)} is {getattr(settings, name)}, but must be at least {bound}")
 
 
 def positive(settings: Any, *names: str) -> None:
-    """Every named setting is above 0 and finite: one number, or several, of which there is one at least."""
+    """Checks that every named setting, a number or a nonempty list of numbers, is above 0 and finite."""
     for name in names:
         value = getattr(settings, name)
         values = value if isinstance(value, tuple) else (value,)
@@ -31,13 +31,13 @@ def positive(settings: Any, *names: str) -> None:
 
 
 def increasing(name: str, values: Sequence[int], example: str) -> None:
-    """There are values, from 1 on, each larger than the one before."""
+    """Checks that there are values, that they are at least 1, and that they increase."""
     if not values or min(values) < 1 or sorted(set(values)) != list(values):
         raise UserError(f"{flag(name)} must increase, from 1 on, as in {flag(name)} {example}")
 
 
 def seeds(values: Sequence[int], fewest: int = 1) -> None:
-    """Different seeds, from 0 on: one at least, or two where intervals are taken over them."""
+    """Checks that there are at least `fewest` seeds, that they are at least 0, and that they differ."""
     if len(values) < fewest or len(set(values)) < len(values) or min(values) < 0:
         needed = "one seed at least" if fewest == 1 else "two different seeds at least"
         reason = "" if fewest == 1 else ": the intervals are over seeds"

@@ -1,4 +1,4 @@
-"""From an experiment and its settings to a folder of numbers and figures."""
+"""Runs an experiment, and writes its numbers and figures into a folder."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,11 @@ from sobolev.system.atomic_files import write_json
 
 
 def conduct(experiment: Experiment[S], settings: S, command: str, say: Say = print) -> list[str]:
-    """Run an experiment and write NAME.json for all of its results, NAME.png and NAME.pdf for all of its figures.
+    """Runs an experiment. Writes NAME.json for each of its results, and NAME.png and NAME.pdf for each of its figures.
 
-    Every JSON file begins with what made it: `command`, `settings` and `versions`. Returns the experiment's summary and
-    a line for every file written. Raises UserError, before anything is computed, for settings that cannot be run or a
-    folder that cannot be made.
+    Every JSON file begins with its provenance: `command`, `settings` and `versions`. Returns the summary of the
+    experiment and a line for every file. Raises UserError for invalid settings or a folder that cannot be created,
+    before anything is computed.
     """
     experiment.check(settings)
     out = create_folder(settings.out)
@@ -29,7 +29,7 @@ def conduct(experiment: Experiment[S], settings: S, command: str, say: Say = pri
 
 
 def provenance(settings: Any, command: str) -> Record:
-    """What made the numbers: command, settings, versions."""
+    """Returns the provenance of the numbers: command, settings and versions."""
     import jax
     import numpy
 
@@ -41,12 +41,12 @@ def provenance(settings: Any, command: str) -> Record:
 
 def _joined(facts: Record, record: Record) -> Record:
     if taken := facts.keys() & record.keys():
-        raise ValueError(f"results may not be called {', '.join(sorted(taken))}: that is what made them")
+        raise ValueError(f"results may not be called {', '.join(sorted(taken))}: these names are for their provenance")
     return facts | record
 
 
 def _plain(value: Any) -> Any:
-    """A result as JSON has it: NumPy's and JAX's numbers and arrays as numbers and lists."""
+    """Converts a result to a JSON tree, with numbers and arrays of NumPy and JAX as numbers and lists."""
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Episodes played in vectorised environments, with all that was observed and done in them."""
+"""Plays episodes in vectorised environments, and records all observations and actions."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,25 +13,25 @@ from sobolev.training.playing import Limit, Waiting, episodes
 from sobolev.training.program import Program
 
 Chooser = Callable[[Transition], np.ndarray]
-"""From a transition to actions [seeds, environments, A]."""
+"""A function from a transition to actions [seeds, environments, A]."""
 
 
 class Round(NamedTuple):
-    """One episode in every environment, played side by side."""
+    """One episode in every environment, all stepped together."""
 
     steps: dict[str, Any]
     """leaves [seeds, time, environments, …]: observation (a dict), action, reward, first, last, terminal"""
     valid: Bool[np.ndarray, "seeds time environments"]
-    """False after the end of an environment's episode, where others still go on"""
+    """False after the end of an environment's episode, while others still run"""
 
     def returns(self) -> Float[np.ndarray, "seeds environments"]:
-        """The return of every episode, added up step by step in float64, as `evaluate` does."""
+        """Returns the return of every episode, summed step by step in float64, as in `evaluate`."""
         rewards = np.where(self.valid, self.steps["reward"].astype(np.float64), 0.0)
         return np.add.accumulate(rewards, 1)[:, -1]
 
 
 def play_round(envs: VectorEnv, choose: Chooser, episode: int, limit: Limit) -> Round:
-    """The episode of this number in every environment, up to the end of the longest one; the last action is zero."""
+    """Plays the episode of a number in every environment, up to the end of the longest one. The last action is zero."""
     steps, valid, actions = [], [], list[np.ndarray]()
 
     def act(transition: Transition) -> np.ndarray:
@@ -47,7 +47,7 @@ def play_round(envs: VectorEnv, choose: Chooser, episode: int, limit: Limit) -> 
 
 
 def acting(program: Program, state: State, environments: int, episode: int) -> Chooser:
-    """The actions of trained agents in the episode of that number, as they are evaluated."""
+    """Returns the actions of trained agents in the episode of a number, as in evaluation."""
     carry, step = program.initial_carry(environments), 0
 
     def act(transition: Transition) -> np.ndarray:

@@ -8,15 +8,15 @@ NORMAL = 1.959964
 
 
 def half_width(values: Float[np.ndarray, "seeds *rest"], quantile: float) -> np.ndarray | np.floating:
-    """Half the width of the interval of the mean over the first axis: quantile × standard error.
+    """Returns half the width of the interval of the mean over the first axis: quantile × standard error.
 
-    `quantile` is `NORMAL` where there are many seeds, `student(len(values))` where there are few.
+    `quantile` is `NORMAL` for many seeds, `student(len(values))` for few.
     """
     return quantile * values.std(0, ddof=1) / np.sqrt(len(values))
 
 
 def student(number: int) -> float:
-    """The 97.5% quantile of Student's t for the mean of so many values, two at least."""
+    """Returns the 97.5% quantile of Student's t for the mean of `number` values, at least two."""
     from scipy import stats
 
     return float(stats.t.ppf(0.975, number - 1))

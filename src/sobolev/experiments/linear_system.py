@@ -1,7 +1,8 @@
-"""A linear system with noise, a linear policy and a quadratic reward: the distribution of return and gradient is known.
+"""A linear system with noise, a linear policy and a quadratic reward. The distribution of return and action gradient is
+known.
 
 s' = A s + B a + L ε with ε ~ N(0, I), a = K s, r = −sᵀQs − aᵀRa. The return is a quadratic form in the noise of all
-steps to come, its action gradient is linear in it (with a linear reward that gradient would have no variance).
+future steps, and its action gradient is linear in that noise. (With a linear reward the gradient would be constant.)
 """
 
 from typing import NamedTuple
@@ -39,13 +40,13 @@ class LinearSystem(eqx.Module):
     def model(
         self, state: Float[Array, " state"], action: Float[Array, " action"], noise: Float[Array, " noise"]
     ) -> tuple[Float[Array, " state"], Float[Array, ""], Float[Array, ""]]:
-        """(s, a, ε) → (s', r, 0), in place of a learned model."""
+        """Returns (s', r, 0) for (s, a, ε), like a learned model."""
         following = self.a @ state + self.b @ action + self.noise @ noise
         return following, self.reward(state, action), jnp.zeros((), following.dtype)
 
     @property
     def kappa(self) -> float:
-        """max(1, ‖[A B]‖ √(1 + ‖K‖²)): by how much the operator may stretch a sample beside the discount."""
+        """max(1, ‖[A B]‖ √(1 + ‖K‖²)), the bound on how much the operator stretches a sample, without the discount."""
         reach = np.linalg.norm(np.concatenate([self.a, self.b], 1), 2)
         return max(1.0, float(reach * np.sqrt(1 + np.linalg.norm(np.asarray(self.policy_gain), 2) ** 2)))
 
@@ -58,7 +59,7 @@ class Moments(NamedTuple):
 
 
 def example(discount: float = 0.8) -> LinearSystem:
-    """Two states, one action, a stable closed loop."""
+    """Returns a system with two states and one action that is stable under its policy."""
     return LinearSystem(
         a=jnp.array([[0.8, 0.3], [-0.2, 0.7]]),
         b=jnp.array([[0.2], [0.6]]),
@@ -76,7 +77,7 @@ def rollout_return(
     action: Float[Array, " action"],
     noise: Float[Array, "steps noise"],
 ) -> Float[Array, ""]:
-    """Σ γᵗ rₜ from a state and a first action, over as many steps as there is noise, for given noise."""
+    """Returns Σ γᵗ rₜ from a state and a first action for given noise, over as many steps as it has."""
 
     def step(now: tuple[Array, Array], drawn: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
         (state, action), (epsilon, weight) = now, drawn
@@ -90,10 +91,10 @@ def rollout_return(
 def exact_moments(
     system: LinearSystem, state: Float[Array, " state"], action: Float[Array, " action"], steps: int = 80
 ) -> Moments:
-    """Mean and covariance of [return; ∂return/∂a], exact up to the discount after `steps` (γ⁸⁰ is 2e-8 at 0.8).
+    """Returns mean and covariance of [return; ∂return/∂a], exact but for the rewards after `steps` (0.8⁸⁰ is 2e-8).
 
-    With the return c + pᵀw + ½ wᵀMw and its gradient g + Nw in the stacked noise w: means c + ½ tr M and g, variances
-    pᵀp + ½ tr M² and NNᵀ, covariance Np, since odd moments of w vanish.
+    In the stacked noise w, the return is c + pᵀw + ½ wᵀMw and its gradient g + Nw. The means are c + ½ tr M and g, the
+    variances pᵀp + ½ tr M² and NNᵀ, and the covariance is Np, since odd moments of w vanish.
     """
     size = action.size
 

@@ -1,1 +1,1 @@
-"""What a run writes down beside its checkpoint: metrics, scores, progress, provenance, videos and dreams."""
+"""The logs of a run: metrics and their sinks, scores, progress, provenance, videos and dreams."""

@@ -1,10 +1,11 @@
-"""What a run's world model reconstructs and predicts of its evaluation episodes: a film of images, a plot of vectors.
+"""Dreams: what a world model predicts of recorded evaluation episodes, as a film of images and a plot of vectors.
 
-The model observes the first half of a recording and then predicts the second half from the actions alone.
+The model observes the first half of a recording, and predicts the second half from the actions alone.
 
-    RUN/dreams/000020000.mp4    images: the truth above the prediction above their difference (grey: none), an episode
-                                per column; framed green while the model observes, red while it predicts
-    RUN/dreams/000020000.png    every other observation of the first episode over time
+    RUN/dreams/000020000.mp4    images: from top to bottom the truth, the prediction and their difference (grey where
+                                there is none), with a column per episode; the frame is green while the model
+                                observes, red while it predicts
+    RUN/dreams/000020000.png    all other observations of the first episode, over time
 """
 
 from collections.abc import Callable, Mapping
@@ -18,56 +19,56 @@ from sobolev.agents.api import AnyAgent, Dreams
 from sobolev.envs import Transition
 from sobolev.errors import UserError
 from sobolev.logs.rows import Picture
-from sobolev.logs.videos import FILMS, FRAMES_PER_SECOND, write_video
+from sobolev.logs.videos import FILMS, picture, write_video
 
 LENGTH = 100
-"""Agent steps of a recording, half of which the model observes."""
+"""Agent steps of a recording. The model observes half of them."""
 EPISODES = 3
-"""Episodes side by side."""
+"""Episodes in a film, side by side."""
 PANELS = 24
-"""Curves in a plot, at most."""
+"""Largest number of curves in a plot."""
 MOMENTS = 10
-"""Frames side by side in a still picture."""
+"""Number of frames in a still picture, side by side."""
 _OBSERVED, _PREDICTED = (0, 160, 0), (200, 0, 0)
 
 Predict = Callable[[dict[str, Any], int], Mapping[str, np.ndarray] | None]
-"""From recorded steps, and how many of them the model observes, to its predictions; None without a world model."""
+"""Maps (recorded steps, number of steps to observe) to the predictions, or to None if there is no world model."""
 
 
 class Recording:
-    """The first steps of episodes as they are played; those of the first seed."""
+    """Records the first `LENGTH` steps of the first seed's episodes while they are played."""
 
     def __init__(self) -> None:
         self._steps: list[dict[str, Any]] = []
 
     def add(self, transition: Transition, action: np.ndarray) -> None:
-        """Keep a step and the action chosen in it, until there are enough."""
+        """Adds a step and its action, unless the recording is full."""
         if len(self._steps) < LENGTH:
             step = {"observation": transition["observation"], "first": transition["first"], "action": action}
             self._steps.append(jax.tree.map(lambda leaf: leaf[0, :EPISODES], step))
 
     def steps(self) -> dict[str, Any]:
-        """All of them, leaves [time, episodes, …]."""
+        """Returns the recorded steps, with leaves [time, episodes, …]."""
         return jax.tree.map(lambda *leaves: np.stack(leaves), *self._steps)
 
 
 class Dream(NamedTuple):
-    """Observations [time, episodes, …] by name: as they were, and as a model gives them that observes `context`."""
+    """True and predicted observations [time, episodes, …] by name; the model has observed the first `context` steps."""
 
     truth: Mapping[str, np.ndarray]
     prediction: Mapping[str, np.ndarray]
     context: int
 
     def images(self) -> list[str]:
-        """Names of the observations that are images."""
+        """Returns the names of the observations that are images."""
         return [name for name, entry in self.truth.items() if entry.dtype == np.uint8 and entry.ndim == 5]
 
     def vectors(self) -> list[str]:
-        """Names of the others."""
+        """Returns the names of all other observations."""
         return [name for name in self.truth if name not in self.images()]
 
     def errors(self) -> dict[str, float]:
-        """Root of the mean squared difference in the predicted half; images count from 0 to 1."""
+        """Returns the root mean squared error of each observation after `context`; images are scaled to [0, 1]."""
         found = {}
         for name, truth in self.truth.items():
             unit = 255.0 if name in self.images() else 1.0
@@ -77,7 +78,7 @@ class Dream(NamedTuple):
 
 
 def dream(predict: Predict, recording: Recording) -> Dream | None:
-    """The first seed's dream of a recording; None where the method has no world model."""
+    """Returns the dream of a recording; None if the method has no world model."""
     steps = recording.steps()
     context = max(1, len(steps["first"]) // 2)
     predicted = predict(steps, context)
@@ -85,7 +86,7 @@ def dream(predict: Predict, recording: Recording) -> Dream | None:
 
 
 def check(agent: AnyAgent, path: Path) -> None:
-    """Raise UserError where an agent has no dreams that could be written to a file of this name."""
+    """Raises UserError if an agent has no dreams, or none that a file of this type can show."""
     images = [spec.is_image for _, spec in agent.spaces.observation]
     if not isinstance(agent, Dreams):
         raise UserError("the method of this run has no world model to dream with: leave out --dream")
@@ -99,31 +100,32 @@ def check(agent: AnyAgent, path: Path) -> None:
 
 
 def write(found: Dream, path: Path) -> None:
-    """Writes what a path's ending asks for: the film (.mp4, .gif), else the plot, or of images alone the still."""
+    """Writes a dream to a file: the film for .mp4 and .gif; else the plot, or the still if there are images only."""
     if path.suffix.lower() in FILMS:
         write_video(path, film(found))
     elif found.vectors():
         plot(found).savefig(path)
     else:
-        path.write_bytes(_picture(still(found)).encoded)
+        path.write_bytes(picture(still(found)).encoded)
 
 
 def film(found: Dream) -> list[np.ndarray]:
-    """A frame per step, uint8[height, width, 3], in whole multiples of 16 as films are: see the module's docstring."""
+    """Returns a frame per step, uint8[height, width, 3] with sides that are multiples of 16, laid out as the module's
+    docstring says."""
     rows = _rows(found)
     length, episodes = rows[0].shape[:2]
     return [_padded(np.concatenate([_column(found, rows, t, e) for e in range(episodes)], 1)) for t in range(length)]
 
 
 def still(found: Dream) -> np.ndarray:
-    """Some moments of the first episode from left to right, as in the film: uint8[height, width, 3]."""
+    """Returns some frames of the film's first episode from left to right, uint8[height, width, 3]."""
     rows = _rows(found)
     moments = np.unique(np.linspace(0, len(rows[0]) - 1, MOMENTS).round().astype(int)).tolist()
     return np.concatenate([_column(found, rows, time, 0) for time in moments], 1)
 
 
 def _rows(found: Dream) -> list[np.ndarray]:
-    """What lies one above the other, uint8[time, episodes, height, width, 3] each: see the module's docstring."""
+    """Returns the rows of the film from top to bottom, uint8[time, episodes, height, width, 3] each."""
     rows = []
     for name in found.images():
         truth, prediction = colours(found.truth[name]), colours(found.prediction[name])
@@ -132,14 +134,15 @@ def _rows(found: Dream) -> list[np.ndarray]:
 
 
 def _column(found: Dream, rows: list[np.ndarray], time: int, episode: int) -> np.ndarray:
-    """One moment of one episode, framed, and large enough to look at."""
+    """Returns one step of one episode, framed, and enlarged if it is small."""
     scale = max(1, 128 // max(row.shape[2] for row in rows))
     column = np.concatenate([row[time, episode] for row in rows]).repeat(scale, 0).repeat(scale, 1)
     return _framed(column, _OBSERVED if time < found.context else _PREDICTED)
 
 
 def colours(images: np.ndarray) -> np.ndarray:
-    """Images [time, episodes, height, width, channels] of three channels: the last three, or one three times."""
+    """Returns images [time, episodes, height, width, 3] of any number of channels: the last three, or the last one
+    three times."""
     channels = images.shape[-1]
     return images[..., -3:] if channels >= 3 else np.repeat(images[..., -1:], 3, -1)
 
@@ -156,7 +159,7 @@ def _padded(picture: np.ndarray) -> np.ndarray:
 
 
 def plot(found: Dream) -> Any:
-    """A figure with a curve per number of every vector, true and predicted, of the first episode."""
+    """Returns a figure of the first episode with the true and the predicted curve of every number of the vectors."""
     from matplotlib.figure import Figure
 
     curves = []
@@ -166,7 +169,7 @@ def plot(found: Dream) -> Any:
         )
         names = [name] if len(truth) == 1 else [f"{name} {i}" for i in range(len(truth))]
         curves += list(zip(range(len(truth)), names, truth, prediction, strict=True))
-    # the first number of every observation before the second of any
+    # if there are too many curves, each observation keeps its first numbers
     order = sorted(range(len(curves)), key=lambda curve: curves[curve][0])
     shown, columns = [curves[curve] for curve in sorted(order[:PANELS])], min(4, len(curves))
     lines = -(-len(shown) // columns)
@@ -189,13 +192,13 @@ def plot(found: Dream) -> Any:
 
 
 def keep(found: Dream, folder: Path, env_steps: int) -> dict[str, Picture]:
-    """Writes what there is to see of a dream into a folder, and returns the pictures for TensorBoard, by name."""
+    """Writes the film and the plot of a dream into a folder. Returns the pictures for log sinks, by name."""
     folder.mkdir(exist_ok=True)
     pictures = {}
     if found.images():
         frames = film(found)
         write_video(folder / f"{env_steps:09d}.mp4", frames)
-        pictures["dream/images"] = _picture(*frames)
+        pictures["dream/images"] = picture(*frames)
     if found.vectors():
         path = folder / f"{env_steps:09d}.png"
         figure = plot(found)
@@ -203,15 +206,3 @@ def keep(found: Dream, folder: Path, env_steps: int) -> dict[str, Picture]:
         width, height = (int(side) for side in figure.get_size_inches() * figure.dpi)
         pictures["dream/vectors"] = Picture(path.read_bytes(), height, width)
     return pictures
-
-
-def _picture(*frames: np.ndarray) -> Picture:
-    """One frame as a PNG, several as a GIF, which TensorBoard plays."""
-    import imageio.v3 as imageio
-
-    if len(frames) == 1:
-        encoded = imageio.imwrite("<bytes>", frames[0], extension=".png")
-    else:
-        pause = 1000 / FRAMES_PER_SECOND
-        encoded = imageio.imwrite("<bytes>", np.stack(frames), extension=".gif", duration=pause, loop=0)
-    return Picture(encoded, *frames[0].shape[:2])

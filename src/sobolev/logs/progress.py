@@ -1,7 +1,7 @@
-"""What a person sees of a running training: a progress bar on a terminal, plain lines elsewhere.
+"""Shows the progress of a training: a progress bar on a terminal, and lines on stdout.
 
-The bar goes to stderr and is not there at all when that is no terminal. Lines (one per evaluation, and what happens
-besides) go to stdout in both cases, so that a log file of a batch job stays short and readable.
+The bar is drawn on stderr, and only if that is a terminal. Lines (one per evaluation, and one for any other event) are
+printed on stdout in either case, so that the log file of a batch job stays short and readable.
 """
 
 import sys
@@ -20,13 +20,13 @@ from rich.text import Text
 from sobolev.system.output import forgiving
 
 MEASURE_SECONDS = 60.0
-"""How long the speed is measured before the run's length is foretold."""
+"""Seconds for which the speed is measured before the length of the run is predicted."""
 LONG_SECONDS = 24 * 3600.0
-"""Above this, a faster preset is named."""
+"""Predicted seconds above which a faster preset is suggested."""
 
 
 def duration(seconds: float) -> str:
-    """A time span as a person says it: "45 s", "12 min", "3 h 05 min", "4.2 days"."""
+    """Formats a time span: "45 s", "12 min", "3 h 05 min", "4.2 days"."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{round(seconds)} s"
@@ -38,7 +38,7 @@ def duration(seconds: float) -> str:
 
 
 class Speed:
-    """Env steps and updates per second over the last minutes; collecting before the first update does not count."""
+    """Env steps and updates per second over the last `window` seconds, from the first update on."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, window: float = 120.0) -> None:
         self.clock, self.window, self.interval = clock, window, 0.2
@@ -47,7 +47,7 @@ class Speed:
         self.training = False
 
     def add(self, steps: int, updates: int) -> None:
-        """Note how far the run is."""
+        """Adds a measurement: the env steps and updates so far, now."""
         if not self.training and self.first is not None and updates > self.first:
             self.training = True
             self.points.clear()
@@ -60,24 +60,24 @@ class Speed:
         self.points.append((now, steps, updates))
 
     def seconds(self) -> float:
-        """Seconds over which the speed is known."""
+        """Returns the seconds between the oldest and the newest measurement."""
         return self.points[-1][0] - self.points[0][0] if self.points else 0.0
 
     def rates(self) -> tuple[float, float] | None:
-        """(env steps, updates) per second; None before there is anything to measure."""
+        """Returns (env steps, updates) per second; None before there are two measurements."""
         if self.seconds() <= 0:
             return None
         (_, steps, updates), (_, last_steps, last_updates) = self.points[0], self.points[-1]
         return (last_steps - steps) / self.seconds(), (last_updates - updates) / self.seconds()
 
     def remaining(self, steps: int) -> float | None:
-        """Seconds that so many further env steps take; None while training has not begun."""
+        """Returns the predicted seconds for so many more env steps; None before training has begun."""
         rates = self.rates()
         return steps / rates[0] if self.training and rates and rates[0] > 0 else None
 
 
 class Progress:
-    """The progress of one run; a context manager around the training."""
+    """Shows the progress of one run. Use it as a context manager around the training."""
 
     def __init__(
         self,
@@ -89,9 +89,9 @@ class Progress:
         output: Console | None = None,
         bar: Console | None = None,
     ) -> None:
-        """`total` env steps are to be done; `advice` is printed where they turn out to take more than a day.
+        """`total` is the number of env steps of the run; `advice` is printed if they are predicted to take long.
 
-        `output` and `bar` are the consoles for lines and for the bar: stdout and stderr, unless a test gives its own.
+        `output` and `bar` are the consoles for lines and for the bar, by default stdout and stderr.
         """
         self.label, self.total, self.advice, self.clock = label, total, advice, clock
         lines: Any = forgiving(sys.stdout, "standard output")
@@ -116,9 +116,9 @@ class Progress:
             self.live.stop()
 
     def update(self, steps: int, updates: int, **values: float | None) -> None:
-        """The run is at `steps` env steps and `updates` updates; cheap, and meant for every iteration.
+        """Sets the env steps and updates so far. Cheap enough to be called in every iteration.
 
-        `values` are shown by name: train_return, score, penalty, coefficient (λ); None keeps the one before.
+        `values` are shown in the bar, by name; None keeps the earlier value.
         """
         self.steps = steps
         self.values |= {name: value for name, value in values.items() if value is not None}
@@ -127,12 +127,12 @@ class Progress:
         self._draw()
 
     def show(self, note: str) -> None:
-        """Have the bar say what is being done besides; "" for nothing."""
+        """Shows in the bar what the run does just now, such as an evaluation; "" for nothing."""
         self.note = note
         self._draw()
 
     def say(self, line: str) -> None:
-        """Print a line on stdout, above the bar where there is one."""
+        """Prints a line on stdout, above the bar if there is one."""
         if self.live is None or not self.output.is_terminal:
             self.output.print(line)
             self.output.file.flush()
@@ -140,7 +140,7 @@ class Progress:
             self.live.console.print(Text(line), soft_wrap=True)
 
     def evaluated(self, steps: int, seeds: tuple[int, ...], returns: list[list[float]]) -> None:
-        """Say the result of an evaluation at an env step: the returns of each seed's episodes, in one line."""
+        """Prints a line with the mean return of each seed in an evaluation; `returns` are those of its episodes."""
         means = [sum(found) / len(found) for found in returns]
         each = ", ".join(f"seed {seed}: {mean:.1f}" for seed, mean in zip(seeds, means, strict=True))
         left = self.speed.remaining(self.total - steps)
@@ -179,7 +179,7 @@ class Progress:
         text = Text(" · ".join(parts), no_wrap=True, overflow="ellipsis")
         line = Table.grid(padding=(0, 1))
         cells: list[RenderableType] = [Text(self.label, style="bold", no_wrap=True), text]
-        if self.console.width >= text.cell_len + len(self.label) + 23:  # on a narrow terminal the numbers come first
+        if self.console.width >= text.cell_len + len(self.label) + 23:  # numbers before the bar
             cells.insert(1, ProgressBar(self.total, self.steps, width=20))
         line.add_row(*cells)
         return line

@@ -1,7 +1,8 @@
-"""Who made a run: RUN/record.json, an entry per process that trained in it, with command, code and machine.
+"""The provenance of a run: RUN/record.json has an entry for every process that trained in it, with command, commit and
+machine.
 
-So a result can say what it came from, without anyone's notes. A process that was killed leaves its entry open; the next
-one closes it at the time of the last line of metrics.jsonl.
+A process that was killed leaves its entry open. The next process closes it with the time of the last line of
+metrics.jsonl.
 """
 
 import json
@@ -28,15 +29,15 @@ NAME = "record.json"
 
 @contextmanager
 def recorded(config: TrainConfig, run: Path) -> Iterator[None]:
-    """Adds an entry to the record of a run that is held, and closes it at the end, however the training ends.
+    """Adds an entry to the record of a run, and closes it when the training ends, in whatever way.
 
-    An entry has command, version, commit, python, jax, machine, started (UTC) and seconds, env_steps at its end. One in
-    which nothing was logged is taken out again. A file that cannot be written, or is no record, is reported and left
-    alone.
+    An entry has command, version, commit, python, jax, machine, started (UTC), and when it is closed seconds and
+    env_steps. An entry of a process that logged nothing is removed. If the file cannot be written, or is not a record,
+    that is reported and the file is left as it is. The caller holds the lock of the run's folder.
     """
     guard, started, before = Guard(str(run / NAME), (OSError, UserError)), time.time(), _size(run)
     entries = guard(read_record, run)
-    if entries is None:  # what is there is left to its owner
+    if entries is None:  # the file is not ours to overwrite
         yield
         return
     entries.append(_entry(config, started))
@@ -52,9 +53,10 @@ def recorded(config: TrainConfig, run: Path) -> Iterator[None]:
 
 
 def read_record(run: Path) -> list[dict[str, Any]]:
-    """The entries of a run's record, none where it has none; an open one is closed at the last line of its metrics.
+    """Returns the entries of a run's record; an empty list if there is no record.
 
-    Raises UserError for a file that is no record.
+    An open entry is closed with the time of the last line of metrics.jsonl. Raises UserError for a file that is not a
+    record.
     """
     path = run / NAME
     try:
@@ -62,7 +64,7 @@ def read_record(run: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not the record of a run ({error!r}): delete it to go on without it") from error
+        raise UserError(f"{path} is not the record of a run ({error!r}): delete it to continue without it") from error
     if entries and "seconds" not in entries[-1]:
         line = _last_line(run)
         started = datetime.fromisoformat(entries[-1]["started"]).timestamp()
@@ -71,7 +73,7 @@ def read_record(run: Path) -> list[dict[str, Any]]:
 
 
 def command(config: TrainConfig) -> str:
-    """The shortest `sobolev train` line that gives a resolved config: what its preset, size and method do not say."""
+    """Returns the shortest `sobolev train` command of a resolved config, without its preset's defaults."""
     own = defaults(config.task, config.method, None, config.preset)
     chosen = getattr(config.agent, "regularizer", None)
     chosen = None if chosen == getattr(own.agent, "regularizer", None) else chosen
@@ -87,15 +89,15 @@ def command(config: TrainConfig) -> str:
 
 
 def commit(folder: Path = Path(__file__).parent) -> str | None:
-    """The commit of the code that runs, "+changes" added where files differ from it; None outside a checkout."""
+    """Returns the commit of the running code, with "+changes" if files differ from it; None outside a git checkout."""
     head = _git(folder, "rev-parse", "--short=10", "HEAD")
     if not head or not _git(folder, "ls-files", "--", Path(__file__).name):
-        return None  # a repository around an installed package is not its source
+        return None  # an installed package may lie inside another repository
     return head + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
 
 
 def machine() -> dict[str, Any]:
-    """Processor, the cores this process may use, memory in GiB, and jax's devices."""
+    """Returns the processor, the cores that this process may use, the memory in GiB, and jax's devices."""
     import jax
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -129,13 +131,13 @@ def _utc(moment: float) -> str:
 
 
 def _size(run: Path) -> tuple[int, int]:
-    """Bytes and time of the last change of the metrics: a process that trained has changed either."""
+    """Returns size and modification time of metrics.jsonl, one of which a process that trains changes."""
     path = run / "metrics.jsonl"
     return (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else (0, 0)
 
 
 def _last_line(run: Path) -> dict[str, Any]:
-    """The last whole line of metrics.jsonl."""
+    """Returns the last complete line of metrics.jsonl."""
     lines = last_lines(run / "metrics.jsonl")
     return lines[-1] if lines else {}
 
@@ -150,7 +152,7 @@ def _processor() -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """What git says of a folder; nothing where there is no git, or it fails."""
+    """Returns the output of a git command in a folder; "" if git is missing or fails."""
     try:
         told = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,29 +1,32 @@
-"""What goes to the views of a run's metrics."""
+"""The rows of metrics that log sinks receive, and the interface of a sink's view."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Picture(NamedTuple):
-    """A PNG, or a GIF that moves, and its size."""
+    """An encoded PNG or animated GIF, and its size in pixels."""
 
     encoded: bytes
     height: int
     width: int
+    film: Path | None = None
+    """an .mp4 or .gif file with the same film at full size and length, if there is one"""
 
     @property
     def moves(self) -> bool:
-        """Whether it is a GIF."""
+        """Whether it is an animated GIF."""
         return self.encoded.startswith(b"GIF8")
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is logged of one seed at one env step."""
+    """The metrics and pictures of one seed at one env step."""
 
     number: int
-    """of the rows of the run from its beginning, all seeds together; from 0"""
+    """index among all rows of the run, from 0, counting all seeds"""
     step: int
     """env steps"""
     seed: int
@@ -33,12 +36,12 @@ class Row:
 
 @runtime_checkable
 class View(Protocol):
-    """Another place to which rows go; what it raises is reported once, and ends nothing."""
+    """Receives the rows of a run. If it raises, that is reported once, and the run continues."""
 
     def write(self, row: Row) -> None:
         """Write a row."""
         ...
 
     def close(self) -> None:
-        """Write everything out and close."""
+        """Flush and close."""
         ...

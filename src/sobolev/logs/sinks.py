@@ -1,13 +1,13 @@
-"""What a run writes down: JSON lines (the truth), TensorBoard and Weights & Biases (views of it), and score files.
+"""The logs of a run: JSON lines, score files, and views of the same metrics (TensorBoard, Weights & Biases and others).
 
     metrics.jsonl        one line per seed and logged step: {"step": env steps, "seed": 0, "time": ..., "loss/dyn": ...}
     scores.json          a list of {task, method, seed, xs, ys}: env steps, mean returns of the evaluations
     train_scores.json    the same with the returns of training episodes
     tensorboard/seed-0   event files
 
-All of them continue where a checkpoint was taken: `state` says how far they were, and
-`RunLog(..., state=...)` cuts them back to there. None of them can end a run: one that cannot be written is reported
-once, on stderr, and is tried again at every next line.
+A checkpoint holds the state of all of them (`RunLog.state`), and a run that resumes cuts them back to it
+(`RunLog(..., state=...)`). None of them can end a run: one that cannot be written is reported once on stderr, and tried
+again with every further line.
 """
 
 import contextlib
@@ -32,28 +32,28 @@ Curves = dict[int, tuple[list[int], list[float]]]
 
 
 def field_name(task: str) -> str:
-    """A task in the spelling of the field's score files: dmc_walker_walk for walker-walk, gym_Ant-v5 for gym:Ant-v5."""
+    """Returns the name of a task in score files: dmc_walker_walk for walker-walk, gym_Ant-v5 for gym:Ant-v5."""
     return task.replace(":", "_") if ":" in task else "dmc_" + task.replace("-", "_")
 
 
 class JsonLines:
-    """A file of JSON objects, one per line; numbers that are not finite are written as null, which JSON has.
+    """A file of JSON objects, one per line. Numbers that are not finite are written as null, since JSON has no NaN.
 
-    Lines that cannot be written wait, and are written with the next one that can.
+    Lines that cannot be written are kept, and written together with the next line.
     """
 
     def __init__(self, path: Path, position: int = 0) -> None:
-        """`position`: bytes of the file that are kept; lines after a checkpoint would else be there twice."""
+        """`position` is the size in bytes to which the file is cut: a run that resumes writes later lines again."""
         self.path, self.end, self.waiting = path, position, bytearray()
         self.file: io.FileIO | None = None
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Append one line and hand it to the operating system. Raises OSError; the line then waits."""
+        """Appends a line and hands it to the operating system. Raises OSError if that fails; the line is then kept."""
         self.waiting += json_text(line, separators=(",", ":")).encode() + b"\n"
         self.flush()
 
     def flush(self) -> None:
-        """Write the lines that wait. Raises OSError."""
+        """Writes the lines that were kept. Raises OSError if that fails."""
         if self.file is None:
             self.file = self._opened()
         try:
@@ -61,13 +61,13 @@ class JsonLines:
             while written < len(self.waiting):
                 written += self.file.write(memoryview(self.waiting)[written:])
         except OSError:
-            self.file.truncate(self.end)  # half a line is none
+            self.file.truncate(self.end)  # no half lines
             raise
         self.end += written
         self.waiting.clear()
 
     def _opened(self) -> io.FileIO:
-        """The file, open at its end, cut back to the lines before `end` that are whole."""
+        """Opens the file and cuts it after the last complete line before `end`."""
         file = io.FileIO(self.path, "a+")
         there = min(self.end, file.seek(0, os.SEEK_END))
         if there:
@@ -79,23 +79,23 @@ class JsonLines:
         return file
 
     def sync(self) -> None:
-        """Bring all that is written to the disk. Raises OSError."""
+        """Writes all lines through to the disk. Raises OSError if that fails."""
         self.flush()
         assert self.file is not None, "opened by the flush"
         os.fsync(self.file.fileno())
 
     def close(self) -> None:
-        """Close the file."""
+        """Closes the file."""
         if self.file is not None:
             self.file.close()
 
 
 LONGEST_LINE = 1 << 20
-"""Bytes at a file's end in which a newline is looked for."""
+"""Bytes at the end of a file in which the last newline is searched."""
 
 
 def count_lines(path: Path) -> int:
-    """Whole lines of a file; 0 where it cannot be read."""
+    """Returns the number of complete lines of a file; 0 if it cannot be read."""
     try:
         with path.open("rb") as file:
             return sum(piece.count(b"\n") for piece in iter(lambda: file.read(LONGEST_LINE), b""))
@@ -104,12 +104,12 @@ def count_lines(path: Path) -> int:
 
 
 class ScoreFile:
-    """A list of curves, one per seed, in the schema that the field's score files use."""
+    """A score file, which lists a curve for each seed, in the format of the DreamerV3 authors' score files."""
 
     def __init__(
         self, path: Path, task: str, method: str, seeds: Sequence[int], state: Mapping[str, Any] | None
     ) -> None:
-        """`state` is what `state()` gave at a checkpoint, None for a new run."""
+        """`state` is the result of `state()` at a checkpoint; None for a new run."""
         self.path, self.task, self.method = path, field_name(task), method
         self.curves: Curves = {seed: ([], []) for seed in seeds}
         for seed in seeds if state else ():
@@ -118,32 +118,32 @@ class ScoreFile:
         self.changed = True
 
     def add(self, step: int, seed: int, value: float) -> None:
-        """Add a point (env steps, return) to a seed's curve; `write` puts it into the file."""
+        """Adds a point (env steps, return) to the curve of a seed; `write` writes it to the file."""
         xs, ys = self.curves[seed]
         xs.append(int(step))
         ys.append(float(value))
         self.changed = True
 
     def entries(self) -> list[dict[str, Any]]:
-        """The content of the file."""
+        """Returns the content of the file."""
         return [
             {"task": self.task, "method": self.method, "seed": seed, "xs": xs, "ys": ys}
             for seed, (xs, ys) in self.curves.items()
         ]
 
     def write(self) -> None:
-        """Write the file, where anything was added, beside its target and rename it."""
+        """Writes the file, if a point was added, and replaces the earlier one atomically."""
         if self.changed:
             write_json(self.path, self.entries())
             self.changed = False
 
     def state(self) -> dict[str, Any]:
-        """The curves as a JSON tree; a return that is not finite is None there, and in the file null."""
+        """Returns the curves as a JSON tree. A return that is not finite is None, and null in the file."""
         return {str(seed): [list(xs), finite(ys)] for seed, (xs, ys) in self.curves.items()}
 
 
 class RunLog:
-    """Everything that a run writes down, behind a few verbs: `write`, `episode`, `score`, `dream`, `state`."""
+    """All logs of a run. `write`, `episode`, `score` and `dream` add to them; `state` is for checkpoints."""
 
     def __init__(
         self,
@@ -155,10 +155,10 @@ class RunLog:
         log: LogConfig | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        """Open the files of a run, and the views that `log` asks for, if any.
+        """Opens the files of a run, and the views in `log`; None opens no views.
 
-        `state` is what `state()` gave at the checkpoint that the run resumes from, None for a new run. Raises UserError
-        where a view cannot be used on this machine.
+        `state` is the result of `state()` at the checkpoint from which the run resumes; None for a new run. Raises
+        UserError if a view cannot be used on this machine.
         """
         self.seeds = tuple(seeds)
         self.step: int = state["step"] if state else 0
@@ -169,28 +169,30 @@ class RunLog:
         self.scores = ScoreFile(run / "scores.json", task, method, seeds, state and state["scores"])
         self.episodes = ScoreFile(run / "train_scores.json", task, method, seeds, state and state["train_scores"])
         self.lines = JsonLines(lines, state["metrics"] if state else 0)
-        self._dreams = Guard(str(run / "dreams"), Exception)  # drawn by libraries that raise what they like
+        self._dreams = Guard(str(run / "dreams"), Exception)  # the libraries that draw may raise anything
         self.weights = Guard(str(run / "snapshots"), (OSError, UserError))
-        """for what keeps copies of the networks"""
+        """guards the writing of the networks' snapshots"""
         self._lines = _guard(lines)
         self._scores = [(_guard(file.path), file) for file in (self.scores, self.episodes)]
         self._lines(self.lines.flush)
         self.flush()
 
     def write(self, step: int, metrics: Mapping[str, ArrayLike]) -> None:
-        """Write metrics at an env step; each is a number for all seeds, or an array [seeds] of one for each."""
+        """Writes metrics at an env step. Each is a number for all seeds, or an array [seeds]."""
         columns = {name: np.broadcast_to(np.asarray(value, float), len(self.seeds)) for name, value in metrics.items()}
         for index, seed in enumerate(self.seeds):
             self._row(step, seed, {name: float(column[index]) for name, column in columns.items()})
 
     def episode(self, step: int, seed: int, value: float, length: int) -> None:
-        """A training episode ended at an env step: its return, and its length in agent steps, of which the reset
-        observation is one (as DreamerV3 counts): 501 for 1000 env steps at action repeat 2."""
+        """Adds a training episode that ended at an env step, with its return and its length in agent steps.
+
+        The reset counts as an agent step, as in DreamerV3: 501 for 1000 env steps at action repeat 2.
+        """
         self.episodes.add(step, seed, value)
         self._row(step, seed, {"episode/return": float(value), "episode/length": float(length)})
 
     def score(self, step: int, seed: int, returns: Sequence[float]) -> None:
-        """An evaluation at an env step: the returns of its episodes; their mean is the score."""
+        """Adds an evaluation at an env step with the returns of its episodes; their mean is the score."""
         with np.errstate(invalid="ignore", over="ignore"):  # a return may be infinite
             mean, std = float(np.mean(returns)), float(np.std(returns))
         self.scores.add(step, seed, mean)
@@ -198,9 +200,9 @@ class RunLog:
         self.flush()
 
     def dream(self, step: int, errors: Mapping[str, float], keep: Callable[[], Mapping[str, Picture]]) -> None:
-        """What the first seed's world model predicted at an env step, and its error.
+        """Adds a dream of the first seed's world model at an env step, with its errors by observation.
 
-        `keep` draws that, writes it into the run's folder, and gives the pictures by name.
+        `keep` draws it, writes it into the run's folder, and returns the pictures by name.
         """
         pictures = self._dreams(keep) or {}
         self._row(step, self.seeds[0], {f"dream/{name}": error for name, error in errors.items()}, pictures)
@@ -215,14 +217,14 @@ class RunLog:
             guard(view.write, row)
 
     def flush(self) -> None:
-        """Bring both score files up to date."""
+        """Writes both score files."""
         for guard, file in self._scores:
             guard(file.write)
 
     def state(self) -> dict[str, Any]:
-        """How far everything is, as a JSON tree for a checkpoint; what it counts is on the disk when this returns.
+        """Returns the state of the logs as a JSON tree, for a checkpoint, after writing them through to the disk.
 
-        Where the disk is full, it counts the lines that are there; those that wait are written later, or lost.
+        If the disk is full, the state counts only the lines that were written; the others are written later, or lost.
         """
         self.flush()
         self._lines(self.lines.sync)
@@ -235,7 +237,7 @@ class RunLog:
         }
 
     def close(self) -> None:
-        """Bring everything up to date and close it."""
+        """Flushes and closes all logs."""
         self.flush()
         with contextlib.closing(self.lines):
             self._lines(self.lines.flush)

@@ -1,7 +1,7 @@
 """TensorBoard's event files as a view of a run's metrics.
 
-They are written in the thread that logs: tensorboardX's own writer hands events to a thread that ends where the disk is
-full, and then waits for it for ever.
+Events are written in the calling thread. tensorboardX's own writer uses a thread that dies when the disk is full, and
+then waits for it forever.
 """
 
 import importlib
@@ -14,21 +14,21 @@ from typing import Any
 from sobolev.logs.rows import Row
 
 FLUSH_SECONDS = 30.0
-"""Between two times that events reach the disk."""
+"""Seconds between two flushes to the disk."""
 
 
 class TensorBoard:
-    """Event files in folders seed-N; a run that resumes hides what was logged after its checkpoint."""
+    """Writes event files into folders seed-N. A run that resumes hides the events after its checkpoint."""
 
     def __init__(self, folder: Path, resume_from: int | None, clock: Callable[[], float] = time.monotonic):
-        """`resume_from` is the env step of the checkpoint that the run resumes from, None for a new run."""
+        """`resume_from` is the env step of the checkpoint from which the run resumes; None hides no events."""
         self.folder, self.resume_from, self.clock = folder, resume_from, clock
         self.files: dict[int, Any] = {}
         self.flushed: dict[int, float] = {}
         self.purged: set[int] = set()
 
     def begin(self, seed: int) -> None:
-        """Open a seed's file, which hides what an earlier process logged too far."""
+        """Opens the file of a seed; it hides the events that earlier processes logged after the checkpoint."""
         file = self._file(seed)
         if self.resume_from is None or seed in self.purged:
             return
@@ -38,7 +38,7 @@ class TensorBoard:
         self.purged.add(seed)
 
     def write(self, row: Row) -> None:
-        """Write a row with its pictures as one event."""
+        """Writes a row with its pictures as one event."""
         self.begin(row.seed)
         summary = _proto("summary").Summary
         values = [summary.Value(tag=name, simple_value=value) for name, value in row.values.items()]
@@ -51,18 +51,18 @@ class TensorBoard:
         self._put(row.seed, self._file(row.seed), event)
 
     def close(self) -> None:
-        """Write everything out and close."""
+        """Flushes and closes all files."""
         for seed in list(self.files):
             self.files.pop(seed).close()
 
     def _file(self, seed: int) -> Any:
-        """The open file of a seed. After a failure it is a new one: what follows half an event cannot be read."""
+        """Returns the open file of a seed. After a failure it is a new one: nothing after half an event can be read."""
         if seed not in self.files:
             from tensorboardX.event_file_writer import EventsWriter
 
             place = self.folder / f"seed-{seed}"
             place.mkdir(parents=True, exist_ok=True)
-            # Two files within one second would otherwise be the same.
+            # two files of the same second would otherwise have the same name
             self.files[seed] = EventsWriter(str(place / "events"), f".{time.time_ns() % 10**9:09d}")
             self.flushed[seed] = float("-inf")
         return self.files[seed]
@@ -80,5 +80,5 @@ class TensorBoard:
 
 
 def _proto(name: str) -> Any:
-    """Classes that protobuf makes when they are imported, so without types."""
+    """Returns a module of protobuf classes, which are created at import and so have no types."""
     return importlib.import_module(f"tensorboardX.proto.{name}_pb2")

@@ -1,1 +1,1 @@
-"""What all figures share: the colours of methods, panels in a grid, and files of figures."""
+"""Tools for all figures: the colours of methods, panels in a grid, and files of figures."""

@@ -13,19 +13,19 @@ COLORS = {
     "mmd": "#2aa3a3",
     "iqn": "#c0396b",
 }
-"""The methods of this package have a colour each."""
+"""The colours of the built-in methods."""
 OTHERS = ("#6b6b2e", "#7a5c46", "#d98cb3", "#63b7e6", "#e0a458", "#2f6f62", "#a83a32", "#8d99ae", "#3d2f4f", "#c9b400")
-"""Colours of all other labels: variants, and methods of other packages."""
+"""The colours of all other labels: variants, and methods of other packages."""
 GREY = "#777777"
-"""Published numbers (dashed lines), and references that belong to no method."""
+"""The colour of published numbers (dashed lines), and of references that belong to no method."""
 
 
 def colors(labels: Sequence[str]) -> dict[str, str]:
-    """A colour for every label: its own where it is in `COLORS`, else one of `OTHERS`.
+    """Returns a colour for every label: that in `COLORS`, else one of `OTHERS`.
 
-    Which of these depends on a checksum of the label, so that a method of another package has the same colour in all
-    figures; only where another of these labels has it already, the next free one is taken. Colours repeat where there
-    are more labels than colours.
+    A checksum of the label chooses among `OTHERS`, so that a method of another package has the same colour in all
+    figures. If another of the labels has this colour, the next free one is taken. Colours repeat if there are more
+    labels than colours.
     """
     chosen = {label: COLORS[label] for label in labels if label in COLORS}
     for label in labels:

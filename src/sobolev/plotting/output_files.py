@@ -1,4 +1,4 @@
-"""Folders for results, and files of figures."""
+"""Creates folders for results, and writes figures to files."""
 
 import io
 import tempfile
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def create_folder(folder: Path, flag: str = "--out") -> Path:
-    """Creates a folder unless it exists, and returns it.
+    """Creates a folder, unless it exists, and returns it.
 
-    Raises UserError, naming the flag that chose the folder, where it cannot be created, or
-    where nothing can be written into it, with which hours of work would end.
+    Raises UserError, naming the flag that chose the folder, if it cannot be created or written, before any work is
+    lost.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def create_folder(folder: Path, flag: str = "--out") -> Path:
 
 
 def save(figure: "Figure", path: Path) -> list[Path]:
-    """Writes a figure as PATH.png and PATH.pdf, and returns both."""
+    """Writes a figure as PATH.png and PATH.pdf. Returns both paths."""
     targets = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
     for target, content in zip(targets, (png(figure), pdf(figure)), strict=True):
         write_bytes(target, content)
@@ -38,14 +38,14 @@ def save(figure: "Figure", path: Path) -> list[Path]:
 
 
 def png(figure: "Figure") -> bytes:
-    """A figure as a PNG file."""
+    """Returns a figure as the bytes of a PNG file."""
     target = io.BytesIO()
     figure.savefig(target, format="png")
     return target.getvalue()
 
 
 def pdf(figure: "Figure") -> bytes:
-    """A figure as a PDF file, without a date, so that the same figure gives the same file."""
+    """Returns a figure as the bytes of a PDF file, without a date, so that equal figures give equal files."""
     target = io.BytesIO()
     figure.savefig(target, format="pdf", metadata={"CreationDate": None})
     return target.getvalue()

@@ -1,4 +1,4 @@
-"""Figures made of panels of one size in a grid, each of which can be shown by itself; learning curves above all."""
+"""Figures that are grids of panels of equal size, such as learning curves. Each panel can be cut out of the figure."""
 
 import io
 import textwrap
@@ -17,11 +17,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from sobolev.plotting import output_files
 
 CELL = (3.1, 2.35)
-"""Width and height of a panel with its labels and a title of one line, in inches."""
+"""Width and height of a panel, with its labels and a title of one line, in inches."""
 TITLE = 0.15
 """Height of each further line of the title, in inches."""
 MARGINS = (0.56, 0.14, 0.44, 0.3)
-"""Left, right, bottom and top of the axes inside their panel, in inches."""
+"""Distances of the axes from the left, right, bottom and top of their panel, in inches."""
 LEGEND = 0.26
 """Height of a row of the legend, in inches."""
 DPI = 200
@@ -36,7 +36,7 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """A title, the function that draws the panel's content, and a description in words."""
+    """A title, the function that draws the panel, and a description in words."""
 
     title: str
     draw: Callable[[Axes], None]
@@ -51,12 +51,12 @@ class Curve(NamedTuple):
     low: Float[np.ndarray, " points"]
     high: Float[np.ndarray, " points"]
     seeds: int
-    """over which the mean was taken"""
+    """number of seeds over which the mean is taken"""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Panels drawn as one figure, of which each can be cut out."""
+    """Panels drawn as one figure, from which each can be cut out."""
 
     figure: Figure
     panels: tuple[Panel, ...]
@@ -66,13 +66,13 @@ class Picture:
     """left, top, right and bottom of every panel, in pixels"""
 
     def png(self, panel: int | None = None) -> bytes:
-        """The whole as a PNG file, or one panel of it."""
+        """Returns the figure, or one panel of it, as the bytes of a PNG file."""
         from PIL import Image
 
         image = Image.fromarray(self.pixels).convert("RGB")
         if panel is not None:
             image = image.crop(self.boxes[panel])
-        # 256 colours are enough for such figures, and make the file a third of the size
+        # 256 colours are enough for such figures, and the file is a third of the size
         image = image.quantize(256, dither=Image.Dither.NONE)
         target = io.BytesIO()
         image.save(target, format="png")
@@ -85,12 +85,13 @@ class Picture:
         return right - left, bottom - top
 
     def pdf(self) -> bytes:
-        """The whole as a PDF file."""
+        """Returns the figure as the bytes of a PDF file."""
         return output_files.pdf(self.figure)
 
 
 def draw(panels: Sequence[Panel], legend: Sequence[Line] = (), columns: int = 4, note: str = "") -> Picture:
-    """Panels in a grid, row after row, below a legend, above a note in small print. Raises ValueError for no panel."""
+    """Draws panels in a grid, row by row, with a legend above and a note in small print below. Raises ValueError if
+    there are no panels."""
     if not panels:
         raise ValueError("no panels to draw")
     columns = min(columns, len(panels))
@@ -122,7 +123,7 @@ def draw(panels: Sequence[Panel], legend: Sequence[Line] = (), columns: int = 4,
 
 
 def _legend_rows(legend: Sequence[Line], width: float) -> list[list[tuple[float, Line]]]:
-    """The legend in rows no wider than the figure, each entry with its distance from the left edge, in inches."""
+    """Returns the legend in rows no wider than the figure, each entry with its distance from the left in inches."""
     rows: list[list[tuple[float, Line]]] = []
     x = width
     for line in legend:
@@ -152,9 +153,9 @@ def _dashes(line: Line) -> Literal["--", "-"]:
 def curves(
     title: str, lines: Mapping[Line, Curve], end: float | None = None, y: str = "return", about: str = ""
 ) -> Panel:
-    """A panel of curves with their bands, over env steps up to `end`, by default the end of the longest."""
+    """Returns a panel of curves with their bands, over env steps up to `end`, by default the end of the longest one."""
     ends = [curve.steps[-1] for curve in lines.values() if curve.steps.size]
-    limit = (max(ends, default=0.0) or 1.0) if end is None else end  # a single point at 0 is no range
+    limit = (max(ends, default=0.0) or 1.0) if end is None else end  # a single point at 0 has no range
 
     def paint(ax: Axes) -> None:
         for line, curve in lines.items():
@@ -168,7 +169,7 @@ def curves(
         ax.set_xlim(0, limit)
         low = min((curve.mean[curve.steps <= limit].min(initial=0.0) for curve in lines.values()), default=0.0)
         high = max((curve.mean[curve.steps <= limit].max(initial=0.0) for curve in lines.values()), default=1.0)
-        if low > -0.03 * high:  # returns that are never, or hardly ever, negative
+        if low > -0.03 * high:  # returns are never, or hardly ever, negative
             ax.set_ylim(bottom=0)
         over_steps(ax)
         ax.set_ylabel(y, fontsize=7.5)
@@ -186,12 +187,12 @@ def over_steps(ax: Axes) -> None:
 
 
 def short_steps(steps: float) -> str:
-    """Env steps in a few characters: 500k, 1.5M."""
+    """Formats env steps in a few characters: 500k, 1.5M."""
     if steps >= 1e6:
         return f"{steps / 1e6:g}M"
     return f"{steps / 1e3:g}k" if steps >= 1e3 else f"{steps:g}"
 
 
 def counted(label: str, seeds: int) -> str:
-    """A label with its number of seeds."""
+    """Returns a label with its number of seeds."""
     return f"{label} ({seeds} seed{'s' if seeds > 1 else ''})"

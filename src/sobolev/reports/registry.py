@@ -1,14 +1,14 @@
-"""The parts of a report, in their order: a table or a figure is a function and a line here.
+"""The registry of the parts of a report, in their order. A new table or figure is a function and a line here.
 
-A function takes the `Material` of the report and gives the tables and figures that it has enough runs for, none of them
-where it has not.
+A function takes the `Material` of the report and returns a list of tables or figures, which is empty if there are not
+enough runs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sobolev.reports.content import Material, Part
 from sobolev.reports.figures import ablations, aggregate, beside_published, intervals, sensitivity, task_curves
+from sobolev.reports.page.content import Material, Part
 from sobolev.reports.tables import aggregates, cost, differences, runs, scores, statistics, variants
 
 SECTIONS = {
@@ -23,18 +23,19 @@ SECTIONS = {
     "sensitivity": "Sensitivity",
     "runs": "Runs",
 }
-"""The titles of the page's sections, in their order."""
+"""The titles of the sections of the page, in their order."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A function that makes parts of a report."""
+    """A function that creates parts of a report."""
 
     section: str
     """one of `SECTIONS`"""
     make: Callable[[Material], Sequence[Part]]
     of_paper: Mapping[str, str] = field(default_factory=dict)
-    """which tables and figures of paper 1 it makes, by name, and the command that makes the runs of each"""
+    """names of its tables and figures that are in arXiv 2605.23089 (paper 1), with the command that trains the runs of
+    each"""
 
 
 REGISTRY = (
@@ -81,6 +82,7 @@ REGISTRY = (
 
 
 def of_paper() -> dict[str, str]:
-    """The tables and figures of paper 1 that a report can have, tables first, with what makes the runs of each."""
+    """Returns the tables and figures of paper 1 that a report can have, tables first, with the command that trains the
+    runs of each."""
     needed = {name: command for entry in REGISTRY for name, command in entry.of_paper.items()}
     return dict(sorted(needed.items(), key=lambda pair: (pair[0].startswith("figure"), pair[0])))

@@ -1,17 +1,17 @@
-"""From folders of runs to a report: read, compared, put together by the registry, and written."""
+"""Makes a report from folders of runs: reads and compares them, collects the parts in the registry, and writes them."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from sobolev.errors import UserError
-from sobolev.reports.compare import compare
-from sobolev.reports.content import Material, Report, Section
-from sobolev.reports.export import check_output, write
-from sobolev.reports.headline import headline
+from sobolev.reports.analysis.compare import compare
+from sobolev.reports.page.content import Material, Report, Section
+from sobolev.reports.page.export import check_output, write
+from sobolev.reports.page.headline import headline
+from sobolev.reports.page.table import Table, counts, listed
 from sobolev.reports.registry import REGISTRY, SECTIONS, of_paper
-from sobolev.reports.runs import find, load
-from sobolev.reports.table import Table, counts, listed
+from sobolev.reports.results.runs import find, load
 
 
 def report(
@@ -23,9 +23,9 @@ def report(
     at: int | None = None,
     command: str = "sobolev report",
 ) -> list[Path]:
-    """Reads runs and writes a report of them into a folder; returns its files, the page first.
+    """Reads runs and writes a report of them into a folder. Returns the files of the report, the page first.
 
-    Raises UserError for places without runs, and for a folder that holds other things than a report.
+    Raises UserError for places without runs, and for a folder that holds files other than a report.
     """
     folders = find(places)
     check_output(output)
@@ -36,7 +36,7 @@ def report(
 
 
 def assemble(material: Material, command: str) -> Report:
-    """The report that the registry makes of the material."""
+    """Creates the report of the material, with all parts in the registry."""
     comparison = material.comparison
     parts = {name: [part for e in REGISTRY if e.section == name for part in e.make(material)] for name in SECTIONS}
     parts["runs"].append(artefacts({part.name for several in parts.values() for part in several}))
@@ -54,12 +54,15 @@ def assemble(material: Material, command: str) -> Report:
 
 
 def artefacts(there: set[str]) -> Table:
-    """Which tables and figures of paper 1 are among these names, and how to make those that are not."""
+    """Returns a table of the tables and figures of paper 1: whether they are among these names, and if not, how to get
+    them."""
     rows = []
     for name, source in of_paper().items():
         inside = name in there or any(other.startswith(name + "-") for other in there)
         rows.append((name.replace("-", " ").capitalize(), "yes" if inside else "no", source))
-    caption = "Figure 1 shows frames of tasks, Table 2 the settings: sobolev train --help. A task is enough for a yes."
+    caption = (
+        "Figure 1 shows frames of tasks, Table 2 the settings (sobolev train --help). One task is enough for a yes."
+    )
     columns = ("of paper 1", "here", "its runs")
     return Table(
         "artefacts", "Tables and figures of paper 1", caption, columns, tuple(rows), words=frozenset({0, 1, 2})
@@ -67,13 +70,13 @@ def artefacts(there: set[str]) -> Table:
 
 
 def sensitivity_files(places: Sequence[Path]) -> list[Path]:
-    """The files of `sobolev sensitivity` in these places, each once."""
+    """Returns the files of `sobolev sensitivity` in these places, without duplicates."""
     files = {path.resolve(): path for place in places for path in sorted(place.rglob("sensitivity.json"))}
     return list(files.values())
 
 
 def unfinished(places: Sequence[Path]) -> list[str]:
-    """A note for every sweep in these places of which runs are not done, with the errors of those that failed."""
+    """Returns a note for every sweep in these places that has unfinished runs, with the errors of failed ones."""
     notes = []
     for path in dict.fromkeys(path for place in places for path in sorted(place.glob("sweep-*.json"))):
         try:

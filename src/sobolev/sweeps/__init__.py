@@ -1,1 +1,1 @@
-"""Sweeps: all runs of a suite, on this machine or a cluster, with a ledger of what happened to each."""
+"""Sweeps: trains all runs of a suite, on this machine or a cluster, and records the state of each in a ledger."""

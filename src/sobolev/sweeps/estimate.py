@@ -1,7 +1,7 @@
-"""How long the runs of a sweep will take, and how much disk: from earlier runs on this machine, else by measuring.
+"""Predicts the time and disk space of the runs of a sweep, from earlier runs on this machine or else by measuring.
 
-A measurement steps the real environments until training would begin, then times a few updates. It leaves out compiling,
-logging, checkpoints and other programs on the machine, so that real runs take somewhat longer.
+A measurement steps the environments until training would begin, then times a few updates. Compiling, logging,
+checkpoints and other programs on the machine are left out, so real runs take somewhat longer.
 """
 
 import json
@@ -27,24 +27,24 @@ from sobolev.training.program import Program
 from sobolev.training.schedule import Plan
 
 UPDATES, SECONDS = 3, 2.0
-"""A measurement times at least so many updates, after one that compiles, and for at least so many seconds: single
-updates of a few milliseconds are measured badly."""
+"""The smallest numbers of updates and of seconds that a measurement takes, after an update that compiles: the time of a
+single update of a few milliseconds is not accurate."""
 EPISODE = 1000
-"""Env steps of an evaluation episode: DeepMind Control's; other tasks may end sooner."""
+"""Env steps of an evaluation episode on DeepMind Control; those of other tasks may be shorter."""
 
 
 EARLIER_RUNS, MEASURED = "earlier runs", "measured now"
 
 
 class Cost(NamedTuple):
-    """Seconds of a run's parts, for all its seeds: an iteration without updates, an update, a step of evaluation."""
+    """Seconds for all seeds of a run together: an iteration without updates, an update, an env step of evaluation."""
 
     iteration: float
     update: float
     evaluation: float
 
     def seconds(self, config: TrainConfig) -> float:
-        """The seconds of a whole run of a resolved config."""
+        """Returns the seconds of a whole run with a resolved config."""
         plan = Plan.of(config)
         evaluations = 0 if not plan.evaluate_every else 1 + plan.env_steps(plan.total) // plan.evaluate_every
         steps = evaluations * EPISODE / plan.repeat
@@ -52,7 +52,8 @@ class Cost(NamedTuple):
 
 
 def kind(config: TrainConfig) -> str:
-    """A key that runs of nearly the same speed share: all settings but task, seeds (only their number) and penalty."""
+    """Returns a key for runs of nearly equal speed: all settings without the task, the seeds (their number counts) and
+    the penalty."""
     other = ("task", "seeds", "method", "size", "agent", "warm_start", "warm_start_parts", "replay")
     tree = {name: value for name, value in identity(config).items() if name not in other}
     agent = {name: value for name, value in encode(config.agent).items() if name not in ("penalty", "precision")}
@@ -62,9 +63,10 @@ def kind(config: TrainConfig) -> str:
 
 
 def recorded_speeds(runs: Iterable[Path], machine: dict[str, Any]) -> dict[str, list[float]]:
-    """Env steps per second and seed of runs that were trained on such a machine, everything included, by `kind`.
+    """Returns the env steps per second and seed of runs that were trained on such a machine, by `kind`, with everything
+    included.
 
-    Runs that have made less than a tenth of their steps are left out, and so are folders that cannot be read."""
+    Leaves out runs with less than a tenth of their steps, and folders that cannot be read."""
     speeds: dict[str, list[float]] = {}
     for run in runs:
         try:
@@ -79,7 +81,7 @@ def recorded_speeds(runs: Iterable[Path], machine: dict[str, Any]) -> dict[str, 
 
 
 def measure(config: TrainConfig) -> Cost:
-    """The cost of a resolved config's parts on this machine, from a run up to its first few updates."""
+    """Measures the cost of a resolved config on this machine, with a run up to its first few updates."""
     plan = Plan.of(config)
     with Workers(worker_count(config.env, len(config.seeds) * config.env.number)) as workers:
         envs = environments(workers, config, config.env.number, TRAINING)
@@ -89,7 +91,7 @@ def measure(config: TrainConfig) -> Cost:
         transition = envs.reset(0)
         began = 0.0
         for iteration in range(plan.warmup + 1):
-            if iteration == 1:  # the first compiled the program
+            if iteration == 1:  # not the first, which compiled the program
                 began = time.perf_counter()
             action, state, carry, replay = program.step(state, carry, replay, transition, iteration)
             envs.send(action)
@@ -103,12 +105,12 @@ def measure(config: TrainConfig) -> Cost:
             state, replay, report = program.learn(state, replay, updates)
             jax.block_until_ready(report.finite)
         per_update = (time.perf_counter() - began) / updates
-        # acting is most of a step without updates, so a step of evaluation is taken to cost the same
+        # a step without updates is mostly acting, so a step of evaluation is assumed to cost the same
         return Cost(per_iteration, per_update, per_iteration)
 
 
 def disk(config: TrainConfig, shapes: Spaces) -> int:
-    """Bytes of a run's checkpoints at their largest, and of the snapshots of its networks."""
+    """Returns the bytes of a run's checkpoints at their largest, and of the snapshots of its networks."""
     plan, program = Plan.of(config), Program(agent_of(config, shapes), config.seeds)
     every = config.checkpoint.snapshots
     copies = config.steps // every * requirements.size(program.state_shapes().model) if every else 0
@@ -116,20 +118,20 @@ def disk(config: TrainConfig, shapes: Spaces) -> int:
 
 
 class Estimate(NamedTuple):
-    """The time and disk that a run is expected to take."""
+    """The predicted time and disk space of a run."""
 
     seconds: float
     disk: int
     source: str
-    """where the seconds come from: `EARLIER_RUNS` or `MEASURED`"""
+    """source of the seconds: `EARLIER_RUNS` or `MEASURED`"""
 
 
 def estimates(
     configs: Sequence[TrainConfig], runs: Iterable[Path], say: Callable[[str], None] = lambda line: None
 ) -> list[Estimate]:
-    """An estimate for each resolved config; `runs` are folders in which there may be runs to learn from.
+    """Returns an estimate for each resolved config. `runs` are folders that may hold earlier runs.
 
-    `say` gets a line before each measurement. Raises UserError where an environment cannot be created.
+    `say` gets a line before each measurement. Raises UserError if an environment cannot be created.
     """
     speeds, costs, known_spaces = recorded_speeds(runs, provenance.machine()), dict[str, Cost](), dict[str, Spaces]()
     guesses = []

@@ -1,4 +1,4 @@
-"""From a suite to its runs: the config of each, and its `sobolev train` command."""
+"""Expands a suite to its runs, each with its config and its `sobolev train` command."""
 
 import dataclasses
 import itertools
@@ -17,36 +17,37 @@ from sobolev.sweeps.suites import Settings, Suite, Variant
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a sweep: a task, a variant and the seeds that train together."""
+    """One run of a sweep: a task, a variant, and the seeds that are trained together."""
 
     task: str
     variant: Variant
     preset: str
     seeds: tuple[int, ...]
     settings: Settings
-    """all that differs from the defaults of preset and method, by path; "size" among them"""
+    """settings that differ from the defaults of preset and method, by path; may include "size" """
     needs: Path | None = None
-    """`folder` of the run that must be complete before this one starts"""
+    """`folder` of the run that has to be complete before this one starts"""
 
     @cached_property
     def config(self) -> TrainConfig[Any]:
-        """The config of the run, unresolved. Raises UserError for settings that do not exist."""
+        """Returns the config of the run, unresolved. Raises UserError for settings that do not exist."""
         settings = {path: value for path, value in self.settings.items() if path != "size"} | {"seeds": self.seeds}
         size = self.settings.get("size")
         return configure(self.task, method=self.variant.method, size=size, preset=self.preset, settings=settings)
 
     def checked(self) -> TrainConfig[Any]:
-        """The resolved config, except for the precision, which depends on the device. Raises UserError."""
+        """Returns the resolved config, but for the precision, which depends on the device. Raises UserError if it is
+        invalid."""
         config = self.config
         return assign(resolved(config, "cpu"), "precision", config.agent.precision)
 
     @cached_property
     def folder(self) -> Path:
-        """The run's folder inside that of its sweep: TASK/METHOD-SIZE-HASH."""
+        """Returns the folder of the run within that of its sweep: TASK/METHOD-SIZE-HASH."""
         return folder(self.checked()).relative_to("runs")
 
     def command(self, run: Path) -> list[str]:
-        """The arguments of `sobolev` that train this run in its folder."""
+        """Returns the arguments of `sobolev` that train this run in the folder `run`."""
         line = ["train", self.task, "--method", self.variant.method, "--preset", self.preset]
         for path, value in [*self.settings.items(), ("seeds", self.seeds), ("run", run)]:
             line += words(path, value)
@@ -61,12 +62,12 @@ def expand(
     seeds_per_run: int | None = None,
     output: Path | None = None,
 ) -> list[PlannedRun]:
-    """The runs of a suite, task after task, each with a valid config.
+    """Returns the runs of a suite, ordered by task, each with a valid config.
 
-    `given` are settings for all runs, by method, since a method need not have all flags of the command line. They
-    override the suite's settings; a variant's own override both. `preset`, `seeds` and `seeds_per_run` replace the
-    suite's; `output` is the sweep's folder, runs/SUITE by default. Raises UserError where a given setting is one that
-    the suite varies, where two runs are the same, and where a run's config is invalid.
+    `given` are the settings for all runs, by method, since methods have different flags. They override the settings of
+    the suite, and are overridden by those of a variant. `preset`, `seeds` and `seeds_per_run` replace the suite's;
+    `output` is the folder of the sweep, by default runs/SUITE. Raises UserError if a given setting is one that the
+    suite varies, if two runs are the same, or if a config is invalid.
     """
     given = given or {}
     for variant in suite.variants:
@@ -90,7 +91,8 @@ def _chunks(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
 
 
 def _with_warm_start(run: PlannedRun, others: Iterable[PlannedRun], output: Path) -> PlannedRun:
-    """The run, with the one that it starts from: of its variant's `warm_start`, on its task and with its seeds."""
+    """Returns the run with the folder of the run from which it starts: that of the variant `warm_start` with the same
+    task and seeds."""
     wanted = (run.task, run.variant.warm_start, run.seeds)
     for other in others:
         if (other.task, other.variant.label, other.seeds) == wanted:

@@ -1,7 +1,7 @@
-"""The ledger of a sweep: one JSON file that says of every run what it is and what happened to it.
+"""The ledger of a sweep: a JSON file with an entry for each run: its settings, its state, and its attempts.
 
-Launchers and jobs on other machines write the same file. Every change reads, changes and replaces the file while it
-holds a lock, so that no writer undoes what another has written.
+Launchers and jobs on several machines write the same file. Every change reads, modifies and replaces the file under a
+lock, so that no writer overwrites the changes of another.
 """
 
 import dataclasses
@@ -22,13 +22,13 @@ from sobolev.sweeps.expand import PlannedRun
 from sobolev.system.atomic_files import file_name, write_json
 
 State = Literal["waiting", "queued", "running", "done", "stopped", "failed"]
-"""waiting: not started; queued: submitted to the cluster; stopped: interrupted and saved, the next start resumes it;
+"""waiting: not started; queued: submitted to the cluster; stopped: interrupted and saved, resumed at the next start;
 failed: ended with an error."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """The ledger's line on one run."""
+    """The entry of one run."""
 
     run: str
     """folder, relative to the sweep's"""
@@ -37,31 +37,31 @@ class Entry:
     label: str
     seeds: tuple[int, ...]
     steps: int
-    """env steps per seed that make it complete"""
+    """env steps per seed at which it is complete"""
     command: tuple[str, ...]
-    """the arguments of `sobolev` that train it"""
+    """arguments of `sobolev` that train it"""
     needs: str | None = None
-    """the run that must be done before"""
+    """run that has to be done before"""
     state: State = "waiting"
     job: str | None = None
-    """the cluster's id of its job"""
+    """id of its job on the cluster"""
     host: str | None = None
     process: int | None = None
-    """id, on that host, of the training, or of the launcher that is about to start it"""
+    """process id on that host: of the training, or of the launcher that is about to start it"""
     process_start: int | None = None
-    """when that process began, in clock ticks since the host did: a later process can have the same id"""
+    """start time of that process, in clock ticks since the host booted; a later process may have the same id"""
     started: float | None = None
-    """when the newest attempt began, in seconds since 1970"""
+    """start time of the newest attempt, in seconds since 1970"""
     ended: float | None = None
     seconds: float = 0.0
-    """duration of all attempts that ended, together"""
+    """total duration of all attempts that have ended"""
     attempts: int = 0
     error: str | None = None
-    """why a failed run failed: the last line of its output"""
+    """why the run failed: the last line of its output"""
 
 
 NEW = {item.name: item.default for item in dataclasses.fields(Entry) if item.default is not dataclasses.MISSING}
-"""The fields that an entry need not have, with what they are at first."""
+"""The optional fields of an entry, with their initial values."""
 
 
 class Sweep:
@@ -72,20 +72,20 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """The sweep's name, as in the name of its file."""
+        """Name of the sweep, from the name of its file."""
         return self.path.stem.removeprefix("sweep-")
 
     @property
     def folder(self) -> Path:
-        """The folder that holds the runs' folders."""
+        """Folder that holds the folders of the runs."""
         return self.path.parent
 
     def log(self, run: str) -> Path:
-        """The file that a run's output is appended to."""
+        """Returns the file to which the output of a run is appended."""
         return self.folder / "logs" / (file_name(run) + ".log")
 
     def read(self) -> dict[str, Entry]:
-        """All entries by run, in order. Raises UserError where the file does not exist or is not a sweep's."""
+        """Returns all entries by run, in order. Raises UserError if the file does not exist or is not a ledger."""
         try:
             return self._load()[0]
         except FileNotFoundError:
@@ -94,9 +94,9 @@ class Sweep:
             raise UserError(f"{self.path} cannot be read as a sweep: {error}") from error
 
     def plan(self, entries: Sequence[Entry], facts: dict[str, Any]) -> None:
-        """Add runs; those that the ledger has keep what happened to them.
+        """Adds runs. Runs that are in the ledger already keep their states.
 
-        `facts` (command, version, suite) are stored beside them.
+        `facts` (command, version, suite) are stored with them.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._locked():
@@ -108,10 +108,9 @@ class Sweep:
             self._write(known, facts)
 
     def change(self, run: str, how: Callable[[Entry], Entry]) -> Entry:
-        """Replace a run's entry by `how` of it, and return the new one.
+        """Replaces the entry of a run by `how(entry)`, and returns the new one.
 
-        Whatever the new entry depends on must be read from the one that `how` is given: an entry that was read before
-        the call may be out of date.
+        `how` must use only the entry that it is given: one that was read before the call may be out of date.
         """
         with self._locked():
             entries, facts = self._load()
@@ -121,14 +120,15 @@ class Sweep:
         return entries[run]
 
     def update(self, run: str, **changes: Any) -> Entry:
-        """Set fields of a run's entry, whatever they are now, and return the new entry."""
+        """Sets fields of a run's entry, whatever their values are, and returns the new entry."""
         return self.change(run, lambda entry: dataclasses.replace(entry, **changes))
 
     def claim(self, run: str) -> bool:
-        """Whether this process may start a run: nobody else on this machine has claimed it or is training it.
+        """Claims a run for this process. Returns whether it may start it: no other process of this machine has claimed
+        it or is training it.
 
-        Of several launchers, one gets the run, which then counts as running until `ended`, or until this process and
-        its training are gone.
+        Only one of several launchers gets the run. It then counts as running until `ended`, or until this process and
+        its training have ended.
         """
         free = False
 
@@ -142,7 +142,7 @@ class Sweep:
         return free
 
     def begun(self, run: str, process: int) -> Entry:
-        """An attempt at a run has started on this machine, as this process."""
+        """Records that an attempt has started on this machine, in a process."""
         own = {"started": time.time(), "ended": None, "error": None, **_of_process(process)}
 
         def how(entry: Entry) -> Entry:
@@ -151,11 +151,11 @@ class Sweep:
         return self.change(run, how)
 
     def handed_over(self, run: str, process: int) -> Entry:
-        """The attempt continues as another process of this machine: the evaluation after the training."""
+        """Records that the attempt continues in another process of this machine: the evaluation after the training."""
         return self.update(run, state="running", **_of_process(process))
 
     def ended(self, run: str, state: State, error: str | None = None) -> Entry:
-        """The attempt has ended in this state."""
+        """Records that the attempt has ended in a state."""
         now = time.time()
 
         def how(entry: Entry) -> Entry:
@@ -165,7 +165,7 @@ class Sweep:
         return self.change(run, how)
 
     def mark_stopped(self, run: str, gone: Callable[[Entry], bool]) -> Entry:
-        """Set a run to "stopped" where `gone` of its entry, as it is now, says that nobody works on it any more."""
+        """Sets a run to "stopped" if `gone(entry)`, for its current entry, says that no process works on it."""
 
         def how(entry: Entry) -> Entry:
             return dataclasses.replace(entry, state="stopped", process=None) if gone(entry) else entry
@@ -187,11 +187,11 @@ class Sweep:
 
 
 PLANNED = ("run", "task", "method", "label", "seeds", "steps", "command", "needs")
-"""The fields of an entry that the plan decides; the others say what happened."""
+"""The fields of an entry that come from the plan; all others record what happened."""
 
 
 def entries(planned: Sequence[PlannedRun], output: Path) -> list[Entry]:
-    """The entries of planned runs, none of them started; their folders lie in `output`."""
+    """Returns the entries of planned runs that have not started, with their folders in `output`."""
     return [
         Entry(
             run=str(run.folder),
@@ -208,24 +208,24 @@ def entries(planned: Sequence[PlannedRun], output: Path) -> list[Entry]:
 
 
 def sweeps_in(place: Path) -> list[Sweep]:
-    """The sweep of a file, or all sweeps of a folder. Raises UserError where there is none."""
+    """Returns the sweep of a file, or all sweeps of a folder. Raises UserError if there is none."""
     if place.is_file():
         return [Sweep(place)]
     paths = sorted(place.glob("sweep-*.json"))
     if not paths:
-        raise UserError(f"{place} holds no sweep: give the folder that sobolev sweep named, or its sweep-….json")
+        raise UserError(f"{place} holds no sweep: give the folder that sobolev sweep printed, or its file sweep-….json")
     return [Sweep(path) for path in paths]
 
 
 def alive(entry: Entry) -> bool:
-    """Whether a run that is recorded as running may be so; the processes of another host cannot be seen from here."""
+    """Returns whether a run that is recorded as running may be running; processes of other hosts cannot be checked."""
     if entry.process is None or entry.host != socket.gethostname():
         return entry.state == "running"
     return _lives_here(entry)
 
 
 def _lives_here(entry: Entry) -> bool:
-    """Whether the entry's process is one of this host and has not ended."""
+    """Returns whether the entry's process is one of this host that has not ended."""
     if entry.process is None or entry.host != socket.gethostname():
         return False
     try:
@@ -233,19 +233,21 @@ def _lives_here(entry: Entry) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's process
+        pass  # a process of another user
     return entry.process_start is None or _start(entry.process) in (None, entry.process_start)
 
 
 def _of_process(process: int) -> dict[str, Any]:
-    """The fields of an entry that say which process of this host works on it."""
+    """Returns the fields of an entry that identify a process of this host."""
     return {"host": socket.gethostname(), "process": process, "process_start": _start(process)}
 
 
 def _start(process: int) -> int | None:
-    """When a process of this host began, in clock ticks since the host did; None where the system does not say."""
+    """Returns the start time of a process of this host, in clock ticks since boot; None if it is not known."""
     try:
         text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
     except OSError:
         return None
-    return int(text.rpartition(")")[2].split()[19])  # field 22 of proc(5); the second, in brackets, may hold blanks
+    return int(
+        text.rpartition(")")[2].split()[19]
+    )  # field 22 in proc(5); the second field, in parentheses, may contain spaces

@@ -1,4 +1,4 @@
-"""A sweep's table on a terminal, redrawn as it changes; plain lines elsewhere."""
+"""Shows the table of a sweep on a terminal, redrawn as it changes; elsewhere prints lines only."""
 
 import sys
 import time
@@ -17,11 +17,12 @@ REDRAW_SECONDS = 2.0
 
 
 class LiveTable:
-    """A context manager: `update` redraws the table at most every two seconds, `say` prints a line above it."""
+    """A context manager that shows the table. `update` redraws it at most every two seconds, `say` prints a line above
+    it."""
 
     def __init__(self, *sweeps: Sweep, console: Console | None = None):
         """Prints to `console`, by default to stdout."""
-        output: Any = forgiving(sys.stdout, "standard output")  # the runs go on where nobody reads of them
+        output: Any = forgiving(sys.stdout, "standard output")  # the runs continue even if the output cannot be written
         self.sweeps, self.console = sweeps, console or Console(file=output, soft_wrap=False, highlight=False)
         self.live = RichLive(console=self.console, auto_refresh=False, transient=True)
         self.drawn = -REDRAW_SECONDS
@@ -42,7 +43,7 @@ class LiveTable:
         self.console.print(Text(line), soft_wrap=True)
 
     def update(self) -> None:
-        """Redraw the tables on a terminal, unless they were redrawn less than `REDRAW_SECONDS` ago."""
+        """Redraws the tables on a terminal, unless they were redrawn less than `REDRAW_SECONDS` ago."""
         now = time.monotonic()
         if not self.console.is_terminal or now - self.drawn < REDRAW_SECONDS:
             return
@@ -51,7 +52,7 @@ class LiveTable:
 
 
 def picture(*sweeps: Sweep) -> Group:
-    """The tables of sweeps, each with its summary below."""
+    """Returns the tables of sweeps, each with its summary below."""
     parts = []
     for sweep in sweeps:
         rows = status_table.rows(sweep)

@@ -1,4 +1,4 @@
-"""Running a sweep on this machine: one run at a time, or several side by side, each with its share of the machine."""
+"""Runs a sweep on this machine: one run at a time, or several side by side, each with its share of the machine."""
 
 import math
 import os
@@ -19,16 +19,16 @@ from sobolev.system.signals import NUMBERS
 
 @dataclass(frozen=True)
 class Share:
-    """The part of the machine that one of several runs gets."""
+    """The part of the machine for one of several runs."""
 
     cores: tuple[int, ...]
     environment: dict[str, str]
 
 
 def shares(jobs: int, cores: Sequence[int], gpus: Sequence[str]) -> list[Share]:
-    """The machine divided among so many runs side by side: cores in contiguous parts, GPUs in turn.
+    """Divides the machine among `jobs` runs: cores in contiguous parts, GPUs in turn.
 
-    A single run has the whole machine, without any restriction. Runs that share a GPU share its memory equally.
+    A single run gets the whole machine, without restrictions. Runs on the same GPU get equal parts of its memory.
     """
     if jobs == 1:
         return [Share((), {})]
@@ -47,12 +47,12 @@ def shares(jobs: int, cores: Sequence[int], gpus: Sequence[str]) -> list[Share]:
 
 
 def cores_here() -> list[int]:
-    """The cores that this process may use."""
+    """Returns the cores that this process may use."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def gpus_here() -> list[str]:
-    """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; none of them is initialised."""
+    """Returns the NVIDIA GPUs that this process may use, as in CUDA_VISIBLE_DEVICES, without initialising them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name]
@@ -63,9 +63,9 @@ def gpus_here() -> list[str]:
 
 
 def left_to_do(sweep: Sweep, runs: Sequence[str], episodes: int) -> list[Entry]:
-    """The entries of those runs that are not complete; complete ones are entered as done.
+    """Returns the entries of the runs that are not complete, and records the complete ones as done.
 
-    A run that is recorded as running but is not any more (its machine went down, say) becomes stopped.
+    A run that is recorded as running but is not running any more (its machine crashed, for example) becomes stopped.
     """
     left, known = [], sweep.read()
     for run in runs:
@@ -85,14 +85,14 @@ def _idle(entry: Entry) -> bool:
 
 
 class Stopping:
-    """A context manager that handles signals: the first asks the runs to save and exit, a second Ctrl-C ends them."""
+    """A context manager that handles signals. The first asks the runs to save and exit, a second Ctrl-C kills them."""
 
     def __init__(self, works: list[Work]):
         self.works = works
         self.number: int | None = None
 
     def __enter__(self) -> "Stopping":
-        self.descriptor = signal.set_wakeup_fd(-1)  # what hears the signals of a command (see `signals`) rests
+        self.descriptor = signal.set_wakeup_fd(-1)  # replaces the handlers of `sobolev.system.signals`
         heard = [number for number in NUMBERS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
         self.old = {number: signal.signal(number, self._hear) for number in heard}
         return self
@@ -117,9 +117,10 @@ def run_here(
     watch: Callable[[], None] = lambda: None,
     pause: float = 0.2,
 ) -> int:
-    """Runs those of the runs that are not complete, `jobs` at a time; `watch` is called every `pause` seconds.
+    """Runs all runs that are not complete, `jobs` at a time. Calls `watch` every `pause` seconds.
 
-    A failed run does not stop the others. Returns 0, 1 where a run failed, or 128 + the signal that ended it.
+    A failed run does not stop the others. Returns 0, 1 if a run failed, or 128 + the number of the signal that ended
+    the sweep.
     """
     waiting = [entry.run for entry in left_to_do(sweep, runs, episodes)]
     free, active = shares(jobs, cores_here(), gpus_here()), list[Work]()
@@ -133,7 +134,7 @@ def run_here(
                 work.start()
                 say(f"{run}: started")
             if not active and waiting:
-                break  # none of the runs that are left can start
+                break  # none of the remaining runs can start
             for work in list(active):
                 state = work.poll()
                 if state is not None:
@@ -151,14 +152,14 @@ def _failed(sweep: Sweep, runs: Sequence[str]) -> list[Entry]:
 
 
 def _next(sweep: Sweep, waiting: list[str], say: Callable[[str], None]) -> str | None:
-    """Takes the first run that may start off the waiting ones, and claims it; drops those that cannot, and says so."""
+    """Takes the first run that may start from `waiting`, and claims it. Removes and reports those that cannot start."""
     known = sweep.read()
     for run in list(waiting):
         needs = known[run].needs
         ready = needs is None or known[needs].state == "done"
         if in_use(sweep.folder / run) or (ready and not sweep.claim(run)):
             waiting.remove(run)
-            say(f"{run}: left alone, another process is training it")
+            say(f"{run}: skipped, another process is training it")
         elif needs is not None and known[needs].state == "failed":
             waiting.remove(run)
             sweep.update(run, state="failed", error=f"it starts from {needs}, which failed")

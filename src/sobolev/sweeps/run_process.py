@@ -1,4 +1,4 @@
-"""One run of a sweep: `sobolev train`, then `sobolev evaluate`, as child processes, entered in the ledger."""
+"""Runs one run of a sweep: `sobolev train`, then `sobolev evaluate`, as child processes, recorded in the ledger."""
 
 import os
 import shlex
@@ -13,11 +13,11 @@ from sobolev.sweeps.run_status import evaluated, saved_steps
 from sobolev.system.signals import NUMBERS
 
 PROGRAM = (sys.executable, "-m", "sobolev")
-"""The program whose arguments the commands of an entry are."""
+"""The program to which the commands of an entry are arguments."""
 JAX_NOTE = "-" * 20 + "\nFor simplicity"
-"""The beginning of the note that jax adds to an exception."""
+"""Beginning of the note that jax appends to an exception."""
 LEFT = tuple(status for number in NUMBERS for status in (128 + number, -number))
-"""Exit statuses of a command that a signal ended: after it saved, and before it had begun."""
+"""Exit statuses of a command that a signal ended: after it saved, or before it began."""
 
 
 class Work:
@@ -31,7 +31,8 @@ class Work:
         environment: Mapping[str, str] | None = None,
         cores: Collection[int] | None = None,
     ):
-        """`episodes` of the evaluation after training, 0 for none; the children get `environment` and `cores`."""
+        """`episodes` are those of the evaluation after training, 0 for none. The child processes get `environment` and
+        `cores`."""
         self.sweep, self.run, self.episodes = sweep, run, episodes
         self.folder = sweep.folder / run
         self.environment, self.cores = {**os.environ, **(environment or {})}, cores
@@ -40,11 +41,11 @@ class Work:
         self.log_start = 0
 
     def start(self) -> None:
-        """Start the command that is to be run next."""
+        """Starts the next command."""
         self._next()
 
     def poll(self) -> State | None:
-        """The state in which the run has ended, None while it is in progress."""
+        """Returns the state in which the run has ended; None while it is in progress."""
         if self.child is None:
             return self._end("done")
         status = self.child.poll()
@@ -59,13 +60,13 @@ class Work:
         return self._end("failed", self._last_words(status))
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Ask the run to save and exit (with SIGKILL: end it at once); `poll` returns a state once it has."""
+        """Asks the run to save and exit, or kills it (SIGKILL). `poll` then returns a state when it has ended."""
         self.stopped = True
         if self.child is not None:
             self.child.send_signal(number)
 
     def wait(self) -> None:
-        """Wait until the present child has ended. A signal handler may call it in the middle of `poll`."""
+        """Waits until the current child process has ended. A signal handler may call it during `poll`."""
         if self.child is not None and self.child.returncode is None:
             os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
 
@@ -82,7 +83,7 @@ class Work:
             file.flush()
             self.log_start = file.tell()
             self.child = self._spawn([*PROGRAM, *words], file)
-        if self.stopped:  # meanwhile, when there was no child to be signalled
+        if self.stopped:  # stopped meanwhile, when there was no child process to signal
             self.child.send_signal(signal.SIGTERM)
         if words[0] == "train":
             self.sweep.begun(self.run, self.child.pid)
@@ -90,7 +91,7 @@ class Work:
             self.sweep.handed_over(self.run, self.child.pid)
 
     def _left(self) -> list[str] | None:
-        """The next command; None where the run is complete."""
+        """Returns the next command; None if the run is complete."""
         entry = self.sweep.read()[self.run]
         if saved_steps(self.folder) < entry.steps:
             return list(entry.command)
@@ -99,8 +100,8 @@ class Work:
         return None
 
     def _spawn(self, command: list[str], log) -> subprocess.Popen:
-        """A child in a session of its own, so that Ctrl-C reaches the launcher alone; SIGUSR2, by which a cluster warns
-        its jobs, is blocked in it."""
+        """Starts a child process in a session of its own, so that Ctrl-C reaches the launcher only. SIGUSR2, with which
+        a cluster warns its jobs, is blocked in it."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
         try:
             child = subprocess.Popen(
@@ -114,7 +115,7 @@ class Work:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if self.cores:
-            os.sched_setaffinity(child.pid, self.cores)  # before it has threads, which inherit it
+            os.sched_setaffinity(child.pid, self.cores)  # before it has threads, which inherit the mask
         return child
 
     def _end(self, state: State, error: str | None = None) -> State:
@@ -122,7 +123,7 @@ class Work:
         return state
 
     def _last_words(self, status: int) -> str:
-        """Why a child failed: the last line of its output."""
+        """Returns why a child process failed: the last line of its output."""
         if status < 0:
             name = signal.Signals(-status).name
             return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

@@ -1,4 +1,4 @@
-"""How far a run is, from the files in its folder, which are only read."""
+"""Reads the progress of a run from the files in its folder."""
 
 import json
 from pathlib import Path
@@ -11,20 +11,21 @@ from sobolev.system.json_lines import last_lines
 
 
 class RunStatus(NamedTuple):
-    """What a run's files say of its progress."""
+    """The progress of a run, according to its files."""
 
     env_steps: int = 0
-    """of the newest line of metrics"""
+    """env steps of the newest line of metrics"""
     speed: float | None = None
-    """env steps per second and seed over the newest lines; None where there are too few of them"""
+    """env steps per second and seed over the newest lines; None if there are too few"""
     score: float | None = None
-    """mean over seeds of the evaluation after training, else of the last evaluation during training"""
+    """mean over seeds of the evaluation after training, or else of the last one during training"""
     when: float | None = None
-    """when the newest line was written, in seconds since 1970"""
+    """time of the newest line, in seconds since 1970"""
 
 
 def run_status(run: Path, since: float = 0.0) -> RunStatus:
-    """The progress of a run, its speed from lines written after `since`; all zero or None before the first line."""
+    """Returns the progress of a run, with its speed over lines written after `since`. All fields are 0 or None before
+    the first line."""
     lines = [line for line in last_lines(run / "metrics.jsonl") if "step" in line and "time" in line]
     if not lines:
         return RunStatus(score=_score(run))
@@ -36,13 +37,13 @@ def run_status(run: Path, since: float = 0.0) -> RunStatus:
 
 
 def saved_steps(run: Path) -> int:
-    """Env steps of the run's newest checkpoint; 0 where there is none."""
+    """Returns the env steps of the run's newest checkpoint; 0 if there is none."""
     checkpoint = Checkpoints(run / "checkpoint").newest()
     return 0 if checkpoint is None else int(checkpoint["env_steps"])
 
 
 def evaluated(run: Path, episodes: int) -> bool:
-    """Whether evaluation.json is of the newest checkpoint and has at least so many episodes."""
+    """Returns whether evaluation.json belongs to the newest checkpoint and has at least so many episodes."""
     results = _json(run / "evaluation.json")
     if not isinstance(results, list) or not results:
         return False
@@ -58,7 +59,7 @@ def _score(run: Path) -> float | None:
 
 
 def _mean(values: list[float | None]) -> float | None:
-    """The mean; None where there is nothing, or null, which stands for a number that was not finite."""
+    """Returns the mean; None if there are no values, or if one is None, as a number that was not finite."""
     return None if not values or None in values else float(np.mean(np.array(values, float)))
 
 

@@ -1,8 +1,7 @@
-"""Running a sweep on a SLURM cluster: a job array in which every job is one run, which saves itself before its time
-limit and is put back into the queue.
+"""Runs a sweep on a SLURM cluster, as an array with a job per run. A job saves before its time limit and is requeued.
 
-A job is `Job()`, pickled by submitit. When SLURM warns it (SIGUSR2, before the time limit or at a preemption), submitit
-calls its `checkpoint`, which has the training save and exit, and requeues the job, which then resumes the training.
+A job is a `Job`, pickled by submitit. When SLURM warns it (SIGUSR2, before the time limit or at a preemption), submitit
+calls its `checkpoint`, which makes the training save and exit, and requeues the job, which then resumes the training.
 """
 
 import getpass
@@ -23,27 +22,27 @@ from sobolev.sweeps.ledger import Entry, State, Sweep
 from sobolev.sweeps.run_process import Work
 
 REQUEUES = 10_000
-"""How often a job may reach its time limit and be requeued."""
+"""Number of times that a job may be requeued after reaching its time limit."""
 WARNING_WAIT = 20.0
-"""Seconds that a job whose training was stopped by a signal waits for SLURM's warning: preempted jobs get one."""
+"""Seconds for which a job whose training was stopped by a signal waits for SLURM's warning, as in a preemption."""
 
 
 @dataclass(frozen=True)
 class SlurmConfig:
-    """The resources of a job; the cluster's defaults apply where a setting is none."""
+    """The resources of a job. A setting of none takes the cluster's default."""
 
     partition: Annotated[str | None, arg(metavar="NAME")] = None
-    """partition that jobs go to"""
+    """partition of the jobs"""
     account: Annotated[str | None, arg(metavar="NAME")] = None
-    """account that jobs are charged to"""
+    """account to charge"""
     qos: Annotated[str | None, arg(metavar="NAME")] = None
-    """quality of service of jobs"""
+    """quality of service of the jobs"""
     constraint: Annotated[str | None, arg(metavar="FEATURES")] = None
-    """features that nodes must have"""
+    """features that a node must have"""
     minutes: Annotated[int, arg(metavar="N")] = 1440
-    """time limit of a job, which saves itself before it and is put back into the queue"""
+    """time limit of a job, which saves before the limit and is queued again"""
     grace: Annotated[int, arg(metavar="SECONDS")] = 120
-    """how long before the limit a job is warned, so that it can save itself"""
+    """time before the limit at which a job is warned, so that it can save"""
     gpus: Annotated[int | None, arg(metavar="N")] = None
     """GPUs of a job"""
     cpus: Annotated[int | None, arg(metavar="N")] = None
@@ -51,31 +50,31 @@ class SlurmConfig:
     memory: Annotated[int | None, arg(metavar="GB")] = None
     """memory of a job"""
     setup: Annotated[tuple[str, ...], arg(metavar="COMMAND …")] = ()
-    """shell commands before the training, as in "module load cuda" """
+    """shell commands to run before the training, such as "module load cuda" """
     options: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE …")] = ()
-    """other options of sbatch, as in reservation=paper"""
+    """other options of sbatch, such as reservation=paper"""
 
 
 _WORK: list[Work] = []
-"""The run of this process, where the process is a job."""
+"""The run of this process, if it is a job."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run as a job of the cluster, which submitit pickles and calls."""
+    """One run as a job on the cluster. submitit pickles it, and calls it in the job."""
 
     sweep: str
     run: str
     episodes: int
 
     def __call__(self) -> State:
-        """Train and evaluate the run; returns its state."""
+        """Trains and evaluates the run. Returns its state."""
         sweep = Sweep(Path(self.sweep))
         needs = sweep.read()[self.run].needs
         if needs is not None and (state := sweep.read()[needs].state) != "done":
             sweep.update(self.run, state="failed", error=f"it starts from {needs}, which is {state}")
             return "failed"
-        if in_use(sweep.folder / self.run) or not sweep.claim(self.run):  # somebody else is training it
+        if in_use(sweep.folder / self.run) or not sweep.claim(self.run):  # another process is training it
             return sweep.read()[self.run].state
         work = Work(sweep, self.run, self.episodes)
         _WORK[:] = [work]
@@ -87,7 +86,7 @@ class Job:
         return state
 
     def checkpoint(self) -> Any:
-        """Have the training save and exit; the same job resumes it after it has been requeued."""
+        """Makes the training save and exit. The same job resumes it after it has been requeued."""
         from submitit.helpers import DelayedSubmission
 
         for work in _WORK:
@@ -98,7 +97,7 @@ class Job:
 
 
 def check_installed() -> None:
-    """Raises UserError where submitit or SLURM's commands are not installed."""
+    """Raises UserError if submitit or SLURM's commands are not installed."""
     if importlib.util.find_spec("submitit") is None:
         raise UserError("--launcher slurm needs a package that is not installed: pip install 'sobolev[slurm]'")
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
@@ -106,9 +105,9 @@ def check_installed() -> None:
 
 
 def submit(sweep: Sweep, left: Sequence[Entry], config: SlurmConfig, jobs: int | None, episodes: int) -> None:
-    """Submit runs to the cluster as one array, and those that start from others as a second one after it.
+    """Submits runs to the cluster as an array, and runs that start from others as a second array after it.
 
-    At most `jobs` of an array run at a time. Raises UserError where sbatch refuses.
+    At most `jobs` of an array run at a time. Raises UserError if sbatch refuses them.
     """
     submitted = {entry.run for entry in left}
     first = [entry for entry in left if entry.needs not in submitted]
@@ -116,7 +115,7 @@ def submit(sweep: Sweep, left: Sequence[Entry], config: SlurmConfig, jobs: int |
     for part in (first, [entry for entry in left if entry.needs in submitted]):
         if not part:
             continue
-        for entry in part:  # before a job can start and enter itself as running
+        for entry in part:  # before a job can start and record itself as running
             sweep.update(entry.run, state="queued", job=None, error=None)
         try:
             numbers = _array(sweep, part, config, jobs, episodes, before)
@@ -132,7 +131,7 @@ def submit(sweep: Sweep, left: Sequence[Entry], config: SlurmConfig, jobs: int |
 def _array(
     sweep: Sweep, part: Sequence[Entry], config: SlurmConfig, jobs: int | None, episodes: int, after: str | None
 ) -> list[str]:
-    """The job ids of runs submitted as one array, which starts once the array `after` has ended."""
+    """Submits runs as an array, which starts when the array `after` has ended. Returns their job ids."""
     import submitit
     from submitit.core.utils import FailedJobError
 
@@ -148,7 +147,7 @@ def _array(
 
 
 def sbatch_parameters(name: str, config: SlurmConfig, parallel: int, after: str | None) -> dict[str, Any]:
-    """The options of sbatch by the names that submitit has for them."""
+    """Returns the options of sbatch under their names in submitit."""
     pairs = [option.lstrip("-").partition("=") for option in config.options]
     extra = {option: value if equals else True for option, equals, value in pairs}
     chosen = {
@@ -172,9 +171,9 @@ def sbatch_parameters(name: str, config: SlurmConfig, parallel: int, after: str 
 
 
 def mark_lost_jobs(sweep: Sweep) -> None:
-    """Enter runs as stopped that are recorded as queued or running while their job is in no queue any more.
+    """Records runs as stopped that are queued or running in the ledger, but whose jobs are no longer in the queue.
 
-    Nothing changes where SLURM is not installed or does not answer.
+    Changes nothing if SLURM is not installed or does not answer.
     """
     waiting = [e for e in sweep.read().values() if e.job is not None and e.state in ("queued", "running")]
     if not waiting or shutil.which("squeue") is None:

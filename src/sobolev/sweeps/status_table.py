@@ -1,4 +1,4 @@
-"""The table of a sweep: every run with its state, how far it is, and the time it still needs."""
+"""The table of a sweep: every run with its state, its progress and its remaining time."""
 
 import time
 from collections.abc import Sequence
@@ -14,24 +14,24 @@ from sobolev.system.columns import aligned
 
 COLORS = {"done": "green", "running": "cyan", "failed": "red", "stopped": "yellow", "queued": "blue", "waiting": ""}
 SILENT = 1800.0
-"""Seconds without a new line of metrics after which a running run is called silent."""
+"""Seconds without a new line of metrics after which a running run is reported as silent."""
 WORDS = ("task", "variant", "seeds", "state")
 NUMBERS = ("env steps", "done", "score", "steps/s", "left")
 
 
 class Row(NamedTuple):
-    """A run as the table shows it."""
+    """A run in the table."""
 
     entry: Entry
     state: str
     status: RunStatus
     left: float | None
-    """seconds until it is complete, where its speed is known"""
+    """predicted seconds until it is complete; None if its speed is not known"""
     note: str
 
 
 def rows(sweep: Sweep, now: float | None = None) -> list[Row]:
-    """All runs of a sweep, in the order of its plan. Raises UserError where the file is not a sweep's."""
+    """Returns all runs of a sweep, in the order of its plan. Raises UserError if the file is not a ledger."""
     now = time.time() if now is None else now
     return [_row(sweep, entry, now) for entry in sweep.read().values()]
 
@@ -39,7 +39,7 @@ def rows(sweep: Sweep, now: float | None = None) -> list[Row]:
 def _row(sweep: Sweep, entry: Entry, now: float) -> Row:
     state = "stopped" if entry.state == "running" and not alive(entry) else entry.state
     status = run_status(sweep.folder / entry.run, entry.started or 0.0)
-    if state == "done":  # the last steps are in the checkpoint, after the last line of metrics
+    if state == "done":  # the checkpoint has the last steps, after the last line of metrics
         status = status._replace(env_steps=max(status.env_steps, entry.steps))
     steps = min(status.env_steps, entry.steps)
     left = (entry.steps - steps) / status.speed if state == "running" and status.speed else None
@@ -54,7 +54,7 @@ def _row(sweep: Sweep, entry: Entry, now: float) -> Row:
 
 
 def colored(shown: Sequence[Row]) -> Table:
-    """The rows as a rich table for a terminal."""
+    """Returns the rows as a rich table for a terminal."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in WORDS:
         table.add_column(name, no_wrap=True)
@@ -68,7 +68,7 @@ def colored(shown: Sequence[Row]) -> Table:
 
 
 def texts(row: Row) -> list[str]:
-    """The texts of a row's columns."""
+    """Returns the texts of a row's columns."""
     entry, status = row.entry, row.status
     done = min(1.0, status.env_steps / max(1, entry.steps))
     return [
@@ -86,19 +86,19 @@ def texts(row: Row) -> list[str]:
 
 
 def plain(shown: Sequence[Row]) -> list[str]:
-    """The rows as lines of aligned columns, for a file or a pipe."""
+    """Returns the rows as lines of aligned columns, for a file or a pipe."""
     return aligned([[*WORDS, *NUMBERS, ""], *map(texts, shown)])
 
 
 def summary(name: str, shown: Sequence[Row]) -> str:
-    """One line: how many runs are in which state."""
+    """Returns a line with the number of runs in each state."""
     counts = {state: sum(row.state == state for row in shown) for state in COLORS}
     parts = [f"{number} {state}" for state, number in counts.items() if number]
     return f"{name}: {', '.join(parts) or 'no runs'}"
 
 
 def failures(shown: Sequence[Row], sweep: Sweep) -> list[str]:
-    """A line for every failed run: its error and its log."""
+    """Returns a line for every failed run, with its error and its log."""
     return [
         f"failed: {row.entry.run}: {row.entry.error} (see {sweep.log(row.entry.run)})"
         for row in shown
@@ -107,5 +107,5 @@ def failures(shown: Sequence[Row], sweep: Sweep) -> list[str]:
 
 
 def over(shown: Sequence[Row]) -> bool:
-    """Whether no run is running or in a cluster's queue."""
+    """Returns whether no run is running or in the queue of a cluster."""
     return not any(row.state in ("running", "queued") for row in shown)

@@ -1,4 +1,4 @@
-"""Suites: the tasks, variants and seeds of a study as a few lines of data (suites.toml), read and checked."""
+"""Suites: reads and checks the tasks, variants and seeds of a study, which are a few lines of TOML (suites.toml)."""
 
 import itertools
 import tomllib
@@ -15,21 +15,21 @@ from sobolev.errors import UserError, nearest
 
 PAPER_SEEDS = (0, 1, 2, 3, 4)
 COMPARED = ("dreamer", "gpld")
-"""The methods of a suite that names none."""
+"""The methods of a suite that does not name any."""
 
 Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the things that a suite compares on every task: a method with settings of its own."""
+    """One of the methods that a suite compares on every task, with its own settings."""
 
     method: str
     label: str
-    """its name among the suite's variants, as in "gpld rho=0.25" """
+    """name among the variants of the suite, as in "gpld rho=0.25" """
     settings: Settings = field(default_factory=dict)
     warm_start: str | None = None
-    """label of the variant whose run of the same task this one starts from"""
+    """label of the variant from whose run of the same task this one starts"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Suite:
     variants: tuple[Variant, ...]
     seeds: tuple[int, ...] = PAPER_SEEDS
     seeds_per_run: int | None = None
-    """seeds that train in one program; None for all of them"""
+    """seeds to train in one program; None for all"""
     preset: str = "paper"
     settings: Settings = field(default_factory=dict)
     """for all runs"""
@@ -63,14 +63,14 @@ VARIANT_KEYS = {"method": str, "label": str, "settings": dict, "grid": dict, "wa
 
 @cache
 def named() -> Mapping[str, Mapping[str, Any]]:
-    """The tables of all suites that come with the package, by name."""
+    """Returns the tables of all suites that come with sobolev, by name."""
     return tomllib.loads(resources.files("sobolev.sweeps").joinpath("suites.toml").read_text(encoding="utf-8"))
 
 
 def load(source: str) -> Suite:
-    """The suite of a name, or of a TOML file, whose stem is then its name.
+    """Loads a suite by its name, or from a TOML file, whose stem is then its name.
 
-    Raises UserError for an unknown name, with the nearest, and for a file that cannot be read or is not a suite.
+    Raises UserError for an unknown name, with the nearest one, and for a file that cannot be read or is not a suite.
     """
     if source in named():
         return parse(source, named()[source])
@@ -87,7 +87,7 @@ def load(source: str) -> Suite:
 
 
 def parse(name: str, table: Mapping[str, Any]) -> Suite:
-    """The suite of a TOML table. Raises UserError for keys and values that a suite cannot have."""
+    """Parses the TOML table of a suite. Raises UserError for keys and values that a suite cannot have."""
     _check(f"suite {name}", table, KEYS)
     if not table.get("tasks"):
         raise UserError(f'suite {name} has no tasks: give a list, as in tasks = ["walker-walk"]')
@@ -121,7 +121,7 @@ def _check(what: str, table: Any, keys: Mapping[str, type]) -> None:
 
 
 def _tasks(entry: Any) -> tuple[str, ...]:
-    """The tasks that an entry of `tasks` means: the task of that name, or the tasks of the suite of that name."""
+    """Returns the tasks of an entry of `tasks`: the task of that name, or all tasks of the suite of that name."""
     return parse(entry, named()[entry]).tasks if entry in named() else (str(entry),)
 
 
@@ -154,7 +154,8 @@ def _check_suite(suite: Suite) -> None:
 
 
 def narrowed(suite: Suite, tasks: Sequence[str] = (), methods: Sequence[str] = ()) -> Suite:
-    """The suite with only these of its tasks and methods; by default all. Raises UserError for a name that it lacks."""
+    """Returns the suite with only these of its tasks and methods, by default all. Raises UserError for a task or method
+    that it does not have."""
     names = {variant.method: METHODS.find(variant.method).name for variant in suite.variants}
     for kind, chosen, known in (
         ("task of the suite", tasks, suite.tasks),

@@ -1,2 +1,1 @@
-"""The machine: how JAX and glibc are set up, signals, terminals, memory, files that are whole or absent. Knows no other
-room."""
+"""The machine: set-up of JAX and glibc, signals, terminals, memory, atomic files. Depends on `sobolev.errors` only."""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their target and renamed, text in UTF-8, JSON without NaN."""
+"""Writes files atomically: beside their target, then renamed. Text is UTF-8, and JSON has no NaN."""
 
 import hashlib
 import json
@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import Any
 
 LONGEST_NAME = 120
-"""Bytes of a file's name that is made from a task or a label; file systems take 255, with what is added to it."""
+"""Longest file name made from a task or a label, in bytes. File systems take 255, and suffixes are added to it."""
 
 TEMPORARY = r"(\.\d+-\d+)?\.tmp"
-"""A regular expression for the end of the name of a file that is being written; a process that is killed leaves it."""
+"""A regular expression for the suffix of a file that is being written, which a killed process may leave."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file by these bytes, on the disk when the function returns."""
+    """Replaces a file atomically; the bytes are on the disk when the function returns."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path`, for whoever writes the file; it takes the place of `path` when the block ends.
+    """Yields a temporary path beside `path`, to which the block writes, and renames it to `path` when the block ends.
 
-    Where the block raises an error, `path` stays as it was and nothing is left beside it. The name belongs to one
-    thread of one process, so that two writers never mix their bytes: the later one wins.
+    If the block raises an error, `path` is unchanged and the temporary file is deleted. Its name is unique to a thread
+    of a process, so that two writers do not mix their bytes: the later one wins.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the folder's renames last through a power failure."""
+    """Writes the renames in a folder through to the disk, so that they survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -54,20 +54,20 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of a text in UTF-8, whatever the terminal's encoding is; paths that Python could not decode are
-    written with the bytes that they have on the disk."""
+    """Writes a text with `write_bytes` in UTF-8, whatever the locale is. Paths in it that Python could not decode are
+    written with their original bytes."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 def write_json(path: Path, tree: Any, indent: int | None = None) -> None:
-    """`write_text` of `json_text`."""
+    """Writes a JSON tree with `write_text` and `json_text`."""
     write_text(path, json_text(tree, indent=indent) + "\n")
 
 
 def json_text(tree: Any, **layout: Any) -> str:
-    """A tree as JSON; numbers that are not finite are written as null, as JSON has no word for them.
+    """Converts a tree to JSON. Numbers that are not finite become null, since JSON has no NaN.
 
-    `layout` is what `json.dumps` takes: indent, separators, sort_keys.
+    `layout` has arguments of `json.dumps`: indent, separators, sort_keys.
     """
     try:
         return json.dumps(tree, allow_nan=False, **layout)
@@ -76,7 +76,7 @@ def json_text(tree: Any, **layout: Any) -> str:
 
 
 def finite(tree: Any) -> Any:
-    """A JSON tree with None in the place of every number that is not finite."""
+    """Returns a JSON tree with None in place of every number that is not finite."""
     if isinstance(tree, Mapping):
         return {name: finite(value) for name, value in tree.items()}
     if isinstance(tree, (list, tuple)):
@@ -85,9 +85,9 @@ def finite(tree: Any) -> Any:
 
 
 def file_name(text: str) -> str:
-    """A task or a label as the name of a file or folder: without separators, and of bounded length.
+    """Converts a task or a label to the name of a file or folder, without separators and of bounded length.
 
-    What is too long is cut and ends in eight hexadecimal digits over the whole of it, so that two names stay two.
+    A long name is truncated, and ends in eight hexadecimal digits of its hash, so that different names stay different.
     """
     name = re.sub(r"[:/\0]", "-", text)
     encoded = os.fsencode(name)

@@ -1,12 +1,12 @@
-"""Rows of words as lines of text in aligned columns."""
+"""Formats rows of words in aligned columns."""
 
 from collections.abc import Collection, Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
-    """A line for every row, its columns two blanks apart; the columns numbered in `right` stand right, others left.
+    """Returns a line per row, with two spaces between columns. The columns in `right` are aligned to the right.
 
-    Raises ValueError where rows differ in length.
+    Raises ValueError if rows differ in length.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     sides = [str.rjust if index in right else str.ljust for index in range(len(widths))]

@@ -1,5 +1,5 @@
-"""Process-wide settings that change speed only: where compiled programs are kept between runs, how Python goes about
-tracing them, and glibc's buffers."""
+"""Process-wide settings that change speed only: the cache of compiled programs, the garbage collector during tracing,
+and glibc's allocator."""
 
 import contextlib
 import gc
@@ -17,20 +17,20 @@ from sobolev.errors import UserError
 from sobolev.system.output import reason
 
 MAXIMUM_BYTES = 4 * 2**30
-"""The cache folder is trimmed to this size, longest unused first."""
+"""Bytes to which the cache folder is trimmed; the files that were unused longest are deleted first."""
 
 
 def cache_folder() -> Path:
-    """The folder for compiled programs, in the user's cache folder; one below it for every kind of processor."""
+    """Returns the folder of compiled programs, in the user's cache folder, with a subfolder per kind of processor."""
     from platformdirs import user_cache_path
 
     return user_cache_path("sobolev") / "compiled"
 
 
 def processor() -> str:
-    """Eight hexadecimal digits over the processor's model and features, for which XLA compiles on a CPU.
+    """Returns a hash of the processor's model and features, for which XLA compiles on a CPU: eight hexadecimal digits.
 
-    A program compiled for one processor may not run on another, and homes are shared between unlike machines.
+    A program that was compiled for one processor may not run on another, and machines may share a home folder.
     """
     try:
         first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
@@ -42,10 +42,10 @@ def processor() -> str:
 
 
 def configure(compilation_cache: bool = True) -> None:
-    """Keep compiled programs, so that a second start need not compile again; trace them with little in the way.
+    """Sets up JAX for a run: the cache of compiled programs, if wanted, and settings that make tracing faster.
 
-    To be called before JAX is asked for its devices. JAX_COMPILATION_CACHE_DIR, where set, is used as it is. A cache
-    that cannot be written is left off: it changes nothing but the start. Raises UserError as `check_devices` does.
+    Call it before JAX is asked for its devices. JAX_COMPILATION_CACHE_DIR, if set, is used instead of our folder. A
+    cache that cannot be written is turned off. Raises UserError like `check_devices`.
     """
     import jax
 
@@ -58,12 +58,12 @@ def configure(compilation_cache: bool = True) -> None:
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
     path = cache_folder() / (f"cpu-{processor()}" if jax.default_backend() == "cpu" else jax.default_backend())
-    if not path.is_absolute():  # nobody knows where this user's home is
+    if not path.is_absolute():  # the user has no home folder
         return
     try:
         path.mkdir(parents=True, exist_ok=True)
         trim(cache_folder(), MAXIMUM_BYTES)
-        tempfile.TemporaryFile(dir=path).close()  # JAX would warn at every program that it cannot keep
+        tempfile.TemporaryFile(dir=path).close()  # JAX would warn for every program
     except OSError:
         return
     jax.config.update("jax_compilation_cache_dir", str(path))
@@ -73,12 +73,12 @@ def configure(compilation_cache: bool = True) -> None:
 
 
 def check_devices() -> None:
-    """Raise UserError where JAX finds no device to compute on, as where JAX_PLATFORMS names one that is not here."""
+    """Raises UserError if JAX finds no device, for example because JAX_PLATFORMS names one that this machine lacks."""
     import jax
 
     try:
         jax.devices()
-    except Exception as error:  # JAX has several, an AssertionError among them
+    except Exception as error:  # JAX raises several kinds, including AssertionError
         wanted = jax.config.values["jax_platforms"]
         what = f"JAX_PLATFORMS={wanted} names a device that jax does not find here" if wanted else "jax finds no device"
         why = f" ({reason(error)})" if str(error) else ""
@@ -89,10 +89,10 @@ def check_devices() -> None:
 
 @contextlib.contextmanager
 def in_32_bits() -> Iterator[None]:
-    """Types as runs and checkpoints have them, in this thread, whatever `jax_enable_x64` is for the rest of a program.
+    """Turns `jax_enable_x64` off in this thread inside the block, as runs and checkpoints need.
 
-    With it, JAX would make 64-bit numbers of whatever has no type of its own: another program with other results, whose
-    state fits no checkpoint.
+    If a user's program turns it on, numbers without a dtype become 64-bit ones: results would differ, and the state
+    would not fit a checkpoint.
     """
     import jax
 
@@ -125,10 +125,10 @@ def jit(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def compute_in_this_thread() -> None:
-    """A CPU computes in the thread that asks for it, and returns when it is done; before JAX is asked for its devices.
+    """Turns off JAX's asynchronous dispatch on CPUs. Call it before JAX is asked for its devices.
 
-    Of the buffers of over 64 MB glibc keeps those of the main thread alone for the next time. Other threads, which
-    take them where JAX computes in the background, get new memory at every update, and touching it takes long.
+    glibc reuses freed buffers of more than 64 MB in the main thread only. JAX's own threads get new memory for every
+    update, and the page faults take long.
     """
     import jax
 
@@ -136,36 +136,36 @@ def compute_in_this_thread() -> None:
 
 
 def _ease_tracing() -> None:
-    """Other threads wait less for one that traces, and it does not stop so often to look for garbage."""
-    # Tracing holds Python's lock, for which another thread waits that long after every file that it touches: at the
-    # usual 5 ms an import of a hundred modules would take a second.
+    """Shortens the time for which other threads wait during tracing, and collects garbage less often."""
+    # Tracing holds Python's lock. A thread that imports a module waits for the lock, up to the switch interval, after
+    # every file: at the default of 5 ms, importing a hundred modules takes a second.
     sys.setswitchinterval(min(sys.getswitchinterval(), 0.0005))
-    # Tracing makes millions of small objects that all stay: looking for waste after every 700 took a fifth of it.
+    # Tracing creates millions of small objects that live on. Collecting after every 700 took a fifth of its time.
     eager, *rest = gc.get_threshold()
     gc.set_threshold(max(eager, 100_000), *rest)
 
 
 def _hush() -> None:
-    """Keeps a false alarm of XLA from the terminal.
+    """Hides a false warning of XLA.
 
-    XLA marks what it compiles for a CPU with two preferences of its compiler (prefer-no-gather, prefer-no-scatter), and
-    when it loads that again it looks for them among the processor's features, where they never are: it then logs, as
-    an error and at length, that the program may not run here (openxla/xla issue 44565; later versions pass them over).
-    What could be true of it is excluded by the folder's name, see `processor`. Errors proper are exceptions.
+    XLA stores two preferences of its compiler (prefer-no-gather, prefer-no-scatter) with programs for a CPU. When it
+    loads such a program, it looks for them among the processor's features, does not find them, and logs a long error
+    that the program may not run on this machine (openxla/xla issue 44565, fixed in later versions). Programs of other
+    kinds of processors are in other folders, see `processor`. Real errors are exceptions.
     """
     import jax
 
-    # A user's own choice is left alone; jax itself sets this variable to 1 where there is none.
+    # A user's choice is kept. jax itself sets this variable to 1 if it is not set.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "1" and jax.config.values["jax_logging_level"] == "NOTSET":
         jax.config.update("jax_logging_level", "CRITICAL")
         jax.config.update("jax_logging_level", "NOTSET")  # Python's loggers as they were; this does not reach XLA
 
 
 def trim(path: Path, maximum: int) -> None:
-    """Remove the longest unused files of a folder and those below it until the others take at most `maximum` bytes."""
+    """Deletes the files below a folder that were unused longest, until at most `maximum` bytes remain."""
     found = []
     for file in path.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # another process trims too
+        with contextlib.suppress(FileNotFoundError):  # another process is trimming as well
             if file.is_file():
                 found.append((file.stat().st_atime, file.stat().st_size, file))
     total = sum(size for _, size, _ in found)
@@ -183,16 +183,16 @@ TUNABLES = (
     "glibc.malloc.trim_threshold=4294967296",
     "glibc.malloc.top_pad=8388608",
 )
-"""Freed buffers of up to 4 GB stay with the process, which asks for 8 MB at a time: with more, what the compiler's
-threads ask for comes in huge pages, of which they use little."""
+"""The process keeps freed buffers of up to 4 GB, and allocates 8 MB at a time. With more, the compiler's threads would
+get huge pages and use little of each."""
 
 
 def use_large_buffers() -> None:
-    """Restart this process with glibc keeping what is freed, and asking for huge pages where the kernel wants that.
+    """Restarts this process with settings with which glibc keeps freed memory, and uses huge pages if the kernel does.
 
-    On a CPU, XLA takes fresh memory for every call and gives it back; touching it first, by pages of 4 KB, takes up to
-    a third of a small update's time. glibc reads the settings only when a program starts. A user's own GLIBC_TUNABLES
-    are left alone, and SOBOLEV_RESTART=0 leaves the process as it is.
+    On a CPU, XLA allocates memory for every call and frees it. Page faults in new memory take up to a third of the time
+    of a small update. glibc reads its settings only when a program starts. Does nothing if the user has set
+    GLIBC_TUNABLES, or SOBOLEV_RESTART=0.
     """
     if platform.libc_ver()[0] != "glibc" or "GLIBC_TUNABLES" in os.environ or os.environ.get("SOBOLEV_RESTART") == "0":
         return

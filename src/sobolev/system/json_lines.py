@@ -1,18 +1,18 @@
-"""Reading the end of a file of JSON lines while another process appends to it."""
+"""Reads the end of a JSON lines file, to which another process may be appending."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 TAIL = 65536
-"""Bytes at the end of a file that are read."""
+"""Number of bytes that are read at the end of a file."""
 
 
 def last_lines(path: Path, tail: int = TAIL) -> list[dict[str, Any]]:
-    """The whole lines among the last `tail` bytes of a file, oldest first; none where it cannot be read.
+    """Returns the complete lines in the last `tail` bytes of a file, oldest first; an empty list if it cannot be read.
 
-    A first line that the `tail` cuts, and a last one without its newline, are left out, and so are lines that are no
-    JSON objects, as a crash of the machine can leave.
+    A first line that is cut and a last line without a newline are left out, and so are lines that are not JSON objects,
+    which a crash of the machine may leave.
     """
     try:
         with path.open("rb") as file:

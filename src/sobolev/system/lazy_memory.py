@@ -1,5 +1,5 @@
-"""Memory by the page, on a CPU: zeros that take it where they are written, so that replay's gigabytes are there at
-once, and how much of it an array has taken."""
+"""Arrays of zeros on a CPU that take memory page by page when they are written, so that gigabytes of replay are created
+at once; and the memory that an array has taken so far."""
 
 import ctypes
 import mmap
@@ -14,27 +14,27 @@ from jaxtyping import Array, PyTree
 
 
 def usable() -> bool:
-    """Whether large arrays of zeros are worth `zeros`: on a CPU, unless the user says SOBOLEV_LAZY_MEMORY=0."""
+    """Returns whether to use `zeros`: on a CPU, unless SOBOLEV_LAZY_MEMORY=0."""
     return jax.default_backend() == "cpu" and os.environ.get("SOBOLEV_LAZY_MEMORY") != "0"
 
 
 def zeros(shapes: PyTree) -> PyTree:
-    """Arrays of zeros of these shapes (ShapeDtypeStructs), on one CPU device; for use under `jax.jit`.
+    """Returns arrays of zeros of these shapes (ShapeDtypeStructs), on one CPU device; for use under `jax.jit`.
 
-    Linux gives them a page of memory when it is first written. `jnp.zeros` writes everything, which for 2 GB takes a
-    second of a run's start and more, and memory that a run may never need.
+    Linux allocates each page when it is first written. `jnp.zeros` writes everything, which for 2 GB takes more than a
+    second, and memory that a run may never need.
     """
     return buffer_callback(_clear, shapes)()
 
 
 def held(array: Array | np.ndarray) -> int:
-    """Bytes of memory, in whole pages, that this process has for an array; where it is not Linux, all of its bytes."""
+    """Returns the bytes of memory, in whole pages, that an array has taken; its full size if this is not Linux."""
     shards = [array] if isinstance(array, np.ndarray) else [shard.data for shard in array.addressable_shards]
     return sum(_held(_address(shard), shard.nbytes) for shard in shards)
 
 
 def _clear(context: Any, buffers: PyTree) -> None:
-    """Fills with zeros what JAX has allocated: whole pages by giving them back to the kernel."""
+    """Fills the buffers that JAX has allocated with zeros, whole pages by returning them to the kernel."""
     del context
     for buffer in jax.tree.leaves(buffers):
         content = np.asarray(buffer).reshape(-1).view(np.uint8)
@@ -55,7 +55,8 @@ def _held(address: int, size: int) -> int:
 
 
 def _system(call: str, begin: int, end: int, argument: Any) -> bool:
-    """Whether Linux did this with the pages from `begin` to before `end`; others mean other things by the names."""
+    """Calls a function of libc on the pages from `begin` to before `end`; returns whether that worked. On Linux only,
+    since other systems give its arguments another meaning."""
     if sys.platform != "linux":
         return False
     place = ctypes.c_void_p(begin * mmap.PAGESIZE), ctypes.c_size_t((end - begin) * mmap.PAGESIZE)

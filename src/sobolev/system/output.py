@@ -1,7 +1,7 @@
-"""Standard output and standard error: any character in any encoding, and what happens where nobody reads them.
+"""Standard output and standard error, for any character in any encoding, and for readers that go away.
 
-A command whose output is its result stops quietly when the reader goes away, as Unix tools do. For a training the
-output is a view: `say` and `warn` never fail, and report once that they cannot write.
+A command whose output is its result stops quietly when its reader goes away, as Unix tools do. Training does not depend
+on its output: `say` and `warn` never fail, and report once that they cannot write.
 """
 
 import codecs
@@ -18,37 +18,37 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SPELLED = {"×": "x", "…": "...", "·": "-", "±": "+-", "−": "-", "–": "-", "—": "-", "λ": "lambda", "γ": "gamma"}
-"""Characters that this package prints, for terminals that do not have them."""
+"""Replacements of characters that sobolev prints, for encodings that do not have them."""
 SPELLED |= dict.fromkeys("─━═╌", "-") | dict.fromkeys("│┃║", "|") | dict.fromkeys("╭╮╰╯┌┐└┘├┤┬┴┼╸╺", "+")
 
 
 class OutputError(OSError):
-    """Standard output cannot be written: its reader has gone away (EPIPE), or its disk is full."""
+    """Standard output cannot be written, because its reader has gone away (EPIPE) or its disk is full."""
 
 
 def say(line: str) -> None:
-    """Print a line on standard output; where that is not possible, warn once and go on."""
+    """Prints a line on standard output. If that is not possible, warns once."""
     stream = forgiving(sys.stdout, "standard output")
     stream.write(line + "\n")
     stream.flush()
 
 
 def warn(sentence: str) -> None:
-    """Print a sentence on standard error; where that is not possible, nothing happens."""
+    """Prints a warning on standard error, if that is possible."""
     stream = forgiving(sys.stderr)
     stream.write(f"sobolev: {sentence}\n")
     stream.flush()
 
 
 class Guard:
-    """Calls what writes a view of a run; where that fails, it warns, the first time, and the run continues."""
+    """Calls functions that write logs. Their errors do not end a run: the first one is reported on stderr."""
 
     def __init__(self, what: str, errors: type[Exception] | tuple[type[Exception], ...] = OSError):
         """`what` is named in the warning, as in "RUN/scores.json". Other exceptions than `errors` are passed on."""
         self.what, self.errors, self.told = what, errors, False
 
     def __call__(self, write: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | None:
-        """The result of the call, None where it failed."""
+        """Calls `write`. Returns its result; None if it failed."""
         try:
             return write(*arguments, **named)
         except self.errors as error:
@@ -56,14 +56,14 @@ class Guard:
             return None
 
     def tell(self, error: Exception) -> None:
-        """Warn of a failure, once."""
+        """Reports an error, unless one was reported before."""
         if not self.told:
             self.told = True
             warn(f"{self.what} cannot be written ({reason(error)}): continuing without it")
 
 
 def reason(error: BaseException) -> str:
-    """Why something failed, in one line: what the system says, else the exception's own words."""
+    """Returns in one line why something failed: the system's message if there is one, else that of the exception."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
@@ -73,12 +73,12 @@ def reason(error: BaseException) -> str:
 
 
 class Forgiving(io.TextIOBase):
-    """A text stream whose failures end nothing."""
+    """A text stream that ignores errors in writing."""
 
     def __init__(self, stream: Any, name: str | None = None):
-        """`stream` may be None, as `sys.stdout` is where a program was started without one.
+        """`stream` may be None, as `sys.stdout` is in a program that was started without one.
 
-        With a name, the first failure is reported on standard error.
+        With a name, the first error is reported on standard error.
         """
         self.stream, self._name = stream, name
         self._guard = Guard(name or "", Exception)  # a closed file raises ValueError
@@ -114,7 +114,7 @@ _LATEST: dict[str | None, Forgiving] = {}
 
 
 def forgiving(stream: Any, name: str | None = None) -> Forgiving:
-    """The forgiving form of a stream, the same one as the last time, so that it reports failures once."""
+    """Returns the `Forgiving` stream around a stream. Repeated calls return the same one, so that it reports once."""
     latest = _LATEST.get(name)
     if latest is None or latest.stream is not stream:
         latest = _LATEST[name] = Forgiving(stream, name)
@@ -122,16 +122,18 @@ def forgiving(stream: Any, name: str | None = None) -> Forgiving:
 
 
 def prepare() -> None:
-    """Make the standard streams of this process, which is all `sobolev`, such that any text can be printed.
+    """Sets up the standard streams of a command, such that any text can be printed.
 
-    A stream that is closed from the start leads nowhere: its number would else go to the next file that is opened. A
-    failure to write standard output raises OutputError, once; later ones, and those of standard error, are silent.
+    A stream that is closed is opened to /dev/null, since the next file would otherwise get its descriptor. If standard
+    output cannot be written, that raises OutputError once; later errors, and those of standard error, are ignored.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number, which is this one
+            os.set_inheritable(
+                os.open(os.devnull, os.O_RDWR), True
+            )  # gets the lowest free descriptor, which is this one
     sys.stdout, sys.stderr = _stream(1, sys.stdout), _stream(2, sys.stderr, forgiving=True)
 
 
@@ -148,7 +150,7 @@ def _stream(number: int, old: IO[str] | None, forgiving: bool = False) -> IO[str
 
 
 class _Raw(io.FileIO):
-    """A standard stream's file, see `prepare`."""
+    """The file of a standard stream, see `prepare`."""
 
     def __init__(self, number: int, forgiving: bool):
         super().__init__(number, "wb", closefd=False)
@@ -165,7 +167,7 @@ class _Raw(io.FileIO):
 
 
 def reader_gone(error: OSError) -> bool:
-    """Whether it was the reader of a pipe who left, which is no fault."""
+    """Returns whether the reader of a pipe has gone away, which is not a failure."""
     return error.errno == errno.EPIPE
 
 
@@ -178,5 +180,5 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
 
 
 ERRORS = "sobolev.spelled"
-"""How characters are written that an encoding does not have: `SPELLED`, all others as Python's escapes."""
+"""Error handler for characters that an encoding does not have: `SPELLED`, else Python's escapes."""
 codecs.register_error(ERRORS, _spell)

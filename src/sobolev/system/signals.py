@@ -1,16 +1,17 @@
-"""Leaving in good order where a signal asks for it: SIGINT (Ctrl-C), SIGTERM, SIGHUP (the terminal is gone).
+"""Exits cleanly on signals: SIGINT (Ctrl-C), SIGTERM, SIGHUP (the terminal was closed).
 
-A thread reads the signals, so that they are heard whatever the main thread does (a long compilation, say), and nothing
-is thrown into code that may swallow it. What the first signal does depends on what is under way:
+A thread receives the signals, so that they are noticed whatever the main thread does (during a long compilation, for
+example), and no exception is raised inside code that may swallow it. What the first signal does depends on the block in
+which the main thread is:
 
-nothing               a command leaves at once (see `listen`)
-`held()`              it is noted: the next `check` or `wait_for` raises `Interrupted`, so that what is held is put in
-                      order; a command that has not noticed it after `NOTICE` seconds, or not left after `LIMIT`, leaves
-                      as it is (workers then close their environments by themselves)
-`held(saving=True)`   the same, and no limit: an update may take long, and what it made is saved
+none                  a command exits at once (see `listen`)
+`held()`              the next `check` or `wait_for` raises `Interrupted`, so that the block can clean up; a command
+                      that has not noticed the signal after `NOTICE` seconds, or not exited after `LIMIT`, exits
+                      without that (workers then close their environments by themselves)
+`held(saving=True)`   the same without time limits: an update may take long, and its result is saved
 
-A second Ctrl-C leaves at once in any case. Outside a command nothing is heard but within `heard()`, and there only a
-second Ctrl-C ends the process. This module imports little: it is the first that a command needs.
+A second Ctrl-C exits at once in any case. In a program other than our commands, signals are received inside `heard()`
+only, and there only a second Ctrl-C ends the process. This module imports little, since a command needs it first.
 """
 
 import contextlib
@@ -26,16 +27,16 @@ from types import FrameType
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 4.0
-"""Seconds after a signal that environments get in all, to return from what they do and to be closed."""
+"""Seconds after a signal for environments to return from a call and to close, in total."""
 LIMIT = 5.0
-"""Seconds after a signal in which a command leaves that has nothing to save."""
+"""Seconds after a signal within which a command that has nothing to save exits."""
 NOTICE = 1.5
-"""Seconds in which it notices the signal; else it is compiling, say, and leaves as it is."""
+"""Seconds within which such a command notices a signal; otherwise (it compiles, for example) it exits at once."""
 
 
 class Interrupted(BaseException):
-    """A signal asks this process to leave. Raised where it can be: by `check`, by waits, and in an environment that is
-    stepped in this process and does not return."""
+    """A signal asks this process to exit. Raised by `check` and `wait_for`, and inside an environment that is stepped
+    in this process and does not return."""
 
     def __init__(self, number: int):
         super().__init__(number)
@@ -43,23 +44,23 @@ class Interrupted(BaseException):
 
 
 class _Listener:
-    """What hears the signals of this process; made and removed in the main thread."""
+    """Receives the signals of this process; created and removed in the main thread."""
 
     def __init__(self, command: bool):
         self.command, self.main = command, threading.get_ident()
         self.number: int | None = None
         self.since = 0.0
-        """when the first signal came, or saving ended after it"""
+        """time of the first signal, or of the end of saving after it"""
         self.noticed = False
-        """whether the main thread knows of it"""
+        """whether the main thread has noticed it"""
         self.held: list[bool] = []
-        """what is under way, the innermost last: whether it saves"""
+        """the blocks of `held`, innermost last: whether each one saves"""
         self.last: list[Callable[[], None]] = []
-        """what is done in the end where the main thread does not come to it"""
+        """called at exit if the main thread does not get to it"""
         self.foreign = self.poked = False
-        """whether code of an environment runs in this process; whether `Interrupted` is to be raised in it"""
+        """whether code of an environment runs in this process, and whether to raise `Interrupted` in it"""
         self.foreign_limit = 0.0
-        """until when it may run, after a signal"""
+        """time until which it may run after a signal"""
         self.reader, self.writer = os.pipe()
         self.woken, self.wake = os.pipe()
         os.set_blocking(self.writer, False)
@@ -67,7 +68,7 @@ class _Listener:
         self.fd_before = -1
 
     def install(self) -> None:
-        """Take the signals over; again, where a library has taken them. A SIGHUP that is ignored (nohup) stays so."""
+        """Installs the handlers, again if a library has replaced them. An ignored SIGHUP (nohup) stays ignored."""
         for number in NUMBERS:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._handle)
@@ -78,7 +79,7 @@ class _Listener:
         signal.set_wakeup_fd(self.fd_before)
         for number, handler in self.before.items():
             signal.signal(number, handler)
-        os.close(self.writer)  # the thread ends, and closes the rest
+        os.close(self.writer)  # the thread ends, and closes the others
 
     def run(self) -> None:
         """The thread."""
@@ -96,7 +97,7 @@ class _Listener:
             os.close(descriptor)
 
     def changed(self) -> None:
-        """Have the thread look at its limit again."""
+        """Makes the thread compute its time limit again."""
         with contextlib.suppress(BlockingIOError):
             os.write(self.writer, b"\0")
 
@@ -111,7 +112,7 @@ class _Listener:
         if self.command and not self.held:
             self._leave()
         doing = "saving, then leaving" if any(self.held) else "leaving"
-        echo = "\n" if os.isatty(2) else ""  # a terminal shows ^C
+        echo = "\n" if os.isatty(2) else ""  # on a terminal, ^C is on this line
         _say(f"{echo}{doing} (Ctrl-C again leaves at once)")
 
     def _seconds_left(self) -> float | None:
@@ -128,14 +129,14 @@ class _Listener:
     def _at_the_limit(self) -> None:
         if self.foreign and not self.poked:
             self.poked, self.foreign_limit = True, time.monotonic() + 1.0
-            signal.pthread_kill(self.main, signal.SIGTERM)  # interrupts a sleep, and `_handle` raises
+            signal.pthread_kill(self.main, signal.SIGTERM)  # interrupts a sleep; then `_handle` raises
         elif self.command:
             self._leave("left without saving: an environment does not return" if any(self.held) else "")
-        else:  # the process is not ours to end
+        else:  # only a command may end the process
             self.foreign = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        """Python's handler, in the main thread. The thread hears by itself."""
+        """Python's signal handler, in the main thread. The listening thread does not depend on it."""
         if self.poked and self.foreign and self.number is not None:
             self.foreign, self.noticed = False, True
             raise Interrupted(self.number)
@@ -156,12 +157,12 @@ _listener: _Listener | None = None
 
 
 def hold_back() -> None:
-    """Keep signals waiting until `listen`, also over the start of another program in the place of this one."""
+    """Blocks signals until `listen`, also if this process replaces itself by another program (exec)."""
     signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
 
 
 def listen() -> None:
-    """Hear signals to the end of this process, which may leave at once: for commands, first of all."""
+    """Receives signals until this process ends. For commands, which call it first and may be ended at any time."""
     global _listener
     if _listener is None:
         _listener = _started(command=True)
@@ -170,8 +171,8 @@ def listen() -> None:
 
 @contextlib.contextmanager
 def heard() -> Iterator[None]:
-    """Hear signals within the block, if nothing does yet. In other threads than the main one it does nothing, because
-    Python allows them no handlers."""
+    """Receives signals inside the block, unless that is done already. Does nothing in threads other than the main one,
+    where Python does not allow handlers."""
     global _listener
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -196,10 +197,10 @@ def _started(command: bool) -> _Listener:
 
 @contextlib.contextmanager
 def held(saving: bool = False, last: Callable[[], None] | None = None) -> Iterator[None]:
-    """Something is under way that is put in order before leaving. Raises Interrupted at the end of the outermost block
-    where a signal came too late to be raised in it.
+    """A block that has to clean up before this process exits. Raises Interrupted at the end of the outermost block if a
+    signal arrived too late to be raised inside.
 
-    `last` is called, in another thread and for a second at most, where this process leaves out of the block as it is.
+    `last` is called in another thread, for a second at most, if the process exits without leaving the block.
     """
     listener = _listener
     if listener is None:
@@ -223,8 +224,8 @@ def held(saving: bool = False, last: Callable[[], None] | None = None) -> Iterat
 
 @contextlib.contextmanager
 def foreign() -> Iterator[None]:
-    """Code of an environment runs in this process: Interrupted is raised in it where it runs on for `PATIENCE` seconds
-    after a signal."""
+    """A block that runs code of an environment in this process. Interrupted is raised in it if it still runs `PATIENCE`
+    seconds after a signal."""
     listener = _listener
     if listener is None:
         yield
@@ -240,19 +241,19 @@ def foreign() -> Iterator[None]:
 
 
 def received() -> int | None:
-    """The number of the first signal, None while there was none."""
+    """Returns the number of the first signal; None if there was none."""
     return None if _listener is None else _listener.number
 
 
 def check() -> None:
-    """Raises Interrupted where a signal has come."""
+    """Raises Interrupted if a signal has arrived."""
     if _listener is not None and _listener.number is not None:
         _listener.noticed = True
         raise Interrupted(_listener.number)
 
 
 def wait_for(descriptor: int) -> None:
-    """Wait until a descriptor can be read. Raises Interrupted where a signal has come, or comes."""
+    """Waits until a file descriptor can be read. Raises Interrupted if a signal has arrived, or arrives meanwhile."""
     if _listener is None or threading.get_ident() != _listener.main:
         return
     poll = select.poll()
@@ -263,15 +264,15 @@ def wait_for(descriptor: int) -> None:
 
 
 def time_left(seconds: float) -> float:
-    """How long environments may take to close: so many seconds, or what a signal has left them of `PATIENCE`, and one
-    second at least."""
+    """Returns the seconds for which environments may close: `seconds`, or after a signal the rest of `PATIENCE`, but at
+    least one second."""
     if _listener is None or _listener.number is None:
         return seconds
     return min(seconds, max(1.0, _listener.since + PATIENCE - time.monotonic()))
 
 
 def _say(line: str) -> threading.Thread:
-    """Print a line on stderr, in a thread: who reads it may be stuck."""
+    """Prints a line on stderr, in a thread, since the reader of stderr may be stuck."""
 
     def say() -> None:
         with contextlib.suppress(Exception):

@@ -1,7 +1,7 @@
-"""What programs are traced for: a processor, or an accelerator, on which the same computation is quick in another form.
+"""The target for which programs are traced: a CPU or an accelerator. Some computations have a faster form for each.
 
-A CPU's time goes into arithmetic and memory; an accelerator's, at the sizes of these models, into the beginning of each
-of thousands of kernels. Where one form of a computation serves the one and another the other, the code asks here.
+A CPU spends its time on arithmetic and memory. An accelerator, at the sizes of these models, spends it on launching
+thousands of kernels. Code that has two forms of a computation chooses with `for_accelerator`.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ _chosen: Target | None = None
 
 
 def for_accelerator() -> bool:
-    """Whether programs that are traced now are for an accelerator: where JAX computes, unless `traced_for` says it."""
+    """Returns whether to trace for an accelerator: as `traced_for` says, else according to JAX's default backend."""
     if _chosen is not None:
         return _chosen == "accelerator"
     import jax
@@ -24,9 +24,9 @@ def for_accelerator() -> bool:
 
 @contextlib.contextmanager
 def traced_for(target: Target) -> Iterator[None]:
-    """Within the block, in all threads, functions are traced in that target's form.
+    """Traces functions in the form for a target inside the block, in all threads.
 
-    Both forms run everywhere. JAX keeps what it has traced: `jax.clear_caches()` makes it trace a function again.
+    Both forms run on any device. JAX caches what it has traced: `jax.clear_caches()` makes it trace a function again.
     """
     global _chosen
     before, _chosen = _chosen, target

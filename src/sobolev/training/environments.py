@@ -2,7 +2,7 @@
 
 from sobolev.config import TrainConfig
 from sobolev.envs import Environment, Spaces, VectorEnv, Workers, make
-from sobolev.envs.output import on_stderr
+from sobolev.envs.printing import on_stderr
 
 TRAINING, DURING_TRAINING, AFTERWARDS = 0, 1, 2
 """Kinds of environments: for training, and for evaluation during it and after it."""

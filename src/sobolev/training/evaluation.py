@@ -18,7 +18,7 @@ from sobolev.config import TrainConfig
 from sobolev.config.registry import agent_of, method_of
 from sobolev.distributed.processes import Envs
 from sobolev.envs import Environment, Transition, Workers, worker_count
-from sobolev.envs.checks import entry
+from sobolev.envs.wrappers.checks import entry
 from sobolev.errors import UserError
 from sobolev.logs import dreams
 from sobolev.logs.dreams import Recording
@@ -99,6 +99,7 @@ def evaluate(
     max_steps: int | None = None,
     say: Callable[[str], None] = print,
     show: Callable[[str], None] = lambda text: None,
+    filmed: Callable[[list[np.ndarray]], None] = lambda frames: None,
 ) -> list[dict[str, Any]]:
     """Plays `episodes` episodes per seed with a run's newest whole checkpoint.
 
@@ -106,8 +107,8 @@ def evaluate(
     population standard deviation over episodes. `truncated` is the number of episodes that did not end within
     `max_steps` env steps (None: the run's setting), whose returns so far count. With `video`, the first episode of the
     first seed is written there as a film; with `dream`, the predictions of its world model, as a film of images or a
-    plot of vectors (`dreams.write`). `say` and `show` get progress reports, see `Waiting`. A film or plot that cannot
-    be written is reported on stderr. Raises UserError if the run has no checkpoint, this machine cannot render, or the
+    plot of vectors (`dreams.write`). `say` and `show` get progress reports, see `Waiting`; `filmed` gets the frames of
+    the video, uint8[480, 480, 3]. A film or plot that cannot be written is reported on stderr. Raises UserError if the run has no checkpoint, this machine cannot render, or the
     agent has no world model that predicts observations.
     """
     config, (_, size) = read_config(run), rounds(episodes)
@@ -126,6 +127,7 @@ def evaluate(
         say(limit.sentence())
     if video:
         Guard(f"--video {video}", Exception)(write_video, video, frames)
+        filmed(frames)
     if dream and recording:
         found = dreams.dream(partial(program.dream, state), recording)
         assert found is not None, "checked above"

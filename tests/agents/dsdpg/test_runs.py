@@ -17,19 +17,15 @@ from sobolev.training.loop import Training
 from sobolev.training.start import start
 from tests import tiny
 from tests.agents import family
+from tests.quick_runs import quick_runs
+from tests.training.broken_off import Crash, at, crash
 
 SEEDS = (0, 1, 2)
 
 
-class Crash(Exception):
-    """Stands for whatever ends a process without warning."""
-
-
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch):
-    tiny.share_programs(monkeypatch)
-    tiny.large_replay(monkeypatch)
-    with tiny.quickly():
+def _quick():
+    with quick_runs():
         yield
 
 
@@ -48,17 +44,9 @@ def content(folder: Path) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("method", ["dsdpg", "mage", "td3"])
 def test_a_run_that_is_broken_off_ends_as_one_that_was_not(method: str, tmp_path: Path):
     wanted = run(tmp_path / "wanted", method)
-    iterate = Training.iterate
-
-    def crashing(self: Training) -> None:
-        iterate(self)
-        if self.now.iteration == 31:
-            self.save()
-        if self.now.iteration == 37:
-            raise Crash
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Training, "iterate", crashing)
+        at(patch, 31, Training.save)
+        at(patch, 37, crash)
         with pytest.raises(Crash):
             run(tmp_path / "run", method)
     ours, theirs = content(run(tmp_path / "run", method)), content(wanted)
@@ -78,7 +66,7 @@ def test_a_run_that_is_broken_off_ends_as_one_that_was_not(method: str, tmp_path
     first = policy(observation)
     np.testing.assert_array_equal(first, policy(observation))  # deterministic, without memory
     assert first.shape == (2,) and (np.abs(first) <= 1).all()
-    with pytest.raises(UserError, match=f"{method}, which has no latent tables"):
+    with pytest.raises(UserError, match=f"{method}, which has no latent distributions"):
         grouped([wanted])
 
 

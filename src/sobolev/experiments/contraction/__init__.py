@@ -1,1 +1,1 @@
-"""By how much the distributional Sobolev operator of paper 2 contracts."""
+"""How much the distributional Sobolev operator of DSDPG (arXiv 2601.20071) contracts."""

@@ -1,4 +1,4 @@
-"""`sobolev study contraction`: how much the distributional Sobolev operator shrinks MSMMD, beside the bound √(γκ)."""
+"""`sobolev study contraction`: how much the distributional Sobolev operator contracts MSMMD, and the bound √(γκ)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,11 +32,11 @@ from sobolev.experiments.contraction.sobolev_operator import (
 )
 from sobolev.experiments.linear_system import LinearSystem
 
-ABOUT = """The factor of the distributional Sobolev operator under MSMMD on linear systems (paper 2).
+ABOUT = """How much the distributional Sobolev operator contracts MSMMD on linear systems (arXiv 2601.20071).
 
-Largest factor of one application, over pairs of distributions, beside the bound sqrt(gamma kappa), for products
-gamma kappa below and above 1; and the distance between two distributions as the operator is applied again and again.
-Writes into --out: contraction.png, also as PDF, and contraction.json with every number and the command."""
+Compares the largest factor of one application, over pairs of distributions, with the bound sqrt(gamma kappa), for
+products gamma kappa below and above 1. Also shows the distance between two distributions over repeated applications.
+Writes contraction.png, contraction.pdf and contraction.json (all numbers, and the command) into --out."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +48,21 @@ class ContractionConfig:
     discount: float = 0.7
     """γ"""
     products: tuple[float, ...] = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)
-    """values of γκ; where they are below γ, κ is 1 and the bound is √γ"""
+    """values of γκ; for those below γ, κ is 1 and the bound is √γ"""
     bandwidth: float = 100.0
     """h of the multiquadric kernel"""
     pairs: int = 24
-    """pairs of random distributions per system; the factor is the largest over them"""
+    """pairs of random distributions per system, over which the largest factor is taken"""
     systems: int = 4
-    """random systems per value of γκ, beside the one whose bound is tight"""
+    """random systems per value of γκ, in addition to the one with a tight bound"""
     iterations: int = 7
-    """applications of the operator in the second panel; distributions double in size with each"""
+    """applications of the operator in the second panel; each doubles the size of the distributions"""
     seed: int = 0
-    """of systems, places and distributions"""
+    """seed of systems, places and distributions"""
 
 
 def check(config: ContractionConfig) -> None:
-    """Raises UserError for sizes that the study cannot have."""
+    """Raises UserError for invalid settings."""
     if not 0 < config.discount < 1:
         raise UserError(f"--discount is {config.discount}, but must be above 0 and below 1")
     checks.positive(config, "products", "bandwidth")
@@ -74,7 +74,7 @@ def check(config: ContractionConfig) -> None:
 
 
 def run(config: ContractionConfig, say: Say) -> Results:
-    """`systems`: factors per system; `iterates`: distances between iterates on the tight systems."""
+    """Returns `systems`, the factors per system, and `iterates`, the distances between iterates on tight systems."""
     rng, systems = np.random.default_rng(config.seed), []
     with jax.enable_x64(True):
         places = NEAR * jax.random.normal(jax.random.key(config.seed + 1), (PLACES, STATES + ACTIONS))
@@ -92,7 +92,7 @@ def run(config: ContractionConfig, say: Say) -> Results:
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _factors(system: LinearSystem, where: tuple[Array, Array], bandwidth: float, plain: bool) -> Float[Array, ""]:
-    """The largest factor over pairs of random distributions and the worst pair known."""
+    """Returns the largest factor over pairs of random distributions and the worst known pair."""
     keys, places = where
 
     def of_pair(key: Key[Array, ""]) -> Float[Array, ""]:
@@ -104,7 +104,7 @@ def _factors(system: LinearSystem, where: tuple[Array, Array], bandwidth: float,
 
 
 def _facts(kind: str, product: float, system: LinearSystem) -> Record:
-    """What is known of a system before anything is measured."""
+    """Returns the properties of a system that do not depend on measurements."""
     radius = float(np.abs(np.linalg.eigvals(np.asarray(onward(system)))).max())
     return {
         "kind": kind,
@@ -120,14 +120,14 @@ _apply = jax.jit(operator)
 
 
 def _iterated(products: Sequence[float]) -> list[float]:
-    """The smallest γκ, the largest, and the one nearest to 1 from above."""
+    """Returns the smallest γκ, the largest, and the smallest one above 1."""
     above = [product for product in products if product > 1]
     return sorted({min(products), max(products), min(above, default=max(products))})
 
 
 def _iterate(config: ContractionConfig, product: float, places: Float[Array, "places size"]) -> Record:
-    """Distances of two distributions as the operator is applied again and again; the first one times powers of the
-    bound."""
+    """Returns the distances of two distributions over repeated applications of the operator, and the first distance
+    times powers of the bound."""
     system = tight_system(product, config.discount)
     first, second = worst_pair(system)
     all_places, start = [places], (first, second)
@@ -143,7 +143,7 @@ def _iterate(config: ContractionConfig, product: float, places: Float[Array, "pl
 
 
 def draw(config: ContractionConfig, results: Results) -> dict[str, Figure]:
-    """Factors beside the bound, and distances between iterates."""
+    """Draws the factors with the bound, and the distances between iterates."""
     note = (
         f"γ = {config.discount:g}, h = {config.bandwidth:g}; largest over {config.pairs} pairs of distributions per "
         "system"
@@ -152,7 +152,7 @@ def draw(config: ContractionConfig, results: Results) -> dict[str, Figure]:
 
 
 def summary(config: ContractionConfig, results: Results) -> Sequence[str]:
-    """How the factors lie to the bound and to 1, in sentences."""
+    """Compares the factors with the bound and with 1, in sentences."""
     systems = results["contraction"]["systems"]
     tight = [s for s in systems if s["kind"] == "tight" and s["asked"] >= s["product"] * (1 - 1e-6)]
     over = [s for s in systems if s["product"] > 1 + 1e-6]
@@ -164,7 +164,7 @@ def summary(config: ContractionConfig, results: Results) -> Sequence[str]:
     return [
         f"the factor is within the bound on {held} of {len(systems)} systems; on the tight ones it reaches "
         f"{100 * min(shares):.0f}% to {100 * max(shares):.0f}% of it",
-        f"{len(above)} of {len(over)} systems with γκ above 1 are no contraction",
+        f"on {len(above)} of {len(over)} systems with γκ above 1 the operator is not a contraction",
         f"plain MMD exceeds the bound on {len(beyond)} systems, by {100 * excess:.0f}% at most",
     ]
 

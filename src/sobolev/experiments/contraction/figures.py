@@ -12,7 +12,7 @@ BLUE, ORANGE, GREY = "#1f6fb4", "#d1662a", "#777777"
 
 
 def draw(record: Record, note: str) -> Figure:
-    """Left: factors against γκ with the bound. Right: distances between iterates with theirs."""
+    """Draws factors over γκ with the bound (left), and distances between iterates with theirs (right)."""
     figure = Figure(figsize=(9.6, 4.1), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw_factors(left, record["systems"])
@@ -50,4 +50,4 @@ def _draw_iterates(ax: Axes, iterates: Sequence[Record]) -> None:
     ax.plot([], [], "--", color="black", linewidth=1, label="bound")
     ax.set_xlabel("applications")
     ax.set_ylabel("MSMMD between two distributions")
-    ax.set_title("Again and again", fontsize=10)
+    ax.set_title("Repeated applications", fontsize=10)

@@ -1,9 +1,9 @@
-"""The distributional Sobolev operator on linear systems, and by how much one application shrinks MSMMD.
+"""The distributional Sobolev operator on linear systems, and how much one application contracts MSMMD.
 
-The operator of paper 2 with all its coordinates, x = [Z; ∂Z/∂s; ∂Z/∂a]: a distribution of random functions Z becomes
-that of r(s, a) + γ Z(s', π(s')). On a linear system a random quadratic function stays one, and with noise of finitely
-many values a distribution over finitely many functions too: nothing here is sampled, only the worst direction is
-searched for.
+The operator of DSDPG (arXiv 2601.20071) with all coordinates x = [Z; ∂Z/∂s; ∂Z/∂a] maps the distribution of a random
+function Z to that of r(s, a) + γ Z(s', π(s')). On a linear system it maps quadratic functions to quadratic functions,
+and with noise of finitely many values, distributions over finitely many functions to such distributions. So nothing
+here is sampled; only the worst direction is found by a search.
 """
 
 from functools import partial
@@ -20,16 +20,16 @@ from sobolev.experiments.linear_system import LinearSystem
 
 STATES, ACTIONS = 2, 1
 PLACES, ATOMS = 6, 6
-"""Pairs (s, a) where distributions are compared, and functions in a distribution to begin with."""
+"""Number of pairs (s, a) at which distributions are compared, and number of functions in an initial distribution."""
 NEAR = 0.05
-"""Scale of these places and of the noise. Near 0, distributions with different slopes differ little in the return, so
-that the bound, which is one on gradients, can be reached."""
+"""Scale of these pairs and of the noise. Near 0, distributions with different slopes differ little in the return, so
+that the bound, which concerns gradients, can be reached."""
 SEARCH = DiscrepancyConfig(steps=40, restarts=6, first_step=0.5, last_step=1e-3)
-"""A search for the worst direction that is finer than in training."""
+"""Settings of the search for the worst direction, finer than in training."""
 
 
 class Quadratics(NamedTuple):
-    """A distribution over functions Z(x) = c + gᵀx + ½ xᵀHx of x = (s, a): a few, equally likely, of one H."""
+    """A uniform distribution over a few functions Z(x) = c + gᵀx + ½ xᵀHx of x = (s, a), with the same H."""
 
     offset: Float[Array, " atoms"]
     """c"""
@@ -39,26 +39,26 @@ class Quadratics(NamedTuple):
     """H"""
 
     def at(self, x: Float[Array, " size"]) -> Float[Array, "atoms vector"]:
-        """[Z; ∂Z/∂s; ∂Z/∂a] of every function."""
+        """Returns [Z; ∂Z/∂s; ∂Z/∂a] of every function at x."""
         values = self.offset + self.slope @ x + x @ self.curve @ x / 2
         return jnp.concatenate([values[:, None], self.slope + (self.curve @ x)[None]], 1)
 
 
 def onward(system: LinearSystem) -> Float[Array, "size size"]:
-    """F: (s, a) ↦ (s', K s') without noise. Its norm is at most ‖[A B]‖ √(1 + ‖K‖²)."""
+    """Returns F: (s, a) ↦ (s', K s') without noise. Its norm is at most ‖[A B]‖ √(1 + ‖K‖²)."""
     following = jnp.concatenate([system.a, system.b], 1)
     return jnp.concatenate([following, system.policy_gain @ following])
 
 
 def shifts(system: LinearSystem) -> Float[Array, "values size"]:
-    """What noise adds to (s', K s'): plus or minus the sum of L's columns, equally likely."""
+    """Returns the values that noise adds to (s', K s'): plus and minus the sum of L's columns, equally likely."""
     noise = system.noise.sum(1)
     shift = jnp.concatenate([noise, system.policy_gain @ noise])
     return jnp.stack([shift, -shift])
 
 
 def operator(system: LinearSystem, distribution: Quadratics) -> Quadratics:
-    """The distribution of r(x) + γ Z(F x + e), over the functions Z and the values e of the noise (paper 2)."""
+    """Returns the distribution of r(x) + γ Z(F x + e), over the functions Z and the values e of the noise."""
     forward, noise, gamma = onward(system), shifts(system), system.discount
 
     def one(c: Float[Array, ""], g: Float[Array, " size"], e: Float[Array, " size"]) -> tuple[Array, Array]:
@@ -72,7 +72,7 @@ def operator(system: LinearSystem, distribution: Quadratics) -> Quadratics:
 
 
 def reached(system: LinearSystem, places: Float[Array, "places size"]) -> Float[Array, "reached size"]:
-    """Where one step leads from `places`."""
+    """Returns all pairs (s, a) to which one step leads from `places`."""
     expected = places @ onward(system).T
     return (expected[:, None] + shifts(system)[None]).reshape(-1, places.shape[1])
 
@@ -80,7 +80,8 @@ def reached(system: LinearSystem, places: Float[Array, "places size"]) -> Float[
 def distances(
     first: Quadratics, second: Quadratics, places: Float[Array, "places size"], bandwidth: float, plain: bool = False
 ) -> Float[Array, " places"]:
-    """MSMMD (or, plain, MMD) of two distributions at every place: roots of V-statistics, which are exact for these."""
+    """Returns MSMMD (with `plain` MMD) of two distributions at every place: roots of V-statistics, which are exact for
+    distributions over finitely many functions."""
     between = partial(mmd_squared, kernel=partial(multiquadric, bandwidth=bandwidth), unbiased=False)
 
     def squared(x: Float[Array, " size"]) -> Float[Array, ""]:
@@ -102,10 +103,10 @@ def factor(
     bandwidth: float,
     plain: bool = False,
 ) -> Float[Array, ""]:
-    """Largest distance after one application, over the largest before it.
+    """Returns the largest distance after one application divided by the largest distance before it.
 
-    After it at `places`, before it at these and at all that one step leads to: the supremum of the theorem, cut to the
-    part of the space that the numerator depends on.
+    The distance after it is taken at `places`, the one before it at these and all pairs to which one step leads. This
+    is the supremum in the theorem, over the part of the space on which the numerator depends.
     """
     before = jnp.concatenate([places, reached(system, places)])
     after = distances(operator(system, first), operator(system, second), places, bandwidth, plain)
@@ -113,7 +114,7 @@ def factor(
 
 
 def random_quadratics(key: Key[Array, ""]) -> Quadratics:
-    """Functions with random offsets and slopes around a random middle, of a random spread."""
+    """Draws functions with random offsets and slopes, around a random centre, with a random spread."""
     keys, size = jax.random.split(key, 4), STATES + ACTIONS
     spread = jnp.exp(jax.random.uniform(keys[0], minval=-2.0, maxval=1.0))
     middle = jax.random.normal(keys[1], (1 + size,))
@@ -122,7 +123,7 @@ def random_quadratics(key: Key[Array, ""]) -> Quadratics:
 
 
 def worst_pair(system: LinearSystem) -> tuple[Quadratics, Quadratics]:
-    """Distributions that differ by a slope along what F stretches most."""
+    """Returns two distributions that differ by a slope along the direction that F stretches most."""
     direction = jnp.linalg.svd(onward(system).T)[2][0]
     zero, slopes = jnp.zeros((ATOMS,)), jnp.zeros((ATOMS, STATES + ACTIONS))
     still = Quadratics(zero, slopes, jnp.zeros((STATES + ACTIONS, STATES + ACTIONS)))
@@ -130,7 +131,7 @@ def worst_pair(system: LinearSystem) -> tuple[Quadratics, Quadratics]:
 
 
 def tight_system(product: float, discount: float) -> LinearSystem:
-    """‖F‖ is the bound: the policy looks along the direction in which [A B] stretches most."""
+    """Returns a system for which ‖F‖ equals its bound: the policy acts on the direction that [A B] stretches most."""
     along, across = np.array([0.8, 0.6]), np.array([-0.6, 0.8])
     gain = 0.5 * along[None]
     inputs = np.array([[0.8, 0.0, 0.6], [0.0, 1.0, 0.0]])
@@ -139,12 +140,12 @@ def tight_system(product: float, discount: float) -> LinearSystem:
 
 
 def random_system(product: float, discount: float, rng: np.random.Generator) -> LinearSystem:
-    """Random matrices of the same bound."""
+    """Returns a system of random matrices with the same bound."""
     return _scaled(rng.normal(size=(STATES, STATES + ACTIONS)), rng.normal(size=(ACTIONS, STATES)), product, discount)
 
 
 def _scaled(following: np.ndarray, gain: np.ndarray, product: float, discount: float) -> LinearSystem:
-    """[A B] scaled so that γ ‖[A B]‖ √(1 + ‖K‖²) is `product`."""
+    """Returns a system with [A B] scaled such that γ ‖[A B]‖ √(1 + ‖K‖²) is `product`."""
     reach = np.linalg.norm(following, 2) * np.sqrt(1 + np.linalg.norm(gain, 2) ** 2)
     stretched = jnp.asarray(following * product / (discount * reach))
     return LinearSystem(

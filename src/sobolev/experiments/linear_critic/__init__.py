@@ -1,1 +1,1 @@
-"""Critics trained on a linear system, where the distribution of the return is known."""
+"""Trains critics on a linear system, for which the distribution of the return is known."""

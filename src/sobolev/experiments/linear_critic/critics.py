@@ -38,10 +38,10 @@ class LinearConfig:
     out: Path = Path("results/linear")
     """folder for the figure (PNG and PDF) and the numbers (JSON)"""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """each draws networks and training samples of its own"""
+    """seeds; each one draws its own networks and training samples"""
     critics: tuple[str, ...] = ("msmmd", "item", "sliced", "mmd", "biased", "return", "mage")
-    """msmmd: DSDPG; item: with a direction for every state; sliced: uniform slicing; mmd: no slicing; biased: MSMMD's
-    V-statistic; return: MMD of the return alone; mage: deterministic"""
+    """critics to compare. msmmd: DSDPG; item: MSMMD with a direction per state; sliced: uniform slicing; mmd: no
+    slicing; biased: the V-statistic of MSMMD; return: MMD of the return only; mage: deterministic"""
     updates: int = 4000
     """updates of the critics"""
     batch: int = 128
@@ -51,7 +51,7 @@ class LinearConfig:
     units: int = 64
     """width of the critics' two layers"""
     rate: float = 2e-3
-    """learning rate at the beginning; it falls to 0"""
+    """initial learning rate; it decays to 0"""
 
 
 class Kind(NamedTuple):
@@ -60,16 +60,16 @@ class Kind(NamedTuple):
     title: str
     agent: DSDPGConfig
     action_noise: float = 0.0
-    """on the policy's actions, where it is trained"""
+    """standard deviation of the noise on the policy's actions in training"""
     deterministic: bool = False
-    """MAGE's: a value without noise"""
+    """whether it is MAGE's critic, which has no noise input"""
 
 
 def kinds(config: LinearConfig) -> dict[str, Kind]:
-    """The critics that can be compared.
+    """Returns the critics that can be compared.
 
-    No samples are dropped, which would bias the distribution on purpose. Return and gradient count alike: here they are
-    of one size. The critic without gradients needs noise to see what actions do.
+    No samples are dropped, since that biases the distribution on purpose. Return and gradient have equal weight, since
+    their scales are equal here. The critic without gradients needs noise on the actions to learn their effect.
     """
     network = NetworkConfig(config.units, 2)
     critic = CriticConfig(network=network, noise=4, samples=config.samples, drop=0.0, discount=0.8, rate=0.02)
@@ -93,9 +93,9 @@ def kinds(config: LinearConfig) -> dict[str, Kind]:
 
 
 def fit(system: LinearSystem, kind: Kind, updates: int, key: Key[Array, ""]) -> TwinCritic:
-    """Critics of the linear policy after so many updates, with the learning rate falling to 0 along a cosine.
+    """Trains critics of the linear policy for `updates` updates, with a learning rate that decays to 0 along a cosine.
 
-    They are trained at the policy's actions, as in the method, or with noise on these.
+    They are trained at the policy's actions, as in the method, or with noise on them.
     """
     keys, (state, action), config = jax.random.split(key), system.b.shape, kind.agent
     critics = TwinCritic.init(keys[0], state, action, config.critic.noise, config.critic.network)
@@ -133,7 +133,8 @@ def deterministic_loss(
     key: Key[Array, ""],
     config: DSDPGConfig,
 ) -> tuple[Float[Array, ""], None]:
-    """MAGE's loss, Huber(δ) + 5 Huber(‖∇ₐδ‖), with one draw of the model per state; arguments as of `critic_loss`."""
+    """Returns MAGE's loss, Huber(δ) + 5 Huber(‖∇ₐδ‖), with one draw of the model per state. Arguments as in
+    `critic_loss`."""
 
     def target(s: Array, a: Array, epsilon: Array) -> Array:
         def value(s: Array, a: Array, xi: Array) -> Array:

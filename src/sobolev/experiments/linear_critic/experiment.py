@@ -1,4 +1,5 @@
-"""`sobolev study linear`: critics trained on a linear system, against the known moments of return and gradient."""
+"""`sobolev study linear`: trains critics on a linear system, and compares them with the known moments of return and
+gradient."""
 
 import time
 from collections.abc import Sequence
@@ -17,16 +18,16 @@ from sobolev.experiments.linear_critic.moments import Errors, critic_moments, er
 from sobolev.experiments.linear_system import example
 
 COMPARED = 64
-"""States at which critics are compared with the exact moments."""
+"""Number of states at which critics are compared with the exact moments."""
 
-ABOUT = """Critics trained on a linear system with noise, with the true model in place of the learned one (paper 2).
+ABOUT = """Train critics on a linear system with noise, with the true model instead of a learned one (arXiv 2601.20071).
 
-Mean and covariance of [return; action gradient] are known there: errors of each discrepancy, over seeds. Writes into
---out: linear.png, also as PDF, and linear.json with every number and the command."""
+Mean and covariance of [return; action gradient] are known there. Measures the errors of each discrepancy over seeds.
+Writes linear.png, linear.pdf and linear.json (all numbers, and the command) into --out."""
 
 
 def check(config: LinearConfig) -> None:
-    """Raises UserError for sizes that the study cannot have."""
+    """Raises UserError for invalid settings."""
     checks.seeds(config.seeds)
     checks.at_least(config, updates=1, batch=1, units=1)
     if not config.critics:
@@ -40,7 +41,7 @@ def check(config: LinearConfig) -> None:
 
 
 def run(config: LinearConfig, say: Say) -> Results:
-    """`critics`: a record per kind, with the errors of every seed, and the moments of the first one for the figure."""
+    """Returns `critics`, a record per kind with the errors of all seeds and the first seed's moments for the figure."""
     system, records = example(), []
     states = SPREAD * jax.random.normal(jax.random.key(10_000), (COMPARED, 2))
     exact = exact_at(system, states)
@@ -68,13 +69,13 @@ def run(config: LinearConfig, say: Say) -> Results:
 
 
 def draw(config: LinearConfig, results: Results) -> dict[str, Figure]:
-    """Learned against exact moments."""
+    """Draws learned over exact moments."""
     note = f"seed {config.seeds[0]}, {config.updates} updates; a point per state, a colour per critic"
     return {"linear": figures.draw(results["linear"]["critics"], note)}
 
 
 def summary(config: LinearConfig, results: Results) -> Sequence[str]:
-    """A sentence per kind of critic."""
+    """Returns a sentence per kind of critic."""
     records = results["linear"]["critics"]
     return [f"{r['name']}: {sentence([Errors(**error) for error in r['errors']])}" for r in records]
 

@@ -15,7 +15,7 @@ PANELS = ("mean return", "mean gradient", "std of return", "std of gradient", "c
 
 
 def draw(records: Sequence[Record], note: str) -> Figure:
-    """Learned against exact moments: a row per critic, a column per moment; each point is a state."""
+    """Draws learned over exact moments, with a row per critic, a column per moment, and a point per state."""
     rows = len(records)
     figure = Figure(figsize=(11.0, 1.95 * rows + 0.6), dpi=150, layout="constrained")
     axes = figure.subplots(rows, len(PANELS), squeeze=False)

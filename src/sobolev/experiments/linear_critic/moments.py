@@ -1,4 +1,4 @@
-"""Mean and covariance of [return; action gradient]: those of critics, against the exact ones."""
+"""Mean and covariance of [return; action gradient] of critics, and their errors."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,28 +13,28 @@ from sobolev.agents.dsdpg.networks import TwinCritic
 from sobolev.experiments.linear_system import LinearSystem, Moments, exact_moments
 
 SAMPLES = 2000
-"""Samples of each critic at each state."""
+"""Number of samples of each critic at each state."""
 
 
 class Errors(NamedTuple):
     """Root mean square errors of critics over states."""
 
     mean_return: float
-    """of the mean return, over the return's standard deviation"""
+    """error of the mean return, divided by the standard deviation of the return"""
     mean_gradient: float
-    """of the mean action gradient, over the gradient's standard deviation"""
+    """error of the mean action gradient, divided by the standard deviation of the gradient"""
     std_return: float
-    """of the return's standard deviation, relative"""
+    """relative error of the standard deviation of the return"""
     std_gradient: float
-    """of the gradient's standard deviation, relative"""
+    """relative error of the standard deviation of the gradient"""
     correlation: float
-    """of the correlation between return and gradient"""
+    """error of the correlation between return and gradient"""
 
 
 def critic_moments(
     critics: TwinCritic, noise: int, states: Float[Array, "batch state"], system: LinearSystem, key: Key[Array, ""]
 ) -> Moments:
-    """Mean and covariance [2, batch, …] of each critic's samples at states and the policy's actions there."""
+    """Returns mean and covariance [2, batch, …] of the samples of each critic at states and the policy's actions."""
     actions = jax.vmap(system.policy)(states)
     xi = jax.random.normal(key, (2, states.shape[0], SAMPLES, noise))
     samples = critics.over(lambda critic, xi: samples_at(critic, states, actions, xi), xi)
@@ -44,7 +44,8 @@ def critic_moments(
 
 
 def errors(learned: Moments, exact: Moments) -> Errors:
-    """Of critics' moments [2, batch, …] against the exact ones [batch, …]; of one action dimension."""
+    """Returns the errors of the critics' moments [2, batch, …], given the exact ones [batch, …], for one action
+    dimension."""
     ours, theirs = (statistics(np.asarray(one.mean), np.asarray(one.covariance)) for one in (learned, exact))
     off = [float(np.sqrt(np.square(a - b).mean())) for a, b in zip(ours[:2], theirs[:2], strict=True)]
     size = [float(np.sqrt(np.square(std).mean())) for std in theirs[2:4]]
@@ -54,15 +55,15 @@ def errors(learned: Moments, exact: Moments) -> Errors:
 
 
 def statistics(mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Mean return, mean gradient, their standard deviations, and their correlation; of one action dimension."""
+    """Returns mean return, mean gradient, their standard deviations and their correlation, for one action dimension."""
     std = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
-    # a value without noise has no correlation
+    # a critic without noise has no correlation
     correlation = covariance[..., 0, 1] / np.maximum(std.prod(-1), 1e-9)
     return mean[..., 0], mean[..., 1], std[..., 0], std[..., 1], correlation
 
 
 def exact_at(system: LinearSystem, states: Float[Array, "batch state"]) -> Moments:
-    """The exact moments at every state and the policy's action there, in float64."""
+    """Returns the exact moments at states and the policy's actions, in float64."""
     with jax.enable_x64(True):
         system, states = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), (system, states))
         exact = jax.jit(jax.vmap(lambda s: exact_moments(system, s, system.policy(s))))(states)
@@ -70,7 +71,7 @@ def exact_at(system: LinearSystem, states: Float[Array, "batch state"]) -> Momen
 
 
 def sentence(errors: Sequence[Errors]) -> str:
-    """Mean errors over seeds, in words."""
+    """Describes the mean errors over seeds in words."""
     mean = Errors(*np.mean([tuple(error) for error in errors], 0).tolist())
     return (
         f"mean of return {mean.mean_return:.3f} and gradient {mean.mean_gradient:.3f} standard deviations off, "

@@ -1,1 +1,1 @@
-"""Methods with a deterministic policy on a toy whose returns have many modes."""
+"""Compares methods with a deterministic policy on a toy whose returns have many modes."""

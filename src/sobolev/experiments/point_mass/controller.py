@@ -1,24 +1,24 @@
-"""A controller that knows the equations of the point mass: what the methods are compared with."""
+"""A controller that uses the equations of the point mass, as a reference for the methods."""
 
 import numpy as np
 from jaxtyping import Float
 
-from sobolev.envs.toy import PointMass
+from sobolev.envs.families.toy import PointMass
 from sobolev.experiments.api import Record
 
 EPISODES = 600
-"""Episodes of the controller for each number of locations."""
+"""Number of episodes of the controller, for each number of locations."""
 
 
 def controlled(observation: dict[str, np.ndarray]) -> Float[np.ndarray, "2"]:
-    """Its action: towards the goal with damping, towards the middle until the goal is known."""
+    """Returns its action: towards the goal with damping, and towards the centre while the goal is unknown."""
     return (3 * (observation["goal"] - observation["position"]) - 2 * observation["velocity"]).astype(np.float32)
 
 
 def reference(number: int, episodes: int = EPISODES) -> Record:
-    """What it gets with that number of locations, in episodes seeded 0, 1, …: `returns` [episodes], `goals`, `paths`.
+    """Plays episodes with seeds 0, 1, … and `number` locations. Returns `returns` [episodes], `goals` and `paths`.
 
-    goals: the location of each episode, −1 where none was drawn; paths: positions [episodes][steps][2].
+    goals: the location of each episode, −1 if none was revealed. paths: positions [episodes][steps][2].
     """
     environment, returns, goals, paths = PointMass(f"point-mass-{number}"), [], [], []
     for seed in range(episodes):

@@ -1,15 +1,14 @@
-"""`sobolev study point-mass`: what a critic has to know where returns have many modes."""
+"""`sobolev study point-mass`: which critics learn if returns have many modes."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from sobolev.envs.toy import PointMass
+from sobolev.envs.families.toy import PointMass
 from sobolev.errors import UserError, nearest
 from sobolev.experiments import checks
 from sobolev.experiments.api import Experiment, Record, Results, Say
-from sobolev.experiments.columns import aligned
 from sobolev.experiments.point_mass import figures
 from sobolev.experiments.point_mass.controller import reference
 from sobolev.experiments.point_mass.runs import (
@@ -19,16 +18,17 @@ from sobolev.experiments.point_mass.runs import (
     returns_while_training,
     train_all,
 )
+from sobolev.system.columns import aligned
 
-ABOUT = """Every method with a deterministic policy on toy:point-mass-N, against the number N of reward locations.
+ABOUT = """Compare methods with a deterministic policy on toy:point-mass-N, over the number N of reward locations.
 
-The more locations, the more modes has the return, each of which pulls the action its own way (docs/dsdpg.md). A run per
-method and N, all seeds in one program; a study that was stopped resumes. Writes into --out: point-mass.png, also as
-PDF, point-mass.json with every number and the command, and the runs."""
+The return has a mode for each location, and the gradient of each mode points to its own location (docs/dsdpg.md). There
+is a run per method and N, with all seeds in one program; a study that was stopped resumes. Writes point-mass.png,
+point-mass.pdf, point-mass.json (all numbers, and the command) and the runs into --out."""
 
 
 def check(config: PointMassConfig) -> None:
-    """Raises UserError for sizes that the study cannot have."""
+    """Raises UserError for invalid settings."""
     checks.increasing("locations", config.locations, "1 2 4 8")
     for number in config.locations:
         PointMass(f"point-mass-{number}")
@@ -41,15 +41,16 @@ def check(config: PointMassConfig) -> None:
 
 
 def run(config: PointMassConfig, say: Say) -> Results:
-    """`records`: see `runs.train_all`; `controller`: `returns` and `goals` of the reference for every N."""
+    """Returns `records` (see `runs.train_all`), and `controller`, the `returns` and `goals` of the controller for each
+    N."""
     references = [reference(number) for number in config.locations]
     for record in references:
-        del record["paths"]  # a megabyte, and drawn again in a second
+        del record["paths"]  # paths take a megabyte, and are computed again in a second
     return {"point-mass": {"records": train_all(config, say), "controller": references}}
 
 
 def draw(config: PointMassConfig, results: Results) -> dict[str, Figure]:
-    """The environment, and what the methods reach in it."""
+    """Draws the environment and the returns of the methods."""
     note = (
         f"mean and standard deviation over {len(config.seeds)} seeds, {config.episodes} episodes each after "
         f"{config.steps:,} env steps with {config.updates_per_step} updates per agent step; small networks"
@@ -59,7 +60,7 @@ def draw(config: PointMassConfig, results: Results) -> dict[str, Figure]:
 
 
 def summary(config: PointMassConfig, results: Results) -> Sequence[str]:
-    """Two tables: final returns, and those while training."""
+    """Returns two tables, of final returns and of returns during training."""
     record = results["point-mass"]
     final = table("final return", record["records"], record["controller"], final_returns)
     return [*final, "", *table("while training", record["records"], record["controller"], returns_while_training)]
@@ -71,7 +72,7 @@ def table(
     references: Sequence[Record],
     returns: Callable[[Record], Sequence[float]],
 ) -> list[str]:
-    """Mean and standard deviation over seeds per method and N, beside the controller's mean."""
+    """Returns a table of mean and standard deviation over seeds for each method and N, with the controller's mean."""
     numbers = [record["locations"] for record in references]
     rows = [[title, *(f"N = {number}" for number in numbers)]]
     rows.append(["controller", *(f"{np.mean(record['returns']):.1f}" for record in references)])

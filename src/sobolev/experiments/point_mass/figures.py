@@ -1,4 +1,4 @@
-"""The figure of `sobolev study point-mass`: the environment, its distribution of returns, what the methods reach."""
+"""The figure of `sobolev study point-mass`: the environment, its distribution of returns, and the methods' returns."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,23 +8,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
-from sobolev.envs.toy import START, WALL, WIDTH, locations, worths
+from sobolev.envs.families.toy import START, WALL, WIDTH, locations, worths
 from sobolev.experiments.api import Record
 from sobolev.experiments.point_mass.controller import reference
 from sobolev.experiments.point_mass.runs import final_returns, returns_while_training
 from sobolev.plotting.colors import colors
 
 SHOWN = 20
-"""Paths of the controller in the map."""
+"""Number of paths of the controller in the map."""
 
 
 def draw(records: Sequence[Record], references: Sequence[Record], note: str) -> Figure:
-    """The environment, as `draw_environment` does; below, against N, how high returns were while the methods trained,
-    and in the end."""
+    """Draws the environment (`draw_environment`), and below it the returns of the methods over N, during training and
+    at the end."""
     figure = Figure(figsize=(10.0, 8.6), dpi=150, layout="constrained")
     ((left, right), (during, end)) = figure.subplots(2, 2)
     _draw_environment(left, right, references)
-    _draw_returns(during, records, references, returns_while_training, "mean return while training")
+    _draw_returns(during, records, references, returns_while_training, "mean return during training")
     _draw_returns(end, records, references, final_returns, "final return")
     during.legend(fontsize=8, frameon=False, ncols=2, loc="lower left")
     figure.supxlabel(note, fontsize=8, color="#555555")
@@ -32,7 +32,7 @@ def draw(records: Sequence[Record], references: Sequence[Record], note: str) -> 
 
 
 def draw_environment(references: Sequence[Record]) -> Figure:
-    """A map of the N nearest to 4, and the distributions of the controller's returns for every N."""
+    """Draws a map for the N nearest to 4, and the distributions of the controller's returns for every N."""
     figure = Figure(figsize=(8.0, 4.0), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.05))
     _draw_environment(left, right, references)
@@ -62,7 +62,7 @@ def _draw_map(ax: Axes, record: Record) -> None:
     ax.set_ylim(-1.08 * WALL, 1.08 * WALL)
     ax.set_aspect("equal")
     ax.set_title(f"toy:point-mass-{number}", fontsize=10)
-    ax.set_xlabel("locations, what they are worth, paths of the controller", fontsize=9)
+    ax.set_xlabel("locations, their heights, paths of the controller", fontsize=9)
 
 
 def _draw_distributions(ax: Axes, references: Sequence[Record]) -> None:
@@ -86,7 +86,7 @@ def _draw_returns(
     returns: Callable[[Record], Sequence[float]],
     title: str,
 ) -> None:
-    """`returns` of each record, one for each seed, against N."""
+    """Draws `returns` of each record, one per seed, over N."""
     numbers = [record["locations"] for record in references]
     best = {record["locations"]: float(np.mean(record["returns"])) for record in references}
     methods = list(dict.fromkeys(record["method"] for record in records))
@@ -103,7 +103,7 @@ def _draw_returns(
     ax.axhline(1.0, color="#444444", linestyle="--", linewidth=0.9, label="controller")
     ax.set_xticks(range(len(numbers)), [str(number) for number in numbers])
     ax.set_xlabel("reward locations N", fontsize=9)
-    ax.set_title(f"{title}, over the controller's", fontsize=10)
+    ax.set_title(f"{title}, relative to the controller's", fontsize=10)
     ax.set_ylim(bottom=0)
     ax.grid(alpha=0.25, axis="y")
     ax.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""The methods on the point mass: their settings, their runs, and what these reach."""
+"""The methods on the point mass: their settings, their runs and their returns."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,18 @@ import numpy as np
 
 from sobolev.config import TrainConfig, configure
 from sobolev.experiments.api import Record, Say
-from sobolev.reports.scores import read
+from sobolev.reports.results.scores import read
 from sobolev.training.evaluation import evaluate
 from sobolev.training.start import start
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A method as it is compared."""
+    """A method to compare."""
 
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """those that differ from the method's own, by path"""
+    """settings that differ from the defaults of the method, by path"""
 
 
 VARIANTS = {
@@ -32,7 +32,7 @@ VARIANTS = {
     "iqn": Variant("iqn"),
     "td3": Variant("td3"),
 }
-"""DSDPG with MSMMD and with plain MMD, and the baselines."""
+"""The methods: DSDPG with MSMMD and with plain MMD, and the baselines."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,20 @@ class PointMassConfig:
     locations: tuple[int, ...] = (1, 2, 4, 8)
     """numbers of reward locations N, increasing"""
     methods: tuple[str, ...] = tuple(VARIANTS)
-    """which to compare: dsdpg, dsdpg-mmd, mage, mmd, iqn, td3"""
+    """methods to compare: dsdpg, dsdpg-mmd, mage, mmd, iqn, td3"""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """trained side by side in one program"""
+    """seeds, which are trained in one program"""
     steps: int = 5000
-    """env steps of every run and seed"""
+    """env steps per seed of each run"""
     updates_per_step: int = 4
-    """updates per agent step; paper 2 has 10"""
+    """updates per agent step; the paper has 10"""
     episodes: int = 40
-    """final evaluation episodes per seed"""
+    """episodes per seed of the evaluation after training"""
 
 
 def train_config(config: PointMassConfig, method: str, number: int) -> TrainConfig:
-    """The run of a method at N locations; all methods share networks, batch, exploration and number of updates."""
+    """Returns the config of a method with N locations. All methods have the same networks, batch, exploration and
+    number of updates."""
     variant = VARIANTS[method]
     shared = {
         "steps": config.steps,
@@ -75,10 +76,11 @@ def train_config(config: PointMassConfig, method: str, number: int) -> TrainConf
 
 
 def train_all(config: PointMassConfig, say: Say) -> list[Record]:
-    """A record per method and N: `returns` [seeds], means over final episodes, and `curve`: `steps`, `returns`.
+    """Trains the runs. Returns a record per method and N, with `returns` [seeds] (means over the episodes after
+    training) and `curve` (`steps` and `returns` of the evaluations).
 
-    Runs that are complete already are not made again. `say` gets a line per run. Raises SystemExit with the status of a
-    run that a signal ended.
+    Runs that are complete are not trained again. `say` gets a line per run. Raises SystemExit with the status of a run
+    that a signal ended.
     """
     records = []
     for method in config.methods:
@@ -97,11 +99,11 @@ def train_all(config: PointMassConfig, say: Say) -> list[Record]:
 
 
 def final_returns(record: Record) -> Sequence[float]:
-    """The mean return of every seed's final episodes."""
+    """Returns the mean return of every seed's episodes after training."""
     return record["returns"]
 
 
 def returns_while_training(record: Record) -> Sequence[float]:
-    """The mean over training of every seed's evaluation returns: how early a method learns."""
+    """Returns the mean of every seed's evaluation returns during training, which is high if a method learns early."""
     steps, returns = record["curve"]["steps"], np.array(record["curve"]["returns"])
     return (np.trapezoid(returns, steps) / (steps[-1] - steps[0])).tolist()

@@ -1,1 +1,1 @@
-"""How far the latent tables of trained agents move when their inputs do."""
+"""How sensitive the latent distributions of trained agents are to their inputs."""

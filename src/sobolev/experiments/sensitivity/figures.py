@@ -1,4 +1,4 @@
-"""The figure of `sobolev sensitivity`: the report's Figure 9, with a note."""
+"""The figure of `sobolev sensitivity`: Figure 9 of the report, with a note."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,5 +9,6 @@ from sobolev.reports.figures.sensitivity import picture
 
 
 def draw(records: Sequence[dict[str, Any]], note: str = "") -> Figure:
-    """A column per task and table, a row per number; single seeds thin, their mean thick."""
+    """Draws a column per task and distribution and a row per number, with thin lines for seeds and a thick one for
+    their mean."""
     return picture(records, note).figure

@@ -1,4 +1,5 @@
-"""The sensitivity of an agent's latent tables, and their exact Jacobians (paper 1, Appendix F and equation 5)."""
+"""The sensitivity and the exact Jacobians of an agent's latent distributions (arXiv 2605.23089, Appendix F and equation
+5)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -12,12 +13,12 @@ from sobolev.agents.api import State
 from sobolev.smoothness.sensitivity import PerturbedTable, jacobian_norms, sensitivity
 
 TABLES = ("posterior", "prior")
-"""The posterior has its tokens perturbed, the prior its deter."""
+"""The latent distributions. The posterior is perturbed in its tokens, the prior in its deter."""
 DIRECTIONS = 2
-"""Random directions per state and magnitude."""
+"""Number of random directions per state and magnitude."""
 
 Measured = dict[str, Float[Array, "*magnitudes"]]
-"""The numbers of one table, by name."""
+"""The numbers of one distribution, by name."""
 
 
 @runtime_checkable
@@ -25,7 +26,7 @@ class HasLatentTables(Protocol):
     """An agent whose world model has a posterior and a prior over categorical latents."""
 
     def latent_tables(self, state: State, steps: dict[str, Any], key: Key[Array, ""]) -> Mapping[str, PerturbedTable]:
-        """The `TABLES` at all steps of a recorded stream [time, batch, …], counted time-major."""
+        """Returns the `TABLES` at all steps of a recorded stream [time, batch, …], in time-major order."""
         ...
 
 
@@ -34,12 +35,13 @@ def measure(
     chosen: Int[np.ndarray | Array, " states"],
     key: Key[Array, ""],
 ) -> dict[str, Measured]:
-    """Sensitivity and Jacobians of both tables, at the inputs numbered `chosen` of those that `find_tables` gives.
+    """Measures sensitivity and Jacobians of both distributions, at the inputs with the indices `chosen` of those that
+    `find_tables` returns.
 
-    For each table: `sensitivity`, the mean of KL(r(u) || r(u + delta)) / ||delta|| over states, directions and
-    magnitudes from 0.1% to 10% of the mean norm of the perturbed input; `by_magnitude` and `sizes`, that mean and
-    ||delta|| of each; `jacobian_norm`, the mean of ||J_i||_F over states and rows, J_i with respect to the whole input
-    (deter and tokens for the posterior); `jacobian_energy`, that of ||J_i||_F^2: the penalty itself (equation 5).
+    sensitivity: mean of KL(r(u) || r(u + delta)) / ||delta|| over states, directions and magnitudes from 0.1% to 10% of
+    the mean norm of the perturbed input. by_magnitude, sizes: that mean and ||delta|| for each magnitude.
+    jacobian_norm: mean of ||J_i||_F over states and rows, where J_i is with respect to the whole input (deter and
+    tokens for the posterior). jacobian_energy: mean of ||J_i||_F^2, which is the penalty (equation 5).
     """
     table_key, *keys = jax.random.split(key, 1 + len(TABLES))
     tables, measured = find_tables(table_key), {}

@@ -1,4 +1,4 @@
-"""The sensitivity of trained agents, from the folders of their runs."""
+"""Measures the sensitivity of trained agents, given the folders of their runs."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -16,9 +16,9 @@ from sobolev.config.registry import agent_of, method_of
 from sobolev.envs import VectorEnv, Workers, worker_count
 from sobolev.errors import UserError
 from sobolev.experiments.api import Record, Say
-from sobolev.experiments.columns import aligned
 from sobolev.experiments.episodes import acting, play_round
 from sobolev.experiments.sensitivity.measure import TABLES, HasLatentTables, Measured, measure
+from sobolev.system.columns import aligned
 from sobolev.training.environments import AFTERWARDS, environments, spaces
 from sobolev.training.evaluation import load_state
 from sobolev.training.playing import Limit
@@ -27,16 +27,16 @@ from sobolev.training.snapshot import kept_weights, read_weights
 
 
 class Group(NamedTuple):
-    """Runs of one label: the same settings but for their seeds."""
+    """Runs with one label, which differ in their seeds only."""
 
     label: str
     runs: list[tuple[Path, TrainConfig]]
 
 
 def grouped(runs: Sequence[Path]) -> list[Group]:
-    """The runs by task, method and settings; a method's name alone is the label where nothing else has it.
+    """Groups runs by task, method and settings. The label of a group is the method's name, if that is unambiguous.
 
-    Raises UserError where a folder is no run or its method has no latent tables, or where two runs have the same
+    Raises UserError if a folder is not a run, if its method has no latent distributions, or if two runs have the same
     settings and a seed in common.
     """
     groups: dict[str, list[tuple[Path, TrainConfig]]] = {}
@@ -44,7 +44,7 @@ def grouped(runs: Sequence[Path]) -> list[Group]:
         config = read_config(run)
         if not isinstance(agent_of(config, spaces(config)), HasLatentTables):
             raise UserError(
-                f"{run} is of method {config.method}, which has no latent tables: give runs of gpld or dreamer"
+                f"{run} is of method {config.method}, which has no latent distributions: give runs of gpld or dreamer"
             )
         alike = identity(config)
         del alike["seeds"]
@@ -61,9 +61,9 @@ def grouped(runs: Sequence[Path]) -> list[Group]:
 
 
 def measure_runs(runs: Sequence[Path], episodes: int, states: int, say: Say) -> list[Record]:
-    """A record per run, checkpoint and seed: see `measure` for its numbers. `say` gets a line per checkpoint.
+    """Returns a record per run, checkpoint and seed, with the numbers of `measure`. `say` gets a line per checkpoint.
 
-    Raises UserError where a run has no checkpoint.
+    Raises UserError if a run has no checkpoint.
     """
     records = []
     for label, members in grouped(runs):
@@ -76,7 +76,7 @@ def measure_runs(runs: Sequence[Path], episodes: int, states: int, say: Say) -> 
 
 
 def _of_run(run: Path, config: TrainConfig, episodes: int, states: int) -> Iterator[tuple[int, list[Record]]]:
-    """Env steps and a record per seed, for every kept copy of the networks and the newest checkpoint."""
+    """Yields env steps and a record per seed, for every snapshot and for the newest checkpoint."""
     with Workers(worker_count(config.env, len(config.seeds) * episodes)) as workers:
         envs = environments(workers, config, episodes, AFTERWARDS)
         program = Program(agent_of(config, envs.spaces), config.seeds)
@@ -88,7 +88,7 @@ def _of_run(run: Path, config: TrainConfig, episodes: int, states: int) -> Itera
 
 
 def _of_state(state: State, program: Program, envs: VectorEnv, config: TrainConfig, states: int) -> list[Record]:
-    """The numbers of every seed, on the episodes that `evaluate` plays first, played by the seed's own agent."""
+    """Returns the numbers of every seed, on the first episodes of `evaluate`, played by the agent of that seed."""
     limit = Limit(config.evaluation.max_steps, config.env.repeat or 1)
     played, records = play_round(envs, acting(program, state, envs.shape[1], 0), 0, limit), []
     returns = played.returns()
@@ -112,12 +112,13 @@ def measure_agent(
     chosen: Int[np.ndarray | Array, " states"],
     key: Key[Array, ""],
 ) -> dict[str, Measured]:
-    """`measure` of one seed's agent, at the steps numbered `chosen` of a recorded stream [time, batch, …]."""
+    """Applies `measure` to the agent of one seed, at the steps `chosen` of a recorded stream [time, batch, …]."""
     return measure(partial(agent.latent_tables, state, steps), chosen, key)
 
 
 def table(records: Sequence[Record]) -> list[str]:
-    """Per task, label and env steps, mean and standard deviation over seeds of every number, as aligned columns."""
+    """Returns the lines of a table: for each task, label and env steps, mean and standard deviation over seeds of every
+    number."""
     rows = [["task", "method", "env steps", "seeds", *[f"{t} {n}" for n in ("KL/|d|", "|J|") for t in TABLES]]]
     keys = sorted({(r["task"], r["label"], r["env_steps"]) for r in records})
     for key in keys:

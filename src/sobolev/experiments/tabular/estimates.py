@@ -1,4 +1,4 @@
-"""Total-variation errors of the smoothed estimate of finite MDPs (paper 1, Section 3.1), over seeds."""
+"""Total-variation errors of the smoothed estimate of finite MDPs (arXiv 2605.23089, Section 3.1), over seeds."""
 
 import time
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ class TabularConfig:
     out: Path = Path("results/tabular")
     """folder for the figures (PNG and PDF) and the numbers (JSON)"""
     seeds: tuple[int, ...] = tuple(range(30))
-    """each draws an MDP and a growing dataset of its own"""
+    """seeds; each one draws its own MDP and a growing dataset"""
     side: int = 24
     """states of the MDPs on a line"""
     plane: int = 5
     """states along each side of the MDP on a plane"""
     actions: int = 2
-    """actions; states and actions are visited uniformly"""
+    """number of actions; states and actions are visited uniformly"""
     numbers: tuple[int, ...] = (30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
     """transitions in the dataset, increasing"""
     lambdas: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 10.0)
-    """strengths of the smoothing; 0, plain maximum likelihood, is always there"""
+    """strengths of the smoothing; 0, plain maximum likelihood, is always included"""
     epsilons: tuple[float, ...] = (1.0, 2.0, 4.0)
-    """radii of the neighbourhoods, in distances between neighbours on the grid"""
+    """radii of the neighbourhoods, in units of the grid's spacing"""
 
 
 class Case(NamedTuple):
@@ -46,19 +46,19 @@ class Case(NamedTuple):
 
 
 CASES = (Case("smooth, on a line", 1, 0.1), Case("smooth, on a plane", 2, 0.25), Case("a jump, on a line", 1, 0.1, 0.5))
-"""Neighbours on the plane are six times as far apart as on the line: its transition probabilities are wider, so that
-they are smooth there."""
+"""The families of MDPs. Neighbours on the plane are six times as far apart as on the line, so its transition
+probabilities are wider to be smooth."""
 
 
 def measure(config: TabularConfig, say: Say) -> list[Record]:
-    """A record for every case, and one for the states beside the jump alone.
+    """Returns a record for every case, and one for only the states beside the jump.
 
-    A record has `errors` [seeds][numbers][lambdas][epsilons], the total variation from the true transition
-    probabilities, `lambdas` (0 first), `epsilons` in the embedding's units, and the fields of `summarised`. `say` gets
+    A record has `errors` [seeds][numbers][lambdas][epsilons], the total variation distance to the true transition
+    probabilities, `lambdas` (0 first), `epsilons` in units of the embedding, and the fields of `summarised`. `say` gets
     a line per case.
     """
     records = []
-    # Thousands of small matrices are inverted: several threads for each are slower than one.
+    # For thousands of small matrices, several threads per inversion are slower than one.
     with threadpool_limits(limits=1, user_api="blas"):
         for case in CASES:
             start = time.monotonic()
@@ -69,7 +69,7 @@ def measure(config: TabularConfig, say: Say) -> list[Record]:
 
 def _measure(config: TabularConfig, case: Case) -> list[Record]:
     side = config.side if case.dimensions == 1 else config.plane
-    # A thousandth more, so that rounding does not cut off neighbours at exactly the radius.
+    # A thousandth more, so that rounding does not exclude neighbours at exactly the radius.
     epsilons = [1.001 * reach / (side - 1) for reach in config.epsilons]
     errors, beside = _errors(config, case, side, epsilons)
     facts = {"states": side**case.dimensions, "dimensions": case.dimensions, "width": case.width, "jump": case.jump}
@@ -85,7 +85,7 @@ def _measure(config: TabularConfig, case: Case) -> list[Record]:
 def _errors(
     config: TabularConfig, case: Case, side: int, epsilons: list[float]
 ) -> tuple[Float[np.ndarray, "seeds numbers lambdas epsilons states"], Bool[np.ndarray, " states"]]:
-    """Errors of a case, and which states lie within two steps of the middle, where a jump would be."""
+    """Returns the errors of a case, and which states lie within two steps of the centre, where a jump would be."""
     errors, strengths, embedding = [], [0.0, *config.lambdas], np.zeros((0, case.dimensions))
     for seed in config.seeds:
         rng = np.random.default_rng([seed, 1])
@@ -98,9 +98,10 @@ def _errors(
 
 
 def summarised(errors: Float[np.ndarray, "seeds numbers lambdas epsilons"]) -> Record:
-    """Mean over seeds with the half-width of its normal 95% interval, and the same of the difference to lambda = 0.
+    """Returns the mean over seeds with the half-width of its normal 95% interval, and the same for the difference to
+    lambda = 0.
 
-    The difference is paired, on the same MDP and data: above 0, smoothing makes the estimate worse.
+    The difference is paired, on the same MDP and data. Above 0, smoothing makes the estimate worse.
     """
     differences = errors - errors[:, :, :1]
     return {
@@ -113,17 +114,17 @@ def summarised(errors: Float[np.ndarray, "seeds numbers lambdas epsilons"]) -> R
 
 
 def losses(record: Record) -> Bool[np.ndarray, "numbers lambdas epsilons"]:
-    """Where smoothing is worse than maximum likelihood, with the paired interval above 0."""
+    """Returns where smoothing is worse than maximum likelihood, with the paired interval above 0."""
     return np.array(record["difference"]) > np.array(record["difference_interval"])
 
 
 def gains(record: Record) -> Bool[np.ndarray, "numbers lambdas epsilons"]:
-    """Where smoothing is better than maximum likelihood, with the paired interval below 0."""
+    """Returns where smoothing is better than maximum likelihood, with the paired interval below 0."""
     return np.array(record["difference"]) < -np.array(record["difference_interval"])
 
 
 def sentences(records: list[Record]) -> list[str]:
-    """A sentence per record: how often smoothing is better and worse, and where it is most."""
+    """Returns a sentence per record: how often smoothing is better or worse, and where the effect is largest."""
     lines = []
     for record in records:
         better, worse, total = gains(record).sum(), losses(record).sum(), gains(record)[:, 1:].size

@@ -13,11 +13,12 @@ from sobolev.experiments.api import Record
 from sobolev.experiments.tabular.estimates import losses
 
 Color = str | tuple[float, float, float, float]
-"""A colour as matplotlib takes it."""
+"""A colour for matplotlib."""
 
 
 def draw_errors(records: Sequence[Record], note: str) -> Figure:
-    """Total-variation error against transitions: a column per record, a row per radius, a line per strength."""
+    """Draws the total-variation error over the number of transitions, with a column per record, a row per radius and a
+    line per strength."""
     rows, columns = len(records[0]["spacings"]), len(records)
     figure = Figure(figsize=(2.9 * columns + 0.6, 2.35 * rows + 1.2), dpi=150, layout="constrained")
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -57,14 +58,14 @@ def _draw_panel(ax: Axes, record: Record, epsilon: int) -> None:
 
 
 def _plain_ticks(ax: Axes) -> None:
-    """0.01, 0.02, 0.05, 0.1, … in place of powers of ten."""
+    """Labels an axis with 0.01, 0.02, 0.05, 0.1, … instead of powers of ten."""
     ax.yaxis.set_major_locator(FixedLocator([0.01, 0.02, 0.05, 0.1, 0.2, 0.5]))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _color(index: int, record: Record) -> Color:
-    """Black for maximum likelihood, light to dark for growing strength."""
+    """Returns black for maximum likelihood, and light to dark colours for increasing strength."""
     number = len(record["lambdas"]) - 1
     return "black" if index == 0 else colormaps["plasma_r"](0.15 + 0.7 * (index - 1) / max(1, number - 1))
 
@@ -74,7 +75,7 @@ def _label(strength: float) -> str:
 
 
 def draw_identities(record: Record) -> Figure:
-    """The errors of equations (3) and (4) on logarithmic axes, with the expected and the observed orders."""
+    """Draws the errors of equations (3) and (4) on logarithmic axes, with the expected and the observed orders."""
     figure = Figure(figsize=(8.6, 3.6), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
     steps, errors = np.array(record["steps"]), np.array(record["difference"])

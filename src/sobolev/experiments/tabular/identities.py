@@ -1,4 +1,4 @@
-"""How fast the two sides of equations (3) and (4) meet, on a small random network in float64."""
+"""How fast both sides of equations (3) and (4) of arXiv 2605.23089 converge, on a small random network in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -9,21 +9,21 @@ from sobolev.experiments.api import Record
 from sobolev.smoothness import identities
 
 STEPS = tuple(float(step) for step in 10.0 ** -np.arange(1, 10))
-"""Steps h of equation (3), from 1e-1 down to where rounding takes over."""
+"""Steps h of equation (3), from 1e-1 to values at which rounding dominates."""
 FITTED = slice(1, 5)
 """The steps between which the order is measured: 1e-2 to 1e-5."""
 NUMBERS = (2, 8, 32, 128, 512)
-"""Directions averaged in equation (4)."""
+"""Numbers of directions that are averaged in equation (4)."""
 DIRECTIONS, REPEATS = 16, 512
 INPUTS, HIDDEN, ROWS, CLASSES = 16, 32, 8, 4
 
 
 def measure(seed: int = 0) -> Record:
-    """Errors of both identities and their observed orders.
+    """Measures the errors of both identities and their orders.
 
-    `difference` [directions][steps] is | ||(f(x+hu) - f(x)) / h||^2 - ||Ju||^2 | over ||Ju||^2, expected of order 1 in
-    h; `isotropic` [numbers] is the root mean square error of the average of ||Ju||^2 over n directions, over its
-    expectation ||J||_F^2 / d, expected of order -1/2 in n; `isotropic_predicted` is what theory gives for it.
+    difference [directions][steps]: | ||(f(x+hu) - f(x)) / h||^2 - ||Ju||^2 | / ||Ju||^2, expected to have order 1 in h.
+    isotropic [numbers]: the root mean square error of the average of ||Ju||^2 over n directions, relative to its
+    expectation ||J||_F^2 / d, expected to have order -1/2 in n. isotropic_predicted: its value in theory.
     """
     with jax.enable_x64(True):
         fn, x = _network(seed)
@@ -50,7 +50,7 @@ def measure(seed: int = 0) -> Record:
 def _errors(
     fn: identities.Map, x: Float[Array, " d"], keys: Key[Array, "2"]
 ) -> tuple[Float[Array, "directions steps"], Float[Array, " numbers"], Float[Array, "m d"]]:
-    """Relative errors of equation (3), errors of equation (4), and the Jacobian."""
+    """Returns the relative errors of equation (3), the errors of equation (4), and the Jacobian."""
 
     def relative(u: Float[Array, " d"]) -> Float[Array, " steps"]:
         return identities.difference_errors(fn, x, u, STEPS) / identities.directional_energy(fn, x, u)
@@ -60,7 +60,7 @@ def _errors(
 
 
 def predicted_deviation(jacobian: Float[np.ndarray, "m d"]) -> float:
-    """Standard deviation of ||Ju||^2 over uniform unit vectors u.
+    """Returns the standard deviation of ||Ju||^2 over uniform unit vectors u.
 
     With A = J^T J the fourth moments of the sphere give the variance 2 (tr(A^2) - tr(A)^2 / d) / (d (d + 2)).
     """
@@ -70,7 +70,7 @@ def predicted_deviation(jacobian: Float[np.ndarray, "m d"]) -> float:
 
 
 def sentences(record: Record) -> list[str]:
-    """A sentence for each identity: the order observed, and the one expected."""
+    """Returns a sentence for each identity with the observed and the expected order."""
     orders = record["difference_orders"]
     return [
         f"equation (3): observed order {np.mean(orders):.3f} in h ({min(orders):.3f} to {max(orders):.3f} over "
@@ -80,7 +80,7 @@ def sentences(record: Record) -> list[str]:
 
 
 def _network(seed: int) -> tuple[identities.Map, Float[Array, " inputs"]]:
-    """A random layer with SiLU and a row-wise softmax, and a point."""
+    """Returns a random layer with SiLU and a row-wise softmax, and an input."""
     keys = jax.random.split(jax.random.key(seed + 1), 3)
     first = jax.random.normal(keys[0], (INPUTS, HIDDEN), jnp.float64) / np.sqrt(INPUTS)
     last = jax.random.normal(keys[1], (HIDDEN, ROWS * CLASSES), jnp.float64) * 2 / np.sqrt(HIDDEN)

@@ -1,1 +1,1 @@
-"""Whether the penalty lets a world model do with less data."""
+"""Whether a world model needs less data with the penalty."""

@@ -1,4 +1,4 @@
-"""What the records of the world models say of one method against the other."""
+"""Compares the methods, given the records of their world models."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Shaped
 
 from sobolev.experiments.api import Record
-from sobolev.experiments.columns import aligned
 from sobolev.experiments.intervals import half_width, student
 from sobolev.experiments.world_model.config import METHODS
+from sobolev.system.columns import aligned
 
 NUMBERS = {
     "one_step": "observation, one step ahead",
@@ -19,29 +19,30 @@ NUMBERS = {
     "posterior_sensitivity": "posterior's sensitivity",
     "prior_sensitivity": "prior's sensitivity",
 }
-"""What is compared, by name, in words."""
+"""The numbers that are compared, with their titles."""
 DERIVED: dict[str, Callable[[Record], float]] = {
     "one_step": lambda record: record["observation"][0],
     "open_loop": lambda record: float(np.mean(record["observation"])),
     "reward_error": lambda record: float(np.mean(record["reward"])),
 }
-"""Those that records do not have as they are."""
+"""Numbers that are computed from those in the records."""
 
 
 def values(records: Sequence[Record], number: str, **facts: Any) -> Shaped[np.ndarray, "seeds *rest"]:
-    """One number, or list of them, of the records that have these facts, in the order of their seeds."""
+    """Returns a number, or a list of numbers, of the records with these fields, in the order of their seeds."""
     chosen = [r for r in records if all(r[name] == value for name, value in facts.items())]
     value = DERIVED.get(number, lambda record: record[number])
     return np.array([value(record) for record in sorted(chosen, key=lambda record: record["seed"])])
 
 
 def interval(numbers: Shaped[np.ndarray, "seeds *rest"]) -> np.ndarray | np.floating:
-    """Half the width of the 95% interval of the mean over seeds, by Student's t, since seeds are few."""
+    """Returns half the width of the 95% interval of the mean over seeds, by Student's t, since there are few seeds."""
     return half_width(numbers, student(len(numbers)))
 
 
 def table(records: Sequence[Record]) -> list[str]:
-    """For each behaviour, dataset and number, both methods and their paired difference with its interval."""
+    """Returns the lines of a table: for each behaviour, dataset and number, both methods and their paired difference
+    with its interval."""
     rows = [["behaviour", "transitions", "", *METHODS, "gpld - dreamer [95%]"]]
     for behavior, episodes in sorted({(r["behavior"], r["episodes"]) for r in records}):
         facts = {"behavior": behavior, "episodes": episodes}

@@ -13,35 +13,36 @@ from sobolev.experiments import checks
 from sobolev.smoothness import PenaltyConfig
 
 METHODS = ("dreamer", "gpld")
-"""Without the penalty, and with it."""
+"""The methods: without and with the penalty."""
 
 
 @dataclass(frozen=True)
 class WorldModelConfig:
-    """What to train, on how much, and how it is measured; the defaults take a quarter of an hour on two cores."""
+    """The task, the datasets, the training and the measurement; the defaults take 15 minutes on two cores."""
 
     task: Annotated[Positional[str], arg(metavar="TASK", help_behavior_hint="")] = ""
     """walker-walk (DeepMind Control) or gym:Ant-v5 (Gymnasium)"""
     out: Path = Path("results/world-model")
     """folder for the figures (PNG and PDF) and the numbers (JSON), named after the task"""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """each has data and a model of its own"""
+    """seeds; each one has its own data and model"""
     episodes: tuple[int, ...] = (1, 4, 16)
-    """episodes in the dataset, increasing; a smaller dataset is the beginning of a larger one"""
+    """sizes of the datasets in episodes, increasing; a smaller dataset is the beginning of a larger one"""
     behaviors: tuple[Literal["random", "mixed"], ...] = ("random", "mixed")
-    """what made the episodes; mixed: noise of several scales and correlations, and the policy, where given"""
+    """behaviours that generate the episodes. random: uniform actions; mixed: noise of several scales and correlations,
+    and the --policy, if given"""
     policy: Path | None = None
-    """run whose policy plays every other round of episodes of the mixed data"""
+    """run whose policy generates every other round of episodes of the mixed data"""
     held_out: int = 4
-    """episodes to measure on, of the same behaviour"""
+    """held-out episodes on which to measure, of the same behaviour"""
     max_steps: int = 10_000
-    """env steps after which an episode is truncated, for tasks without an end"""
+    """env steps after which an episode is truncated, if its task may never end"""
     updates: int = 800
-    """updates on every dataset, however small"""
+    """updates on each dataset, whatever its size"""
     horizon: int = 20
     """steps that are predicted open-loop"""
     states: int = 256
-    """held-out states at which sensitivity and Jacobians are measured"""
+    """held-out states at which to measure sensitivity and Jacobians"""
     size: Literal["1m", "12m", "25m", "50m", "100m", "200m", "400m"] = "1m"
     """size of the agent whose world model is trained"""
     batch_size: int = 8
@@ -49,12 +50,12 @@ class WorldModelConfig:
     batch_length: int = 32
     """steps of a window"""
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
-    """the penalty of the method that has one"""
+    """the penalty of gpld"""
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-4, warmup=100))
 
 
 def check(config: WorldModelConfig) -> None:
-    """Raises UserError for a study that cannot be made."""
+    """Raises UserError for invalid settings."""
     checks.seeds(config.seeds, fewest=2)
     checks.increasing("episodes", config.episodes, "1 4 16")
     if not config.behaviors or len(set(config.behaviors)) < len(config.behaviors):
@@ -68,7 +69,7 @@ def check(config: WorldModelConfig) -> None:
 
 
 def agent_config(config: WorldModelConfig, method: str) -> DreamerConfig:
-    """The settings of the agent whose world model is trained by one of `METHODS`."""
+    """Returns the settings of the agent whose world model one of `METHODS` trains."""
     agent = DreamerConfig(
         batch_size=config.batch_size,
         batch_length=config.batch_length,

@@ -1,8 +1,9 @@
-"""Fixed datasets of episodes: of random behaviour, and of a mixture of scripted or trained behaviour of unlike quality.
+"""Fixed datasets of episodes: of random behaviour, and of a mixture of scripted or trained behaviours.
 
-random   every action uniform and independent
-mixed    autoregressive noise, an episode's correlation and scale drawn from `CORRELATIONS` and `SCALES`; with a trained
-         policy, every other round of episodes is the policy's instead, plus white noise of a scale in `POLICY_NOISE`
+random   actions are uniform and independent
+mixed    actions are autoregressive noise, with a correlation and a scale for each episode drawn from `CORRELATIONS` and
+         `SCALES`; with a trained policy, every other round of episodes is played by the policy, with white noise of a
+         scale in `POLICY_NOISE` added
 """
 
 from collections.abc import Sequence
@@ -24,22 +25,22 @@ from sobolev.training.playing import Limit
 from sobolev.training.program import Program
 
 CORRELATIONS = (0.0, 0.8, 0.95)
-"""Of an action of the scripted behaviour with the one before it."""
+"""Correlations between successive actions of the scripted behaviour."""
 SCALES = (0.3, 0.6, 1.0)
-"""Standard deviations of scripted actions, which are clipped to [−1, 1]."""
+"""Standard deviations of the scripted actions, which are clipped to [−1, 1]."""
 POLICY_NOISE = (0.0, 0.3, 0.6)
-"""Standard deviations of what is added to a policy's actions."""
+"""Standard deviations of the noise added to a policy's actions."""
 ENVIRONMENTS = 4
-"""Side by side, for each seed."""
+"""Number of environments per seed."""
 TRAINING, HELD_OUT = 0, 1
-"""Kinds of environments, so that no episode begins alike."""
+"""Kinds of environments (see `VectorEnv`), so that no two episodes have the same seed."""
 
 Episode = dict[str, Any]
-"""Steps from a first to a last one, leaves [time, …]: observation (a dict), action, reward, first, last, terminal."""
+"""The steps of an episode, leaves [time, …]: observation (a dict), action, reward, first, last, terminal."""
 
 
 class Noise:
-    """Noise [seeds, environments, A] of an episode: e' = c e + sqrt(1 − c²) ξ, times the scale of its environment."""
+    """Autoregressive noise [seeds, environments, A]: e' = c e + sqrt(1 − c²) ξ, times a scale per environment."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Noise:
         self.value = self._draw()
 
     def __call__(self) -> Float[np.ndarray, "seeds environments action"]:
-        """The next step's."""
+        """Returns the noise of the next step."""
         self.value = self.correlation * self.value + np.sqrt(1 - self.correlation**2) * self._draw()
         return self.scale * self.value
 
@@ -66,7 +67,7 @@ class Noise:
 
 
 class TrainedPolicy:
-    """The agent of a run's first seed, in all environments at once. Raises UserError where it does not fit them."""
+    """The agent of a run's first seed, in all environments at once. Raises UserError if it does not fit them."""
 
     def __init__(self, run: Path, envs: VectorEnv):
         config = read_config(run)
@@ -77,7 +78,7 @@ class TrainedPolicy:
         self.state, self.program = jax.tree.map(lambda leaf: leaf[:1], state), Program(agent, config.seeds[:1])
 
     def begin(self, envs: VectorEnv, episode: int) -> Chooser:
-        """The policy's actions in that episode."""
+        """Returns the policy's actions in an episode, given its number."""
         act = acting(self.program, self.state, envs.shape[0] * envs.shape[1], episode)
 
         def choose(transition: Transition) -> np.ndarray:
@@ -88,9 +89,9 @@ class TrainedPolicy:
 
 
 def datasets(config: WorldModelConfig, behavior: str) -> tuple[Spaces, list[list[Episode]], list[list[Episode]]]:
-    """Spaces of the environment, episodes to train on and episodes to measure on, for each seed.
+    """Returns the spaces of the environment, and for each seed the episodes to train on and those to measure on.
 
-    Raises UserError for an environment with images, or whose episodes are too short for the settings.
+    Raises UserError for an environment with images, and if episodes are too short for the settings.
     """
     played, limit = [], Limit(config.max_steps, default_repeat(config.task), "--max-steps")
     with Workers(min(2, len(config.seeds) * ENVIRONMENTS)) as workers:
@@ -119,7 +120,7 @@ def play(
     limit: Limit,
     policy: TrainedPolicy | None = None,
 ) -> list[list[Episode]]:
-    """So many episodes for each of `seeds`, those of `envs`; they depend on the seed and on nothing drawn before."""
+    """Plays `number` episodes for each of `seeds`, those of `envs`. They depend on the seed only."""
     rounds = range(-(-episodes // envs.shape[1]))
     played = [_cut(envs, _chooser(envs, seeds, behavior, number, policy), number, limit) for number in rounds]
     return [[episode for one in played for episode in one[seed]][:episodes] for seed in range(len(seeds))]
@@ -128,7 +129,7 @@ def play(
 def _chooser(
     envs: VectorEnv, seeds: Sequence[int], behavior: str, episode: int, policy: TrainedPolicy | None
 ) -> Chooser:
-    """The actions of that round of episodes: within [−1, 1], zero after a last step."""
+    """Returns the actions of a round of episodes, within [−1, 1], and zero after a last step."""
     wanted = _unclipped(envs, seeds, behavior, episode, policy)
 
     def choose(transition: Transition) -> np.ndarray:
@@ -152,12 +153,12 @@ def _unclipped(
 
 
 def _generators(envs: VectorEnv, seeds: Sequence[int], episode: int) -> list[np.random.Generator]:
-    """A stream of random numbers for every environment of every seed."""
+    """Returns a random generator for every environment of every seed."""
     return [np.random.default_rng([seed, episode, number]) for seed in seeds for number in range(envs.shape[1])]
 
 
 def _cut(envs: VectorEnv, choose: Chooser, number: int, limit: Limit) -> list[list[Episode]]:
-    """A round of episodes, each cut at its end: [seeds][environments]."""
+    """Plays a round of episodes, and returns each one up to its end: [seeds][environments]."""
     steps, valid = play_round(envs, choose, number, limit)
     lengths, (seeds, environments) = valid.sum(1), envs.shape
     return [

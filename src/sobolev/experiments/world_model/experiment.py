@@ -1,7 +1,7 @@
-"""`sobolev study world-model`: does smoothing buy data?
+"""`sobolev study world-model`: whether a world model needs less data with the penalty.
 
-The world model alone is trained with and without the penalty, for each behaviour, dataset size and seed with the same
-number of updates on a fixed dataset, and is measured on episodes that it has not seen.
+World models are trained on fixed datasets with and without the penalty, for each behaviour, dataset size and seed, with
+the same number of updates, and measured on held-out episodes.
 """
 
 import itertools
@@ -24,20 +24,20 @@ from sobolev.experiments.world_model.config import METHODS, WorldModelConfig, ag
 from sobolev.experiments.world_model.datasets import Episode, datasets
 from sobolev.experiments.world_model.training import train
 
-ABOUT = """The world model alone, with and without the penalty, on fixed datasets of growing size from TASK.
+ABOUT = """Train world models with and without the penalty, on fixed datasets of increasing size from TASK.
 
-Measured on episodes that it has not seen: errors of observation and reward one and more steps ahead, KL, sensitivity;
-mean and 95% interval over seeds. Writes into --out: TASK.png, TASK-horizon.png, each also as PDF, and TASK.json with
-every number and the command."""
+Measures on held-out episodes the errors of observation and reward one and more steps ahead, KL and sensitivity, with
+mean and 95% interval over seeds. Writes TASK and TASK-horizon, each as .png and .pdf, and TASK.json (all numbers, and
+the command) into --out."""
 
 
 def file_name(config: WorldModelConfig) -> str:
-    """What the files are called."""
+    """Returns the stem of the files."""
     return config.task.replace(":", "-").replace("/", "-")
 
 
 def run(config: WorldModelConfig, say: Say) -> Results:
-    """`records`: one for every behaviour, seed, dataset size and method; see `_measured` for its numbers."""
+    """Returns `records`, one for every behaviour, seed, dataset size and method; see `_measured` for its numbers."""
     records = []
     for behavior in config.behaviors:
         start = time.monotonic()
@@ -55,7 +55,8 @@ def run(config: WorldModelConfig, say: Say) -> Results:
 
 
 def _measured(config: WorldModelConfig, world: WorldModel, episodes: Sequence[Episode], seed: int) -> Record:
-    """Errors (see `prediction.measure`), and sensitivity and Jacobian of both tables, on held-out episodes."""
+    """Returns errors (see `prediction.measure`), and sensitivity and Jacobian of posterior and prior, on held-out
+    episodes."""
     length = min(len(episode["first"]) for episode in episodes)
     steps = jax.tree.map(lambda *leaves: np.stack([leaf[:length] for leaf in leaves], 1), *episodes)
     key = jax.random.key(seed)
@@ -77,7 +78,7 @@ def _measure_tables(
 
 
 def draw(config: WorldModelConfig, results: Results) -> dict[str, Figure]:
-    """Errors against the size of the dataset, and against the steps ahead."""
+    """Draws the errors over the size of the dataset, and over the steps ahead."""
     name = file_name(config)
     records = results[name]["records"]
     note = f"{config.task}: mean and 95% interval over {len(config.seeds)} seeds; {config.updates} updates each"
@@ -85,7 +86,7 @@ def draw(config: WorldModelConfig, results: Results) -> dict[str, Figure]:
 
 
 def summary(config: WorldModelConfig, results: Results) -> Sequence[str]:
-    """A table of both methods and their difference."""
+    """Returns a table of both methods and their difference."""
     return comparison.table(results[file_name(config)]["records"])
 
 

@@ -1,4 +1,4 @@
-"""The figures of `sobolev study world-model`: errors against the size of the dataset, and against the steps ahead."""
+"""The figures of `sobolev study world-model`: errors over the size of the dataset, and over the steps ahead."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ LABELS = {"dreamer": "dreamer (no penalty)", "gpld": "gpld (penalty)"}
 
 
 def draw_data(records: Sequence[Record], note: str = "") -> Figure:
-    """A row per behaviour, a column per number, over the transitions in the dataset; below is better."""
+    """Draws a row per behaviour and a column per number, over the transitions in the dataset; lower is better."""
     behaviors = list(dict.fromkeys(r["behavior"] for r in records))
     figure = Figure(figsize=(2.55 * len(NUMBERS) + 0.4, 2.6 * len(behaviors) + 0.9), dpi=150, layout="constrained")
     axes = figure.subplots(len(behaviors), len(NUMBERS), squeeze=False)
@@ -40,7 +40,7 @@ def draw_data(records: Sequence[Record], note: str = "") -> Figure:
 
 
 def draw_horizon(records: Sequence[Record], note: str = "") -> Figure:
-    """A row per behaviour, a column per dataset: the observation's error over the steps ahead."""
+    """Draws the error of the observation over the steps ahead, with a row per behaviour and a column per dataset."""
     behaviors = list(dict.fromkeys(r["behavior"] for r in records))
     sizes = sorted({r["episodes"] for r in records})
     figure = Figure(figsize=(3.1 * len(sizes) + 0.4, 2.6 * len(behaviors) + 0.9), dpi=150, layout="constrained")
@@ -59,7 +59,7 @@ def draw_horizon(records: Sequence[Record], note: str = "") -> Figure:
 
 
 def _curve(ax: Axes, x: Sequence[float] | np.ndarray, numbers: np.ndarray, method: str) -> None:
-    """The mean over seeds, the first axis, with its interval."""
+    """Draws the mean over seeds, the first axis, with its interval."""
     mean, half = numbers.mean(0), interval(numbers)
     (line,) = ax.plot(x, mean, "o-", color=COLORS[method], markersize=2.5, linewidth=1.2, label=LABELS[method])
     ax.fill_between(x, np.maximum(mean - half, 0), mean + half, color=line.get_color(), alpha=0.15, linewidth=0)

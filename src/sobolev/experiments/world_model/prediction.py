@@ -1,4 +1,4 @@
-"""How well a world model predicts episodes that it was not trained on, one step ahead and many."""
+"""How well a world model predicts held-out episodes, one and more steps ahead."""
 
 from functools import partial
 from typing import Any
@@ -11,19 +11,19 @@ from sobolev.agents.dreamer.world_model import WorldModel
 from sobolev.nn import TwoHot, kl_divergence, over, symlog
 
 STRIDE = 5
-"""Steps between two states from which an open-loop prediction starts."""
+"""Number of steps between two states from which open-loop predictions start."""
 
 
 @partial(jax.jit, static_argnames="horizon")
 def measure(
     world: WorldModel, steps: dict[str, Any], horizon: int, key: Key[Array, ""]
 ) -> dict[str, Float[Array, "*horizon"]]:
-    """Errors on episodes, `steps` with leaves [time, episodes, …], each from its first step on.
+    """Returns the errors on episodes, whose `steps` have leaves [time, episodes, …] and begin with a first step.
 
-    `observation` and `reward` [horizon]: the errors 1, 2, … steps ahead, from every fifth state of the posterior on,
-    with the actions that were taken and latents drawn from the prior; the first entry is the one-step error.
-    Observations: squared error in symlog space over the variance there, both summed over all entries, so that 1 is as
-    bad as their mean. Reward: mean absolute error. `kl`: KL of posterior and prior, nats per state, without free nats.
+    observation, reward [horizon]: errors 1, 2, … steps ahead of every fifth state, which is drawn from the posterior,
+    with the recorded actions and latents drawn from the prior. Observation: squared error divided by the variance, both
+    in symlog space and summed over all entries; 1 is the error of predicting the mean. Reward: mean absolute error.
+    kl: KL of posterior and prior in nats per state, without free nats.
     """
     observe_key, draw_key = jax.random.split(key)
     latents, _ = world.observe(steps["observation"], steps["action"], steps["first"], observe_key)
@@ -31,7 +31,7 @@ def measure(
     starts = jnp.arange(0, steps["first"].shape[0] - horizon, STRIDE)
 
     def ahead(leaf: Array, first: int) -> Array:
-        """[horizon, starts · episodes, …], from `first` steps after the starts on."""
+        """Returns [horizon, starts · episodes, …], beginning `first` steps after the starts."""
         index = starts[None] + first + jnp.arange(horizon)[:, None]
         return leaf[index].reshape(horizon, -1, *leaf.shape[2:])
 

@@ -1,4 +1,4 @@
-"""Training a world model alone on a fixed dataset: no policy is learned and nothing is imagined."""
+"""Trains a world model on a fixed dataset, without a policy and without imagination."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,7 +25,7 @@ _init = jax.jit(WorldModel.init, static_argnums=(1, 2))
 
 
 class Learner(NamedTuple):
-    """All that changes while a world model is trained, but for its replay."""
+    """The state of the training of a world model, without its replay."""
 
     world: WorldModel
     optimizer: optax.OptState
@@ -33,13 +33,14 @@ class Learner(NamedTuple):
 
 
 Update = Callable[[Learner, Replay, Key[Array, ""]], tuple[Learner, Replay, Float[Array, ""]]]
-"""From learner, replay and key to learner and replay after the update, and its loss."""
+"""A function from (learner, replay, key) to the learner and the replay after an update, and its loss."""
 
 
 def update(
     agent: Dreamer, learner: Learner, replay: Replay, key: Key[Array, ""]
 ) -> tuple[Learner, Replay, Float[Array, ""]]:
-    """One update of the world model: the agent's own loss without what imagination adds to it. Returns that loss."""
+    """Makes one update of the world model with the agent's loss, without the terms of imagination. Also returns the
+    loss."""
     sample_key, infer_key, penalty_key = jax.random.split(key, 3)
     config = agent.config
     windows, replay = memory.sample(replay, sample_key, config.batch_size, config.batch_length)
@@ -60,14 +61,14 @@ def update(
 
 @cache
 def compiled_update(agent: Dreamer) -> Update:
-    """`update` for that agent, compiled once for all datasets."""
+    """Returns `update` for an agent, compiled once for all datasets."""
     return jax.jit(partial(update, agent), donate_argnums=(0, 1))
 
 
 def train(
     agent: Dreamer, episodes: Sequence[Episode], number: int, updates: int, seed: int
 ) -> tuple[WorldModel, float]:
-    """A world model trained on the first `number` of the episodes, and the mean loss of its last tenth of updates."""
+    """Trains a world model on the first `number` episodes. Returns it, and the mean loss of the last updates (10%)."""
     keys = jax.random.split(jax.random.key(seed))
     world = _init(keys[0], agent.spaces, agent.config.model)
     optimizer = build_optimizer(agent.config.optimizer).init(world)
@@ -83,7 +84,7 @@ def train(
 
 
 def filled(agent: Dreamer, episodes: Sequence[Episode], number: int) -> Replay:
-    """A replay with room for all episodes, of which the first `number` are in it, one after the other."""
+    """Returns a replay with the capacity for all episodes that holds the first `number`, one after the other."""
     whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[None], *episodes)
     step = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), whole)
     replay = memory.create(step, agent.extras(), 1, whole["first"].shape[1])

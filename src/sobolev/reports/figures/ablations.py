@@ -1,4 +1,4 @@
-"""Aggregates of variants that differ in one setting: Figure 5 of paper 1, and the same of any setting of any method."""
+"""Aggregates of variants that differ in one setting: Figure 5 of paper 1, and the same for any other setting."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -6,18 +6,18 @@ from typing import Any
 from sobolev.config.variant_label import short
 from sobolev.plotting.colors import colors
 from sobolev.plotting.panels import Line, draw
-from sobolev.reports import published
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Illustration, Material
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
 from sobolev.reports.figures.aggregate import aggregate_panels
 from sobolev.reports.figures.task_curves import LEGIBLE
-from sobolev.reports.runs import Run
-from sobolev.reports.table import counts
-from sobolev.reports.variant_names import BY_TASK
+from sobolev.reports.page.content import Illustration, Material
+from sobolev.reports.page.table import counts
+from sobolev.reports.results import published
+from sobolev.reports.results.runs import Run
+from sobolev.reports.results.variant_names import BY_TASK
 
 
 def figure_5(material: Material) -> list[Illustration]:
-    """Those panels of Figure 5 of which there are two or more variants."""
+    """Returns the panels of Figure 5 for which there are two or more variants."""
     figures = []
     for ablation in published.FIGURE_5:
         variants = differing(material.comparison, "proprio", ablation.varied, ablation.fixed)
@@ -26,7 +26,7 @@ def figure_5(material: Material) -> list[Illustration]:
 
 
 def other_settings(material: Material) -> list[Illustration]:
-    """A figure for every other setting in which variants of a method differ, all else equal, on a family of tasks."""
+    """Returns a figure for every other setting in which variants of a method differ, on each family of tasks."""
     comparison, figures = material.comparison, []
     in_figure_5 = [set(differing(comparison, "proprio", a.varied, a.fixed)) for a in published.FIGURE_5]
     for method in dict.fromkeys(run.method for run in comparison.runs):
@@ -41,7 +41,7 @@ def other_settings(material: Material) -> list[Illustration]:
 
 
 def _varied(runs: Sequence[Run]) -> list[str]:
-    """The settings that have several values."""
+    """Returns the settings that have several values."""
     paths = dict.fromkeys(path for run in runs for path in run.settings)
     return [p for p in paths if p not in BY_TASK and len({run.settings.get(p) for run in runs if run.settings}) > 1]
 
@@ -53,10 +53,10 @@ def differing(
     fixed: Mapping[str, object],
     method: str | None = None,
 ) -> dict[str, Run]:
-    """The largest set of labels that have the fixed settings and differ in nothing but the varied ones.
+    """Returns the largest set of labels that have the fixed settings and differ in the varied ones only.
 
-    Each comes with one of its runs, in the order of the varied values; the baseline is left out, unless it is the
-    `method` whose variants are asked for.
+    Each label comes with one of its runs, in the order of the varied values. The baseline is left out, unless it is
+    the `method` whose variants are compared.
     """
     groups: dict[str, dict[str, Run]] = {}
     for (task, label), cell in comparison.cells.items():
@@ -74,7 +74,7 @@ def differing(
 
 
 def _sortable(run: Run, varied: Collection[str]) -> list[tuple[bool, Any]]:
-    """The varied values, numbers before words and these before none."""
+    """Returns a sort key of the varied values: numbers before words, words before none."""
     values = [run.settings[path] for path in varied]
     return [(not isinstance(v, (int, float)), v if isinstance(v, (int, float)) else str(v)) for v in values]
 
@@ -82,7 +82,8 @@ def _sortable(run: Run, varied: Collection[str]) -> list[tuple[bool, Any]]:
 def _figure(
     comparison: Comparison, family: str, name: str, title: str, varied: Sequence[str], variants: Mapping[str, Run]
 ) -> list[Illustration]:
-    """The aggregates of these labels and the baseline on the tasks that all have; none for fewer than two labels."""
+    """Returns a figure of the aggregates of these labels and the baseline on the tasks that all of them have; empty for
+    fewer than two labels."""
     if len(variants) < 2:
         return []
     names = {label: _values(varied, run) for label, run in variants.items()}
@@ -96,6 +97,6 @@ def _figure(
 
 
 def _values(varied: Sequence[str], run: Run) -> str:
-    """The varied settings of a run, as in "rho 0.25"; a word says enough without its setting's name."""
+    """Returns the varied settings of a run, as in "rho 0.25"; a value that is a word stands without its name."""
     values = [(path.rpartition(".")[2], run.settings[path]) for path in varied]
     return ", ".join(value if isinstance(value, str) else f"{name} {short(value)}" for name, value in values)

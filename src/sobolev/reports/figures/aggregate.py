@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from sobolev.plotting.colors import colors
 from sobolev.plotting.panels import Line, Panel, curves, draw
-from sobolev.reports.aggregates import aggregate_curves
-from sobolev.reports.comparison import Comparison
-from sobolev.reports.content import Illustration, Material
-from sobolev.reports.runs import Task
-from sobolev.reports.table import counts
+from sobolev.reports.analysis.aggregates import aggregate_curves
+from sobolev.reports.analysis.comparison import Comparison
+from sobolev.reports.page.content import Illustration, Material
+from sobolev.reports.page.table import counts
+from sobolev.reports.results.runs import Task
 
 
 def proprio(material: Material) -> list[Illustration]:
@@ -22,7 +22,7 @@ def pixels(material: Material) -> list[Illustration]:
 
 
 def aggregate(comparison: Comparison, family: str, name: str, title: str) -> list[Illustration]:
-    """The aggregates over the tasks that all methods have; none where there is no such task."""
+    """Returns a figure of the aggregates over the tasks that all methods have; empty if there are no such tasks."""
     lines = legend(comparison, comparison.tasks(family), comparison.main)
     tasks = comparison.tasks(family, list(lines))
     panels = aggregate_panels(comparison, tasks, lines)
@@ -34,18 +34,18 @@ def aggregate(comparison: Comparison, family: str, name: str, title: str) -> lis
     )
     ends = {comparison.ends[task] for task in tasks}
     if len(ends) > 1:
-        caption += f" Drawn to {min(ends):,.0f} env steps, where the shortest task ends."
+        caption += f" Shown up to {min(ends):,.0f} env steps, the end of the shortest task."
     return [Illustration(name, title, caption, draw(panels, list(lines.values()), columns=2))]
 
 
 def legend(comparison: Comparison, tasks: Sequence[Task], labels: Sequence[str]) -> dict[str, Line]:
-    """A line of the legend for each of the labels that one of these tasks has."""
+    """Returns a line of the legend for each of the labels that has one of these tasks."""
     own = colors(comparison.labels)
     return {label: Line(label, own[label]) for label in labels if any(comparison.on(task, [label]) for task in tasks)}
 
 
 def aggregate_panels(comparison: Comparison, tasks: Sequence[Task], lines: Mapping[str, Line]) -> list[Panel]:
-    """The raw aggregate, and the normalised one where the baseline is among the lines."""
+    """Returns the panels of the raw aggregate and, if the baseline is among the lines, of the normalised one."""
     panels = []
     for normalise in (False, True) if comparison.baseline in lines else (False,):
         means = aggregate_curves(comparison, tasks, list(lines), normalise)

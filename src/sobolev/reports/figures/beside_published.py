@@ -1,22 +1,22 @@
-"""Returns of training episodes, beside those that DreamerV3's authors published."""
+"""Returns of training episodes, beside those published by DreamerV3's authors."""
 
 from sobolev.plotting.colors import GREY, colors
 from sobolev.plotting.panels import Curve, Line, curves, draw
-from sobolev.reports import published
-from sobolev.reports.comparison import Comparison
-from sobolev.reports.content import Illustration, Material
-from sobolev.reports.scores import binned, mean_curve
+from sobolev.reports.analysis.comparison import Comparison
+from sobolev.reports.page.content import Illustration, Material
+from sobolev.reports.results import published
+from sobolev.reports.results.scores import binned, mean_curve
 
 
 def beside_published(material: Material) -> list[Illustration]:
-    """A figure for every kind of observations that was published, where published numbers are wanted."""
+    """Returns a figure for every kind of observations with published returns, if those are to be shown."""
     kinds = published.FILES if material.with_published else ()
     figures = [of_observations(material.comparison, observations) for observations in kinds]
     return [figure for figure in figures if figure is not None]
 
 
 def of_observations(comparison: Comparison, observations: str) -> Illustration | None:
-    """Training returns on the tasks that were published; None where there are none."""
+    """Returns a figure of the training returns on the published tasks; None if there are none."""
     theirs = published.curves(observations)
     tasks = [task for task in comparison.tasks(observations) if task.name in theirs]
     own = colors(comparison.labels)

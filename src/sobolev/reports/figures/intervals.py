@@ -7,25 +7,25 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from sobolev.plotting.panels import Line, Panel, draw
-from sobolev.reports import statistics
-from sobolev.reports.aggregates import normalised, scales
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Illustration, Material
+from sobolev.reports.analysis import statistics
+from sobolev.reports.analysis.aggregates import normalised, scales
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
+from sobolev.reports.analysis.measures import FINAL, MEASURES, Measure
 from sobolev.reports.figures.aggregate import legend
-from sobolev.reports.measures import FINAL, MEASURES, Measure
+from sobolev.reports.page.content import Illustration, Material
 
 THRESHOLDS = np.linspace(0, 1, 101)
 
 
 def intervals(material: Material) -> list[Illustration]:
-    """A figure for every measure and every family of tasks."""
+    """Returns a figure for every measure and every family of tasks."""
     families = material.comparison.families
     figures = [of_family(material.comparison, family, measure) for measure in MEASURES for family in families]
     return [figure for figure in figures if figure is not None]
 
 
 def of_family(comparison: Comparison, family: str, measure: Measure) -> Illustration | None:
-    """On the tasks that all methods have; None where there are none."""
+    """Returns the figure of the tasks that all methods have; None if there are none."""
     lines = legend(comparison, comparison.tasks(family), comparison.main)
     scale = scales(comparison, comparison.tasks(family, list(lines)))
     if not scale:

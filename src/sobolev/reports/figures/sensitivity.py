@@ -1,4 +1,4 @@
-"""Local sensitivity of the latent tables: Figure 9 of paper 1, from the numbers of `sobolev sensitivity`."""
+"""Local sensitivity of the latent distributions: Figure 9 of paper 1, from the numbers of `sobolev sensitivity`."""
 
 import json
 import math
@@ -12,24 +12,24 @@ from matplotlib.axes import Axes
 from sobolev.errors import UserError
 from sobolev.plotting.colors import colors
 from sobolev.plotting.panels import Line, Panel, Picture, draw, over_steps, short_steps
-from sobolev.reports.content import Illustration, Material
+from sobolev.reports.page.content import Illustration, Material
 
 TABLES = {"posterior": "posterior (tokens moved)", "prior": "prior (deter moved)"}
-"""The latent tables with what is moved before them."""
+"""The titles of the latent distributions, with the input that is perturbed."""
 NUMBERS = {"sensitivity": "KL(r(u) ‖ r(u+δ)) / ‖δ‖", "jacobian_norm": "mean ‖Jᵢ‖ of a row"}
-"""What is measured, as on the vertical axis."""
+"""The labels of the vertical axis, by number."""
 
 Record = dict[str, Any]
-"""Of one seed at one checkpoint: task, label, seed, env_steps, and for each table its `NUMBERS`."""
+"""Of one seed at one checkpoint: task, label, seed, env_steps, and the `NUMBERS` of each of `TABLES`."""
 
 
 def figure_9(material: Material) -> list[Illustration]:
-    """A figure for every file of `sobolev sensitivity`. Raises UserError for a file of another kind."""
+    """Returns a figure for every file of `sobolev sensitivity`. Raises UserError for any other file."""
     return [of_file(path) for path in material.sensitivity]
 
 
 def of_file(path: Path) -> Illustration:
-    """The figure of a file. Raises UserError for a file of another kind."""
+    """Returns the figure of a file of `sobolev sensitivity`. Raises UserError for any other file."""
     try:
         text = path.read_text(encoding="utf-8")
         content, lost = json.loads(text), text.count("null")
@@ -37,7 +37,7 @@ def of_file(path: Path) -> Illustration:
         command = content["command"]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"{path} is not what sobolev sensitivity writes ({error!r})") from error
-    caption = f"How far the latent tables move when their inputs do, and exact Jacobian norms: {command}"
+    caption = f"Sensitivity of the latent distributions to perturbed inputs, and exact Jacobian norms: {command}"
     if lost:
         caption += f" ({lost} numbers were not finite: left out)"
     number = "" if path.parent.name == "sensitivity" else f"-{path.parent.name}"
@@ -45,7 +45,7 @@ def of_file(path: Path) -> Illustration:
 
 
 def _with_nan(tree: Any) -> Any:
-    """Records with nan for null, which JSON has in its place."""
+    """Returns records with nan in place of null, with which JSON represents it."""
     if isinstance(tree, dict):
         return {name: _with_nan(value) for name, value in tree.items()}
     if isinstance(tree, list):
@@ -54,10 +54,10 @@ def _with_nan(tree: Any) -> Any:
 
 
 def picture(records: Sequence[Record], note: str = "") -> Picture:
-    """A column per task and table, a row per number; single seeds thin, their mean thick.
+    """Draws a column per task and table and a row per number, with thin lines for seeds and a thick one for their mean.
 
-    Where every label has one checkpoint, the labels stand side by side instead of over env steps. Raises ValueError for
-    no records.
+    If every label has only one checkpoint, the labels are side by side instead of over env steps. Raises ValueError if
+    there are no records.
     """
     labels = sorted({record["label"] for record in records})
     own = colors(labels)
@@ -106,13 +106,13 @@ def _side_by_side(ax: Axes, inside: dict[Line, list[Record]], table: str, number
         ax.bar(place, values.mean(), width=0.5, color=line.color, alpha=0.25)
         beside = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else np.zeros(1)
         ax.plot(place + beside, values, "o", color=line.color, markersize=4)
-    named = len(inside) <= 3  # more labels would overlap, and are told apart by the legend
+    named = len(inside) <= 3  # more labels would overlap; the legend distinguishes them
     texts = [f"{line.label}\n{_steps(own)}" if named else _steps(own) for line, own in inside.items()]
     ax.set_xticks(range(len(inside)), texts)
     ax.set_xlim(-0.6, len(inside) - 0.4)
 
 
 def _steps(records: Sequence[Record]) -> str:
-    """The env steps of a label's checkpoints, as in "at 500k"; empty where it has none of this task."""
+    """Returns the env steps of a label's checkpoints, as in "at 500k"; "" if it has none on this task."""
     steps = sorted({record["env_steps"] for record in records})
     return f"at {' / '.join(short_steps(float(step)) for step in steps)}" if steps else ""

@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 from sobolev.plotting.panels import Curve, Line, curves, draw
-from sobolev.reports.aggregates import task_curve
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Illustration, Material
+from sobolev.reports.analysis.aggregates import task_curve
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
 from sobolev.reports.figures.aggregate import legend
-from sobolev.reports.runs import Task
-from sobolev.reports.table import counts
+from sobolev.reports.page.content import Illustration, Material
+from sobolev.reports.page.table import counts
+from sobolev.reports.results.runs import Task
 
 QUADRUPED = ("quadruped-run", "quadruped-walk")
 LEGIBLE = 8
-"""Curves in one panel, at most."""
+"""Largest number of curves in a panel."""
 
 
 def quadruped(material: Material) -> list[Illustration]:
@@ -22,7 +22,7 @@ def quadruped(material: Material) -> list[Illustration]:
 
 
 def proprio(material: Material) -> list[Illustration]:
-    """Figure 6: proprioception, but for the quadruped."""
+    """Figure 6: proprioception, without the quadruped."""
     tasks = [task for task in material.comparison.tasks("proprio") if task.name not in QUADRUPED]
     return by_task(material.comparison, tasks, "figure-6", "Figure 6. Tasks, proprioception")
 
@@ -46,14 +46,14 @@ def both(material: Material) -> list[Illustration]:
 
 
 def warm_start(material: Material) -> list[Illustration]:
-    """Figure 8: warm-started runs alone."""
+    """Figure 8: warm-started runs only."""
     warm = [label for label in material.comparison.labels if "warm_start" in label]
     tasks = [task for task in material.comparison.tasks() if material.comparison.on(task, warm)]
     return by_task(material.comparison, tasks, "figure-8", "Figure 8. Encoder and decoder warm-started", warm)
 
 
 def variants(material: Material) -> list[Illustration]:
-    """The variants of each method on each family of tasks, where they are few enough to distinguish."""
+    """Returns the curves of each method's variants on each family of tasks, if they are few enough to distinguish."""
     comparison, figures = material.comparison, []
     for method, labels in comparison.variants.items():
         for family in comparison.families if len(labels) <= LEGIBLE else ():
@@ -66,7 +66,8 @@ def variants(material: Material) -> list[Illustration]:
 def by_task(
     comparison: Comparison, tasks: Sequence[Task], name: str, title: str, labels: Sequence[str] = ()
 ) -> list[Illustration]:
-    """A panel of evaluation returns per task, of these labels (default: the main ones); none for no task."""
+    """Returns a figure with a panel of evaluation returns per task, for these labels (default: the main ones); empty
+    for no task."""
     lines = legend(comparison, tasks, labels or comparison.main)
     if not tasks or not lines:
         return []

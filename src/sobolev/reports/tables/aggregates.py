@@ -2,25 +2,26 @@
 
 from collections.abc import Callable
 
-from sobolev.reports import statistics
-from sobolev.reports.aggregates import gain_interval, unscaled
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Material
-from sobolev.reports.measures import MEASURES
-from sobolev.reports.statistics import Interval
-from sobolev.reports.table import Table, counts, percent
+from sobolev.reports.analysis import statistics
+from sobolev.reports.analysis.aggregates import gain_interval, unscaled
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
+from sobolev.reports.analysis.measures import MEASURES
+from sobolev.reports.analysis.statistics import Interval
+from sobolev.reports.page.content import Material
+from sobolev.reports.page.table import Table, counts, percent
 
 
 def aggregates(material: Material) -> list[Table]:
-    """A table for every family of tasks."""
+    """Returns a table for every family of tasks."""
     tables = [of_family(material.comparison, family) for family in material.comparison.families]
     return [table for table in tables if table is not None]
 
 
 def of_family(comparison: Comparison, family: str) -> Table | None:
-    """The raw aggregate on the tasks that all methods have, the normalised one on those that method and baseline have.
+    """Returns the raw aggregate over the tasks that all methods have, and the normalised one over those that method and
+    baseline have.
 
-    Tasks of the family "other" have no returns in common that a raw aggregate could be of. None for no aggregate.
+    There is no raw aggregate for the family "other", whose returns have different scales. None if there is neither.
     """
     labels = [label for label in comparison.main if comparison.means(label, comparison.tasks(family))]
     tasks = comparison.tasks(family, labels) if family != "other" else []

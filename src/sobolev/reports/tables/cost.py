@@ -1,35 +1,35 @@
-"""Wall time of methods and of their variants as a ratio to the baseline's: Table 4 of paper 1, and of any setting."""
+"""Wall time of methods and their variants as a ratio to the baseline's: Table 4 of paper 1, and of any setting."""
 
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sobolev.reports import published
-from sobolev.reports.comparison import Comparison
-from sobolev.reports.content import Material
-from sobolev.reports.runs import Run
-from sobolev.reports.table import Table
+from sobolev.reports.analysis.comparison import Comparison
+from sobolev.reports.page.content import Material
+from sobolev.reports.page.table import Table
+from sobolev.reports.results import published
+from sobolev.reports.results.runs import Run
 
 PER = 500_000
-"""Env steps to which a difference in seconds refers, as in Table 4."""
+"""Env steps for which a difference in seconds is given, as in Table 4."""
 COLUMNS = ("ratio", "seconds more", "runs")
 
 
 class Cost(NamedTuple):
-    """The cost of each run of a kind, against runs of the baseline that are otherwise alike."""
+    """The cost of each run of a kind, relative to comparable runs of the baseline."""
 
     ratios: list[float]
     """its seconds per env step over the baseline's"""
     seconds: list[float]
-    """how much longer `PER` env steps take"""
+    """additional seconds per `PER` env steps"""
 
 
 def costs(comparison: Comparison, kind: Callable[[Run], Hashable | None]) -> dict[Any, Cost]:
-    """The cost of runs by their `kind`, without those whose kind is None.
+    """Returns the cost of runs by `kind`, without those whose kind is None.
 
-    Each run is compared with the mean of the baseline's runs of the same task, size, number of seeds and machine; those
-    of which there are none are left out.
+    Each run is compared with the mean of the baseline's runs with the same task, size, number of seeds and machine.
+    Runs for which there are none are left out.
     """
     baseline: dict[Any, list[float]] = {}
     for run in comparison.runs:
@@ -71,7 +71,7 @@ def _cells(cost: Cost | None) -> list[str]:
 
 
 def table_4(material: Material) -> list[Table]:
-    """Paper 1's Table 4: the settings of the penalty that the paper lists; none without runs that can be compared."""
+    """Returns Table 4 of paper 1, with the settings of the penalty listed there; empty without comparable runs."""
     comparison, settings = material.comparison, published.TABLE_4_SETTINGS
 
     def kind(run: Run) -> tuple[float, ...] | None:
@@ -95,7 +95,7 @@ def table_4(material: Material) -> list[Table]:
 
 
 def by_label(material: Material) -> list[Table]:
-    """The cost of every method and variant; none without runs that can be compared."""
+    """Returns a table of the cost of every method and variant; empty without comparable runs."""
     comparison = material.comparison
     labels = {run: label for (_, label), cell in comparison.cells.items() for run in cell.runs}
     own = costs(comparison, labels.get)

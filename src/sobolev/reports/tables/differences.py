@@ -1,24 +1,25 @@
 """Differences between a method and the baseline on each task, paired by seed."""
 
-from sobolev.reports import statistics
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Material
-from sobolev.reports.measures import MEASURES, Measure
-from sobolev.reports.statistics import Interval
-from sobolev.reports.table import Table, signed
+from sobolev.reports.analysis import statistics
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
+from sobolev.reports.analysis.measures import MEASURES, Measure
+from sobolev.reports.analysis.statistics import Interval
+from sobolev.reports.page.content import Material
+from sobolev.reports.page.table import Table, signed
 
 
 def differences(material: Material) -> list[Table]:
-    """A table for every measure and every family of tasks."""
+    """Returns a table for every measure and every family of tasks."""
     families = material.comparison.families
     tables = [of_family(material.comparison, family, measure) for measure in MEASURES for family in families]
     return [table for table in tables if table is not None]
 
 
 def of_family(comparison: Comparison, family: str, measure: Measure) -> Table | None:
-    """Each main label against the baseline on each task of a family; None where they have no seed in common.
+    """Returns a table of each main label against the baseline on each task of a family; None if they have no seed in
+    common.
 
-    The mean over tasks is given where tasks have returns in common, which those of the family "other" do not.
+    The table has the mean over tasks, except for the family "other", whose returns have different scales.
     """
     rows, means = [], []
     for label in comparison.others:

@@ -1,19 +1,19 @@
-"""Every run with its command, code, machine and time, and every seed with its numbers."""
+"""Every run with its command, commit, machine and time, and every seed with its numbers."""
 
 import os
 from pathlib import Path
 
-from sobolev.reports.content import Material
-from sobolev.reports.measures import MEASURES
-from sobolev.reports.runs import Run
-from sobolev.reports.table import Link, Table, Text
+from sobolev.reports.analysis.measures import MEASURES
+from sobolev.reports.page.content import Material
+from sobolev.reports.page.table import Link, Table, Text
+from sobolev.reports.results.runs import Run
 from sobolev.reports.tables.scores import span_of
 
 
 def runs(material: Material) -> list[Table]:
-    """Every run: seeds, env steps, command, commit, machine, time, and links to its videos.
+    """Returns a table of every run: seeds, env steps, command, commit, machine, time, and links to its videos.
 
-    A column that is the same for all runs is moved into the caption.
+    A column with equal values for all runs is moved into the caption.
     """
     columns = ["task", "method", "seeds", "env steps", "command", "commit", "machine", "hours", "video"]
     rows: list[list[Text]] = []
@@ -24,12 +24,12 @@ def runs(material: Material) -> list[Table]:
         row += [str(run.facts.get(name, "")) for name in ("command", "commit", "machine")]
         rows.append([*row, "" if not seconds else f"{seconds / 3600:.2f}", *(links[:1] or [""])])
         rows += [[""] * 8 + [link] for link in links[1:]]
-    caption = "Hours are wall time of the whole run, all its seeds together; empty where the folder does not say."
+    caption = "Hours are the wall time of the whole run, with all of its seeds; empty if it is not known."
     for name in ("video", "machine", "commit"):
         index = columns.index(name)
         values = {row[index] for row in rows} - {""}
         if len(values) < (1 if name == "video" else 2):
-            caption += f" The {name} of all that say is {values.pop()}." if values else ""
+            caption += f" The {name} of all runs for which it is known is {values.pop()}." if values else ""
             del columns[index]
             rows = [[cell for place, cell in enumerate(row) if place != index] for row in rows]
     words = frozenset(place for place, name in enumerate(columns) if name not in ("env steps", "hours"))
@@ -46,7 +46,7 @@ def _relative(path: Path, output: Path) -> str:
 
 
 def seeds(material: Material) -> list[Table]:
-    """Every measure of every seed of every label, with the env steps of the comparison."""
+    """Returns a table of every measure of every seed of every label, with the env steps of the comparison."""
     comparison, rows = material.comparison, []
     for (task, label), cell in sorted(comparison.cells.items(), key=lambda pair: pair[0]):
         numbers = [comparison.values(measure, task, label) for measure in MEASURES]

@@ -1,32 +1,32 @@
 """Scores per task and method, gains over the baseline, and the normalised aggregate: Tables 1 and 3 of paper 1.
 
-The same table of the area under the curve shows sample efficiency.
+A table of the same form with the area under the curve shows sample efficiency.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sobolev.reports import published
-from sobolev.reports.aggregates import gain, published_gain
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Material
-from sobolev.reports.measures import AREA, FINAL, Measure
-from sobolev.reports.notes import off_protocol
-from sobolev.reports.published import LOCOMOTION
-from sobolev.reports.runs import Task
-from sobolev.reports.table import Table, percent, spread
+from sobolev.reports.analysis.aggregates import gain, published_gain
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
+from sobolev.reports.analysis.measures import AREA, FINAL, Measure
+from sobolev.reports.analysis.notes import off_protocol
+from sobolev.reports.page.content import Material
+from sobolev.reports.page.table import Table, percent, spread
+from sobolev.reports.results import published
+from sobolev.reports.results.published import LOCOMOTION
+from sobolev.reports.results.runs import Task
 
 
 def table_1(material: Material) -> list[Table]:
-    """Paper 1's Table 1: means on the six locomotion tasks."""
+    """Table 1 of paper 1: means on the six locomotion tasks."""
     tasks = [task for task in material.comparison.tasks("proprio") if task.name in LOCOMOTION]
     title = "Table 1. Scores on higher-complexity locomotion tasks"
     return scores(material.comparison, tasks, "table-1", title, _theirs(material, tasks), with_spread=False)
 
 
 def table_3(material: Material) -> list[Table]:
-    """Paper 1's Table 3: all DeepMind Control tasks from proprioception."""
+    """Table 3 of paper 1: all DeepMind Control tasks from proprioception."""
     tasks = material.comparison.tasks("proprio")
     title = "Table 3. Scores on all proprioceptive DeepMind Control tasks"
     return scores(material.comparison, tasks, "table-3", title, _theirs(material, tasks))
@@ -54,7 +54,8 @@ Published = Mapping[str, Mapping[str, published.Spread]]
 
 
 def _theirs(material: Material, tasks: Sequence[Task]) -> Published:
-    """The paper's scores by method, where they are wanted and it has some of these tasks."""
+    """Returns the paper's scores by method, if they are to be shown and include some of these tasks; else an empty
+    dict."""
     theirs = published.table_3() if material.with_published else {}
     own = theirs.get(material.comparison.baseline, {})
     return theirs if any(task.name in own for task in tasks) else {}
@@ -69,7 +70,7 @@ def scores(
     with_spread: bool = True,
     measure: Measure = FINAL,
 ) -> list[Table]:
-    """A measure on these tasks, with `theirs` beside it; none for no task."""
+    """Returns a table of a measure on these tasks, with `theirs` beside it; empty for no task."""
     if not tasks:
         return []
     theirs, base = theirs or {}, comparison.baseline
@@ -113,7 +114,7 @@ def score_caption(
     with_published: bool = False,
     measure: Measure = FINAL,
 ) -> str:
-    """What the numbers of a table of scores are; `base` is the label that they are normalised by, empty for none."""
+    """Returns the caption of a table of scores. `base` is the label whose scores normalise them; "" for none."""
     cells = [(task, label) for task in tasks for label in comparison.on(task, labels)]
     seeds = {len(comparison.cells[cell].scores) for cell in cells}
     episodes = {comparison.reached[cell].episodes for cell in cells}
@@ -134,6 +135,6 @@ def score_caption(
 
 
 def span_of(numbers: set[int]) -> str:
-    """Numbers as a range: 5, or 3 to 5."""
+    """Formats numbers as a range: 5, or 3 to 5."""
     low, high = min(numbers), max(numbers)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -2,24 +2,24 @@
 
 from collections.abc import Sequence
 
-from sobolev.reports import statistics
-from sobolev.reports.aggregates import normalised, scales, unscaled
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Material
-from sobolev.reports.measures import FINAL, MEASURES, Measure
-from sobolev.reports.table import Table, counts
+from sobolev.reports.analysis import statistics
+from sobolev.reports.analysis.aggregates import normalised, scales, unscaled
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
+from sobolev.reports.analysis.measures import FINAL, MEASURES, Measure
+from sobolev.reports.page.content import Material
+from sobolev.reports.page.table import Table, counts
 
 
 def statistics_tables(material: Material) -> list[Table]:
-    """A table for every measure and every family of tasks."""
+    """Returns a table for every measure and every family of tasks."""
     families = material.comparison.families
     tables = [of_family(material.comparison, family, measure) for measure in MEASURES for family in families]
     return [table for table in tables if table is not None]
 
 
 def of_family(comparison: Comparison, family: str, measure: Measure) -> Table | None:
-    """The statistics on the tasks that all methods have, and the probability of improvement on those that method and
-    baseline have; None where there are no such tasks."""
+    """Returns a table of the statistics on the tasks that all methods have, and of the probability of improvement on
+    those that method and baseline have; None if there are no such tasks."""
     labels = [label for label in comparison.main if comparison.means(label, comparison.tasks(family))]
     scale = scales(comparison, comparison.tasks(family, labels))
     rows: list[tuple[str, ...]] = []
@@ -49,7 +49,7 @@ def of_family(comparison: Comparison, family: str, measure: Measure) -> Table | 
 def _improvement_rows(
     comparison: Comparison, family: str, labels: Sequence[str], measure: Measure
 ) -> list[tuple[str, ...]]:
-    """The probability that a seed of a method beats one of the baseline on the same task, for every other method."""
+    """Returns the rows with the probability that a seed of a method beats one of the baseline on the same task."""
     base, rows = comparison.baseline, []
     for label in labels if base in labels else ():
         tasks = comparison.tasks(family, (base, label))
@@ -62,7 +62,7 @@ def _improvement_rows(
 
 
 def intervals(statistic: statistics.Statistic, *scores: statistics.Scores) -> tuple[str, str, str]:
-    """A statistic, its interval over seeds, and that over seeds and tasks."""
+    """Formats a statistic, its interval over seeds, and its interval over seeds and tasks."""
     narrow = statistics.interval(statistic, *scores)
     wide = statistics.interval(statistic, *scores, over_tasks=True)
     return f"{narrow.value:.3f}", f"{narrow.low:.3f} to {narrow.high:.3f}", f"{wide.low:.3f} to {wide.high:.3f}"

@@ -1,21 +1,21 @@
 """Scores of a method's variants, with their gains over the method with its default settings."""
 
-from sobolev.reports.aggregates import gain
-from sobolev.reports.comparison import FAMILIES, Comparison
-from sobolev.reports.content import Material
-from sobolev.reports.table import Table, percent, spread
+from sobolev.reports.analysis.aggregates import gain
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
+from sobolev.reports.page.content import Material
+from sobolev.reports.page.table import Table, percent, spread
 from sobolev.reports.tables.scores import score_caption
 
 
 def variants(material: Material) -> list[Table]:
-    """A table for every method that has variants, and every family of tasks."""
+    """Returns a table for every method that has variants and every family of tasks."""
     comparison = material.comparison
     tables = [of_method(comparison, method, family) for method in comparison.variants for family in comparison.families]
     return [table for table in tables if table is not None]
 
 
 def of_method(comparison: Comparison, method: str, family: str) -> Table | None:
-    """The variants of a method on a family of tasks; None where no task has two of them."""
+    """Returns a table of the variants of a method on a family of tasks; None if no task has two of them."""
     labels, tasks = comparison.variants[method], comparison.varied(method, family)
     if not tasks:
         return None

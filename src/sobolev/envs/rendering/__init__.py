@@ -1,0 +1,1 @@
+"""Rendering without a screen, and the frames that environments return."""

@@ -1,0 +1,83 @@
+"""Creates the comparison of runs: their labels, seeds and env steps, with notes on what is missing or unequal."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sobolev.errors import UserError, nearest
+from sobolev.reports.analysis import notes
+from sobolev.reports.analysis.comparison import Comparison, Reached
+from sobolev.reports.analysis.measures import FINAL, Cell, Span, final_episodes
+from sobolev.reports.results.runs import Run, Task, last_step
+from sobolev.reports.results.scores import Series
+from sobolev.reports.results.variant_names import labelled
+
+
+def compare(runs: Sequence[Run], baseline: str = "dreamer", at: int | None = None) -> Comparison:
+    """Compares runs at an env step `at`, by default the last one that all runs of a task reach.
+
+    The notes of the comparison say what is missing, unequal or cut off. Raises UserError if there is no evaluation at
+    all, or if two runs have the same label, task and seed.
+    """
+    by_label, remarks = labelled(runs)
+    cells: dict[tuple[Task, str], Cell] = {}
+    for label in sorted(by_label, key=lambda label: (label.split()[0] != baseline, label)):
+        for task in sorted({run.task for run in by_label[label]}):
+            cell = _cell(label, task, [run for run in by_label[label] if run.task == task], remarks)
+            if cell.scores:
+                cells[task, label] = cell
+    if not cells:
+        raise UserError("these runs hold no evaluation yet: train further, or with --evaluation.episodes above 0")
+    labels = tuple(dict.fromkeys(label for _, label in cells))
+    if baseline not in labels:
+        if baseline != "dreamer":
+            raise nearest("baseline", baseline, labels)
+        remarks.append(
+            f"There are no runs of {baseline}, so there are no gains and no normalised aggregates (see --baseline)."
+        )
+    spans = {task: Span(_start(task, cells), _end(task, cells, at, remarks)) for task, _ in cells}
+    reached = {
+        (task, label): Reached(np.array(list(FINAL.of(cell, spans[task]).values())), final_episodes(cell, spans[task]))
+        for (task, label), cell in cells.items()
+    }
+    comparison = Comparison(tuple(runs), labels, baseline, cells, spans, reached, remarks)
+    remarks += notes.on(comparison)
+    return comparison
+
+
+def _cell(label: str, task: Task, runs: Sequence[Run], remarks: list[str]) -> Cell:
+    scores: dict[int, Series] = {}
+    owners: dict[int, Run] = {}
+    for run in runs:
+        for seed, one in run.scores.items():
+            if seed in owners:
+                raise UserError(
+                    f"{owners[seed].folder} and {run.folder} are the same experiment with seed {seed}: leave one out"
+                )
+            owners[seed] = run
+            if one.steps.size:
+                scores[seed] = one
+            else:
+                remarks.append(f"{label} on {task}, seed {seed} ({run.folder}) has no evaluation: left out.")
+    episodes = {seed: one for run in runs for seed, one in run.episodes.items() if one.steps.size}
+    finals = {seed: final for run in runs for seed, final in run.finals.items() if seed in scores}
+    return Cell(tuple(runs), dict(sorted(scores.items())), dict(sorted(episodes.items())), finals)
+
+
+def _start(task: Task, cells: Mapping[tuple[Task, str], Cell]) -> float:
+    """Returns the env step from which all seeds on the task have evaluations."""
+    return max(one.steps[0] for (other, _), cell in cells.items() if other == task for one in cell.scores.values())
+
+
+def _end(task: Task, cells: Mapping[tuple[Task, str], Cell], at: int | None, remarks: list[str]) -> float:
+    """Returns the last env step that all seeds on the task reach, or `at` if that is earlier."""
+    lasts = {label: last_step(cell.scores) for (other, label), cell in cells.items() if other == task}
+    end, longest = min(lasts.values()), max(lasts.values())
+    if at is not None:
+        if end < at:
+            remarks.append(f"{task} has no scores at {at:,.0f} env steps: compared at {end:,.0f}.")
+        return min(end, float(at))
+    if longest > 1.05 * end:
+        short = ", ".join(label for label, last in lasts.items() if last <= 1.05 * end)
+        remarks.append(f"{task} is compared at {end:,.0f} env steps, where {short} ends; others go to {longest:,.0f}.")
+    return end

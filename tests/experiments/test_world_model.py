@@ -19,7 +19,7 @@ from sobolev.errors import UserError
 from sobolev.experiments.api import Record
 from sobolev.experiments.intervals import half_width, student
 from sobolev.experiments.world_model import comparison, datasets, figures, prediction
-from sobolev.experiments.world_model.config import METHODS, WorldModelConfig, check
+from sobolev.experiments.world_model.config import WorldModelConfig, check
 from sobolev.experiments.world_model.datasets import Noise, TrainedPolicy, play
 from sobolev.experiments.world_model.training import filled
 from sobolev.smoothness import PenaltyConfig
@@ -28,7 +28,9 @@ from tests import tiny
 from tests.experiments import drawn
 
 SEEDS = (0, 1)
-SMALL = "--seeds 0 1 --episodes 1 2 --held-out 1 --updates 3 --horizon 4 --states 8 --batch-size 2 --batch-length 6"
+MULTIPLES = (0.0, 0.1, 1.0)
+SMALL = "--multiples 0 0.1 1 --seeds 0 1 --episodes 1 2 --held-out 1 --updates 3 --horizon 4 --states 8"
+SMALL += " --batch-size 2 --batch-length 6"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -116,50 +118,65 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_study_writes_its_numbers_and_figures(written: Path) -> None:
-    kinds = [f"cartpole-swingup{name}.{kind}" for name in ("", "-horizon") for kind in ("png", "pdf")]
+    kinds = [f"cartpole-swingup{name}.{kind}" for name in ("", "-horizon", "-scale") for kind in ("png", "pdf")]
     assert {path.name for path in written.iterdir()} == {"cartpole-swingup.json", *kinds}
     facts = json.loads((written / "cartpole-swingup.json").read_text())
     assert facts["command"].startswith("sobolev study world-model cartpole-swingup --out")
     records = facts["records"]
-    assert len(records) == 2 * 2 * 2 * 2
+    assert len(records) == 2 * 2 * 2 * 3
     for record in records:
         assert record["transitions"] == 10 * record["episodes"]
         assert len(record["observation"]) == len(record["reward"]) == 4
         assert all(np.isfinite(np.ravel(value)).all() for value in record.values() if not isinstance(value, str))
-    by_method = {record["method"]: record for record in records}
-    assert by_method["gpld"]["posterior_jacobian"] != by_method["dreamer"]["posterior_jacobian"]
+    by_strength = {record["multiple"]: record["posterior_jacobian"] for record in records}
+    assert set(by_strength) == set(MULTIPLES) and len(set(by_strength.values())) == 3
 
 
 def test_table_by_hand() -> None:
     """Three seeds, differences 1, 2, 3: mean 2, half-width 4.3027 / sqrt(3)."""
     base: Record = {"behavior": "random", "episodes": 1, "transitions": 500}
-    base |= {name: 1.0 for name in comparison.NUMBERS}
+    base |= {name: 1.0 for name in (*comparison.NUMBERS, *comparison.SCALES)}
     records = []
     for seed, change in enumerate((1.0, 2.0, 3.0)):
-        for method, by in (("dreamer", 0.0), ("gpld", change)):
+        for multiple, by in ((0.0, 0.0), (1.0, change)):
             numbers = {"observation": [4.0 + by, 8.0], "reward": [1.0, 3.0], "kl": 5 - by}
-            records.append(base | numbers | {"seed": seed, "method": method})
+            records.append(base | numbers | {"seed": seed, "multiple": multiple})
     assert half_width(np.array([1.0, 2.0, 3.0]), student(3)) == pytest.approx(4.302653 / np.sqrt(3), rel=1e-5)
-    lines = dict(zip(["head", *comparison.NUMBERS], comparison.table(records), strict=True))
-    assert "+2 [-0.484, +4.48]" in lines["one_step"] and "better" not in lines["one_step"]
-    assert "  6  " in lines["open_loop"] and "+1 [-0.242, +2.24]" in lines["open_loop"]
-    assert "  2  " in lines["reward_error"] and "+0 [+0, +0]" in lines["reward_error"]
+    table = comparison.table(records, WorldModelConfig("walker-walk"))
+    lines = dict(zip(["head", *comparison.NUMBERS, *comparison.SCALES], table, strict=True))
+    assert "no penalty" in lines["head"] and "λ₀ = 0.5 [95%" in lines["head"]
+    assert "  4  " in lines["one_step"] and "6 [-0.484, +4.48]" in lines["one_step"]
+    assert "worse" not in lines["one_step"]
+    assert "  8  " in lines["last_step"] and "8 [+0, +0]" in lines["last_step"]
+    assert "  6  " in lines["open_loop"] and "7 [-0.242, +2.24]" in lines["open_loop"]
+    assert "  2  " in lines["reward_error"] and "2 [+0, +0]" in lines["reward_error"]
+    for record in records:
+        record["kl"] += record["multiple"] * (0.1 - record["kl"])
+    table = comparison.table(records, WorldModelConfig("walker-walk"))
+    assert "better" in dict(zip(["head", *comparison.NUMBERS], table, strict=False))["kl"]
 
 
 def test_figures_show_means_over_seeds(written: Path) -> None:
     records = json.loads((written / "cartpole-swingup.json").read_text())["records"]
-    axes = drawn.grid(figures.draw_data(records).axes, 2, len(comparison.NUMBERS))
+    drawn_as = figures.curves(WorldModelConfig(multiples=MULTIPLES))
+    assert [curve.label for curve in drawn_as.values()] == ["no penalty", "λ₀ = 0.05", "λ₀ = 0.5"]
+    axes = drawn.grid(figures.draw_data(records, drawn_as).axes, 2, len(comparison.NUMBERS))
     for row, behavior in enumerate(("random", "mixed")):
         assert axes[row, 0].get_ylabel() == f"{behavior} data"
         for column, number in enumerate(comparison.NUMBERS):
-            for line, method in zip(axes[row, column].lines, METHODS, strict=True):
-                facts = {"behavior": behavior, "method": method}
+            for line, multiple in zip(axes[row, column].lines, MULTIPLES, strict=True):
+                facts = {"behavior": behavior, "multiple": multiple}
                 means = [comparison.values(records, number, episodes=size, **facts).mean() for size in (1, 2)]
                 np.testing.assert_allclose(drawn.y(line), means)
                 assert list(drawn.x(line)) == [10, 20]
-    axes = drawn.grid(figures.draw_horizon(records).axes, 2, 2)
-    errors = [r["observation"] for r in records if (r["behavior"], r["episodes"], r["method"]) == ("mixed", 2, "gpld")]
+    axes = drawn.grid(figures.draw_horizon(records, drawn_as).axes, 2, 2)
+    errors = [r["observation"] for r in records if (r["behavior"], r["episodes"], r["multiple"]) == ("mixed", 2, 0.1)]
     np.testing.assert_allclose(drawn.y(axes[1, 1].lines[1]), np.mean(errors, 0))
+    axes = drawn.grid(figures.draw_scale(records, drawn_as).axes, 2, len(comparison.SCALES))
+    for column, number in enumerate(comparison.SCALES):
+        facts = {"behavior": "random", "episodes": 2}
+        means = [comparison.values(records, number, multiple=each, **facts).mean() for each in MULTIPLES]
+        np.testing.assert_allclose(drawn.y(axes[0, column].lines[1]), means)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +186,8 @@ def test_figures_show_means_over_seeds(written: Path) -> None:
         ({"seeds": (0, 0)}, "two different seeds"),
         ({"episodes": (4, 1)}, "--episodes must increase"),
         ({"behaviors": ()}, "--behaviors takes"),
+        ({"multiples": (0.1, 1.0)}, "--multiples must increase from 0"),
+        ({"multiples": (0.0,)}, "--multiples must increase from 0"),
         ({"held_out": 0}, "--held-out is 0"),
         ({"penalty": PenaltyConfig(posterior=0.0)}, "the penalty is off"),
         ({"behaviors": ("random",), "policy": Path("run")}, "add mixed"),

@@ -1,4 +1,4 @@
-"""Compares the methods, given the records of their world models."""
+"""Compares each strength of the penalty with none, given the records of their world models."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,22 +8,32 @@ from jaxtyping import Shaped
 
 from sobolev.experiments.api import Record
 from sobolev.experiments.intervals import half_width, student
-from sobolev.experiments.world_model.config import METHODS
+from sobolev.experiments.world_model.config import WorldModelConfig, label
 from sobolev.system.columns import aligned
 
 NUMBERS = {
     "one_step": "observation, one step ahead",
+    "last_step": "observation, the last step ahead",
     "open_loop": "observation, mean of all steps ahead",
     "reward_error": "reward, mean of all steps ahead",
     "kl": "KL of posterior and prior (nats)",
     "posterior_sensitivity": "posterior's sensitivity",
     "prior_sensitivity": "prior's sensitivity",
 }
-"""The numbers that are compared, with their titles."""
+"""What is compared, by name, in words; less is better for all but the sensitivities, of which that is the question."""
+SCALES = {
+    "token_norm": "norm of the tokens",
+    "kernel_norm": "norm of the posterior's first kernel, tokens' rows",
+    "posterior_jacobian": "norm of the posterior's Jacobian",
+    "relative_sensitivity": "posterior's sensitivity times the tokens' norm",
+}
+"""What tells a smooth posterior from one whose inputs have become large."""
 DERIVED: dict[str, Callable[[Record], float]] = {
     "one_step": lambda record: record["observation"][0],
+    "last_step": lambda record: record["observation"][-1],
     "open_loop": lambda record: float(np.mean(record["observation"])),
     "reward_error": lambda record: float(np.mean(record["reward"])),
+    "relative_sensitivity": lambda record: record["posterior_sensitivity"] * record["token_norm"],
 }
 """Numbers that are computed from those in the records."""
 
@@ -40,17 +50,23 @@ def interval(numbers: Shaped[np.ndarray, "seeds *rest"]) -> np.ndarray | np.floa
     return half_width(numbers, student(len(numbers)))
 
 
-def table(records: Sequence[Record]) -> list[str]:
-    """Returns the lines of a table: for each behaviour, dataset and number, both methods and their paired difference
-    with its interval."""
-    rows = [["behaviour", "transitions", "", *METHODS, "gpld - dreamer [95%]"]]
+def table(records: Sequence[Record], config: WorldModelConfig) -> list[str]:
+    """For each behaviour, dataset and number: without penalty, and each strength's paired difference and interval."""
+    names = [label(config, multiple) for multiple in config.multiples]
+    rows = [["behaviour", "transitions", "", names[0], *(f"{name} [95% of the difference]" for name in names[1:])]]
     for behavior, episodes in sorted({(r["behavior"], r["episodes"]) for r in records}):
         facts = {"behavior": behavior, "episodes": episodes}
         steps = str(round(values(records, "transitions", **facts).mean()))
-        for number, title in NUMBERS.items():
-            plain, smooth = (values(records, number, method=name, **facts) for name in METHODS)
-            mean, half = (smooth - plain).mean(), interval(smooth - plain)
-            difference = f"{mean:+.3g} [{mean - half:+.3g}, {mean + half:+.3g}]"
-            difference += " better" if mean + half < 0 else " worse" if mean - half > 0 else ""
-            rows.append([behavior, steps, title, f"{plain.mean():.4g}", f"{smooth.mean():.4g}", difference])
+        for number, title in (NUMBERS | SCALES).items():
+            plain, *others = (values(records, number, multiple=each, **facts) for each in config.multiples)
+            better = number in NUMBERS and not number.endswith("sensitivity")
+            rows.append([behavior, steps, title, f"{plain.mean():.4g}", *(_against(plain, o, better) for o in others)])
     return aligned(rows)
+
+
+def _against(plain: np.ndarray, other: np.ndarray, better: bool) -> str:
+    """The mean, and the difference's interval. Where less is `better`, an interval on one side of 0 is said to be."""
+    mean, half = (other - plain).mean(), interval(other - plain)
+    found = f"{other.mean():.4g} [{mean - half:+.3g}, {mean + half:+.3g}]"
+    verdict = ("better" if mean + half < 0 else "worse" if mean - half > 0 else "") if better else ""
+    return f"{found} {verdict}".rstrip()

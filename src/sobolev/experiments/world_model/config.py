@@ -1,19 +1,16 @@
 """The settings of `sobolev study world-model`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from sobolev.agents.dreamer.config import SIZES, DreamerConfig, OptimizerConfig, without_penalty
+from sobolev.agents.dreamer.config import SIZES, DreamerConfig, OptimizerConfig
 from sobolev.envs import check_task
 from sobolev.errors import UserError
 from sobolev.experiments import checks
-from sobolev.smoothness import PenaltyConfig
-
-METHODS = ("dreamer", "gpld")
-"""The methods: without and with the penalty."""
+from sobolev.smoothness import PenaltyConfig, coefficients
 
 
 @dataclass(frozen=True)
@@ -49,8 +46,11 @@ class WorldModelConfig:
     """sampled windows per update"""
     batch_length: int = 32
     """steps of a window"""
+    multiples: tuple[float, ...] = (0.0, 1.0)
+    """strengths of the penalty that are compared, as multiples of the coefficients in --penalty, increasing from 0:
+    every dataset is learned once with each"""
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
-    """the penalty of gpld"""
+    """the penalty at multiple 1"""
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-4, warmup=100))
 
 
@@ -61,6 +61,8 @@ def check(config: WorldModelConfig) -> None:
     if not config.behaviors or len(set(config.behaviors)) < len(config.behaviors):
         raise UserError("--behaviors takes random, mixed, or both, once each")
     checks.at_least(config, held_out=1, max_steps=1, updates=1, horizon=1, states=1, batch_size=1, batch_length=1)
+    if len(config.multiples) < 2 or config.multiples[0] != 0 or sorted(set(config.multiples)) != list(config.multiples):
+        raise UserError("--multiples must increase from 0, which is no penalty, as in --multiples 0 0.1 1")
     if not (config.penalty.posterior or config.penalty.prior):
         raise UserError("the penalty is off: give --penalty.posterior or --penalty.prior a value above 0")
     if config.policy and "mixed" not in config.behaviors:
@@ -68,14 +70,22 @@ def check(config: WorldModelConfig) -> None:
     check_task(config.task)
 
 
-def agent_config(config: WorldModelConfig, method: str) -> DreamerConfig:
-    """Returns the settings of the agent whose world model one of `METHODS` trains."""
-    agent = DreamerConfig(
+def agent_config(config: WorldModelConfig, multiple: float) -> DreamerConfig:
+    """The settings of the agent whose world model is trained with that multiple of the penalty."""
+    scaled = {name: multiple * value for name, value in coefficients(config.penalty).items()}
+    return DreamerConfig(
         batch_size=config.batch_size,
         batch_length=config.batch_length,
         precision="float32",
         model=SIZES[config.size],
-        penalty=config.penalty,
+        penalty=replace(config.penalty, **scaled),
         optimizer=config.optimizer,
     )
-    return without_penalty(agent) if method == "dreamer" else agent
+
+
+def label(config: WorldModelConfig, multiple: float) -> str:
+    """How a multiple of the penalty is called: by its initial coefficient, where that is the same for both tables."""
+    values = {value for value in coefficients(config.penalty).values() if value}
+    if multiple == 0:
+        return "no penalty"
+    return f"λ₀ = {multiple * values.pop():g}" if len(values) == 1 else f"{multiple:g} × the penalty"

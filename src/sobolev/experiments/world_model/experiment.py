@@ -1,7 +1,7 @@
 """`sobolev study world-model`: whether a world model needs less data with the penalty.
 
-World models are trained on fixed datasets with and without the penalty, for each behaviour, dataset size and seed, with
-the same number of updates, and measured on held-out episodes.
+The world model alone is trained without the penalty and with each strength of it, for each behaviour, dataset size and
+seed with the same number of updates on a fixed dataset, and is measured on episodes that it has not seen.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Float, Int, Key
 from matplotlib.figure import Figure
 
 from sobolev.agents.dreamer.agent import Dreamer
@@ -20,15 +20,16 @@ from sobolev.agents.dreamer.world_model import WorldModel
 from sobolev.experiments.api import Experiment, Record, Results, Say
 from sobolev.experiments.sensitivity.measure import TABLES, Measured, measure
 from sobolev.experiments.world_model import comparison, figures, prediction
-from sobolev.experiments.world_model.config import METHODS, WorldModelConfig, agent_config, check
+from sobolev.experiments.world_model.config import WorldModelConfig, agent_config, check
 from sobolev.experiments.world_model.datasets import Episode, datasets
 from sobolev.experiments.world_model.training import train
 
-ABOUT = """Train world models with and without the penalty, on fixed datasets of increasing size from TASK.
+ABOUT = """Train world models without the penalty and with one or more strengths of it, on fixed datasets of increasing
+size from TASK.
 
-Measures on held-out episodes the errors of observation and reward one and more steps ahead, KL and sensitivity, with
-mean and 95% interval over seeds. Writes TASK and TASK-horizon, each as .png and .pdf, and TASK.json (all numbers, and
-the command) into --out."""
+Measures on held-out episodes the errors of observation and reward one and more steps ahead, KL, sensitivity and the
+scale of the posterior's inputs, with mean and 95% interval over seeds. Writes TASK, TASK-horizon and TASK-scale, each
+as .png and .pdf, and TASK.json (all numbers, and the command) into --out."""
 
 
 def file_name(config: WorldModelConfig) -> str:
@@ -37,17 +38,17 @@ def file_name(config: WorldModelConfig) -> str:
 
 
 def run(config: WorldModelConfig, say: Say) -> Results:
-    """Returns `records`, one for every behaviour, seed, dataset size and method; see `_measured` for its numbers."""
+    """`records`: one for every behaviour, seed, dataset size and multiple of the penalty, see `_measured`."""
     records = []
     for behavior in config.behaviors:
         start = time.monotonic()
         spaces, training, held_out = datasets(config, behavior)
         say(f"{behavior}: {sum(map(len, training + held_out))} episodes played, {time.monotonic() - start:.0f} s")
-        agents = {name: Dreamer(agent_config(config, name), spaces) for name in METHODS}
+        agents = {multiple: Dreamer(agent_config(config, multiple), spaces) for multiple in config.multiples}
         for seed, episodes, unseen in zip(config.seeds, training, held_out, strict=True):
-            for number, (name, agent) in itertools.product(config.episodes, agents.items()):
+            for number, (multiple, agent) in itertools.product(config.episodes, agents.items()):
                 world, loss = train(agent, episodes, number, config.updates, seed)
-                facts = {"behavior": behavior, "seed": seed, "episodes": number, "method": name, "loss": loss}
+                facts = {"behavior": behavior, "seed": seed, "episodes": number, "multiple": multiple, "loss": loss}
                 facts["transitions"] = sum(len(episode["reward"]) - 1 for episode in episodes[:number])
                 records.append(facts | _measured(config, world, unseen, seed))
             say(f"{behavior}, seed {seed}: {time.monotonic() - start:.0f} s")
@@ -63,7 +64,8 @@ def _measured(config: WorldModelConfig, world: WorldModel, episodes: Sequence[Ep
     numbers = dict(prediction.measure(world, steps, config.horizon, key))
     chosen = np.sort(np.random.default_rng(seed).permutation(steps["first"].size)[: config.states])
     stream = {name: steps[name] for name in ("observation", "action", "first")}
-    tables = _measure_tables(world, stream, chosen, key)
+    tables, scale = _measure_tables(world, stream, chosen, key)
+    numbers |= scale
     for table in TABLES:
         numbers[f"{table}_sensitivity"] = tables[table]["sensitivity"]
         numbers[f"{table}_jacobian"] = tables[table]["jacobian_norm"]
@@ -73,21 +75,33 @@ def _measured(config: WorldModelConfig, world: WorldModel, episodes: Sequence[Ep
 @jax.jit
 def _measure_tables(
     world: WorldModel, steps: Episode, chosen: Int[np.ndarray | Array, " states"], key: Key[Array, ""]
-) -> dict[str, Measured]:
-    return measure(lambda table_key: latent_tables(world, jnp.float32, steps, table_key), chosen, key)
+) -> tuple[dict[str, Measured], dict[str, Float[Array, ""]]]:
+    """Both tables' numbers; the tokens' mean norm, and the Frobenius norm of the rows of the posterior's first kernel
+    that they are multiplied with."""
+    posterior = latent_tables(world, jnp.float32, steps, key)["posterior"]
+    scale = {
+        "token_norm": jnp.linalg.norm(posterior.inputs[chosen][:, posterior.perturbed], axis=-1).mean(),
+        "kernel_norm": jnp.linalg.norm(world.rssm.posterior.first_kernel[posterior.perturbed]),
+    }
+    return measure(lambda table_key: latent_tables(world, jnp.float32, steps, table_key), chosen, key), scale
 
 
 def draw(config: WorldModelConfig, results: Results) -> dict[str, Figure]:
-    """Draws the errors over the size of the dataset, and over the steps ahead."""
+    """Errors against the size of the dataset and against the steps ahead, and scales against the penalty's strength."""
     name = file_name(config)
     records = results[name]["records"]
     note = f"{config.task}: mean and 95% interval over {len(config.seeds)} seeds; {config.updates} updates each"
-    return {name: figures.draw_data(records, note), f"{name}-horizon": figures.draw_horizon(records, note)}
+    curves = figures.curves(config)
+    return {
+        name: figures.draw_data(records, curves, note),
+        f"{name}-horizon": figures.draw_horizon(records, curves, note),
+        f"{name}-scale": figures.draw_scale(records, curves, note),
+    }
 
 
 def summary(config: WorldModelConfig, results: Results) -> Sequence[str]:
-    """Returns a table of both methods and their difference."""
-    return comparison.table(results[file_name(config)]["records"])
+    """A table of all strengths and their differences from none."""
+    return comparison.table(results[file_name(config)]["records"], config)
 
 
 EXPERIMENT = Experiment(ABOUT, WorldModelConfig(), run, draw, summary, check, positional="task")

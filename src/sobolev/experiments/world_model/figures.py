@@ -1,21 +1,41 @@
-"""The figures of `sobolev study world-model`: errors over the size of the dataset, and over the steps ahead."""
+"""The figures of `sobolev study world-model`: errors against the size of the dataset and against the steps ahead, and
+scales against the penalty's strength."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from sobolev.experiments.api import Record
-from sobolev.experiments.world_model.comparison import NUMBERS, interval, values
-from sobolev.experiments.world_model.config import METHODS
+from sobolev.experiments.world_model.comparison import NUMBERS, SCALES, interval, values
+from sobolev.experiments.world_model.config import WorldModelConfig, label
 from sobolev.plotting.colors import COLORS
 
-LABELS = {"dreamer": "dreamer (no penalty)", "gpld": "gpld (penalty)"}
+
+class Curve(NamedTuple):
+    """How a strength of the penalty is drawn."""
+
+    label: str
+    color: str
 
 
-def draw_data(records: Sequence[Record], note: str = "") -> Figure:
+Curves = Mapping[float, Curve]
+"""By multiple of the penalty, in rising order."""
+
+
+def curves(config: WorldModelConfig) -> Curves:
+    """Without penalty in dreamer's colour, all strengths in blue, the strongest darkest."""
+    blues = matplotlib.colormaps["Blues"](np.linspace(0.45, 0.95, len(config.multiples) - 1))
+    shades = [COLORS["dreamer"], *map(to_hex, blues)]
+    return {m: Curve(label(config, m), shade) for m, shade in zip(config.multiples, shades, strict=True)}
+
+
+def draw_data(records: Sequence[Record], curves: Curves, note: str = "") -> Figure:
     """Draws a row per behaviour and a column per number, over the transitions in the dataset; lower is better."""
     behaviors = list(dict.fromkeys(r["behavior"] for r in records))
     figure = Figure(figsize=(2.55 * len(NUMBERS) + 0.4, 2.6 * len(behaviors) + 0.9), dpi=150, layout="constrained")
@@ -28,10 +48,10 @@ def draw_data(records: Sequence[Record], note: str = "") -> Figure:
                 ax.set_title(title.replace(", ", ",\n").replace(" (", "\n("), fontsize=8)
             sizes = sorted({r["episodes"] for r in records})
             steps = [values(records, "transitions", behavior=behavior, episodes=size).mean() for size in sizes]
-            for method in METHODS:
-                facts = {"behavior": behavior, "method": method}
+            for multiple, curve in curves.items():
+                facts = {"behavior": behavior, "multiple": multiple}
                 numbers = np.stack([values(records, number, episodes=size, **facts) for size in sizes], 1)
-                _curve(ax, steps, numbers, method)
+                _curve(ax, steps, numbers, curve)
             ax.set_xscale("log")
             ax.set_xticks(steps, [f"{round(step):,}" for step in steps])
             ax.xaxis.set_minor_locator(NullLocator())
@@ -39,7 +59,7 @@ def draw_data(records: Sequence[Record], note: str = "") -> Figure:
     return _finish(figure, axes, f"transitions in the dataset\n{note}")
 
 
-def draw_horizon(records: Sequence[Record], note: str = "") -> Figure:
+def draw_horizon(records: Sequence[Record], curves: Curves, note: str = "") -> Figure:
     """Draws the error of the observation over the steps ahead, with a row per behaviour and a column per dataset."""
     behaviors = list(dict.fromkeys(r["behavior"] for r in records))
     sizes = sorted({r["episodes"] for r in records})
@@ -51,17 +71,43 @@ def draw_horizon(records: Sequence[Record], note: str = "") -> Figure:
             ax = axes[row, column]
             if row == 0:
                 ax.set_title(f"{size} episode{'s' if size > 1 else ''}", fontsize=9)
-            for method in METHODS:
-                errors = values(records, "observation", behavior=behavior, method=method, episodes=size)
-                _curve(ax, np.arange(1, errors.shape[1] + 1), errors, method)
+            for multiple, curve in curves.items():
+                errors = values(records, "observation", behavior=behavior, multiple=multiple, episodes=size)
+                _curve(ax, np.arange(1, errors.shape[1] + 1), errors, curve)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _finish(figure, axes, f"steps ahead\n{note}")
 
 
-def _curve(ax: Axes, x: Sequence[float] | np.ndarray, numbers: np.ndarray, method: str) -> None:
+def draw_scale(records: Sequence[Record], curves: Curves, note: str = "") -> Figure:
+    """Draws a row per behaviour and a column per number of `SCALES`, over the penalty's strength; a line per dataset.
+
+    Where the tokens grow as the Jacobian shrinks, and sensitivity times their norm stays, the posterior tells states
+    apart as sharply as before, in larger units.
+    """
+    behaviors = list(dict.fromkeys(r["behavior"] for r in records))
+    sizes = sorted({r["episodes"] for r in records})
+    shades = matplotlib.colormaps["viridis"](np.linspace(0.15, 0.8, len(sizes)))
+    figure = Figure(figsize=(2.8 * len(SCALES) + 0.4, 2.6 * len(behaviors) + 0.9), dpi=150, layout="constrained")
+    axes = figure.subplots(len(behaviors), len(SCALES), squeeze=False)
+    for row, behavior in enumerate(behaviors):
+        axes[row, 0].set_ylabel(f"{behavior} data", fontsize=9)
+        for column, (number, title) in enumerate(SCALES.items()):
+            ax = axes[row, column]
+            if row == 0:
+                ax.set_title(title.replace(", ", ",\n").replace(" times", "\ntimes"), fontsize=8)
+            for size, shade in zip(sizes, shades, strict=True):
+                facts = {"behavior": behavior, "episodes": size}
+                numbers = np.stack([values(records, number, multiple=m, **facts) for m in curves], 1)
+                name = f"{size} episode{'s' if size > 1 else ''}"
+                _curve(ax, np.arange(len(curves)), numbers, Curve(name, to_hex(shade)))
+            ax.set_xticks(range(len(curves)), [curve.label for curve in curves.values()])
+    return _finish(figure, axes, note)
+
+
+def _curve(ax: Axes, x: Sequence[float] | np.ndarray, numbers: np.ndarray, curve: Curve) -> None:
     """Draws the mean over seeds, the first axis, with its interval."""
     mean, half = numbers.mean(0), interval(numbers)
-    (line,) = ax.plot(x, mean, "o-", color=COLORS[method], markersize=2.5, linewidth=1.2, label=LABELS[method])
+    (line,) = ax.plot(x, mean, "o-", color=curve.color, markersize=2.5, linewidth=1.2, label=curve.label)
     ax.fill_between(x, np.maximum(mean - half, 0), mean + half, color=line.get_color(), alpha=0.15, linewidth=0)
 
 
@@ -72,6 +118,6 @@ def _finish(figure: Figure, axes: np.ndarray, note: str) -> Figure:
         ax.grid(alpha=0.25)
         ax.spines[["top", "right"]].set_visible(False)
     handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False, fontsize=9)
     figure.supxlabel(note, fontsize=8)
     return figure

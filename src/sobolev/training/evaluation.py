@@ -108,8 +108,8 @@ def evaluate(
     `max_steps` env steps (None: the run's setting), whose returns so far count. With `video`, the first episode of the
     first seed is written there as a film; with `dream`, the predictions of its world model, as a film of images or a
     plot of vectors (`dreams.write`). `say` and `show` get progress reports, see `Waiting`; `filmed` gets the frames of
-    the video, uint8[480, 480, 3]. A film or plot that cannot be written is reported on stderr. Raises UserError if the run has no checkpoint, this machine cannot render, or the
-    agent has no world model that predicts observations.
+    the video, uint8[480, 480, 3]. A film or plot that cannot be written is reported on stderr. Raises UserError if the
+    run has no checkpoint, this machine cannot render, or the agent has no world model that predicts observations.
     """
     config, (_, size) = read_config(run), rounds(episodes)
     limit = Limit(max_steps or config.evaluation.max_steps, config.env.repeat or 1, "--max-steps")

@@ -112,7 +112,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(folder, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(files, "_sha256", refused)
-    with pytest.raises(UserError, match="may not be read"):
+    with pytest.raises(UserError, match="cannot be read .permission denied"):
         Checkpoints(folder).load()
 
 

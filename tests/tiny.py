@@ -5,8 +5,9 @@ The toy has the shapes of cartpole-swingup, so that both take the same compiled 
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -18,7 +19,6 @@ from sobolev.agents.api import Agent
 from sobolev.agents.dreamer.agent import Dreamer
 from sobolev.config import TrainConfig, configure, resolved
 from sobolev.envs.specs import ArraySpec, Spaces
-from sobolev.system import jax_setup
 from sobolev.training import evaluation, loop
 from sobolev.training.program import Program
 from sobolev.training.schedule import Plan
@@ -94,51 +94,32 @@ def compiled_learn(seeds: tuple[int, ...]) -> Any:
         return ours.trace("update", ENVIRONMENTS, CAPACITY).lower().compile()
 
 
-QUICK: dict[str, Any] = {
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_cpu_opt_preset": "CPU_OPT_PRESET_FAST_COMPILE",
-    "xla_cpu_parallel_codegen_split_count": 1,
-    "xla_backend_optimization_level": 0,
-}
-"""What makes XLA's compiler for CPUs quick, beside little optimisation: an update takes it 2.5 s in place of 8.5."""
-
-
-@functools.cache
-def quick_options() -> dict[str, Any]:
-    """Those of `QUICK` that this version of XLA has."""
-    found: dict[str, Any] = {}
-    for name, value in QUICK.items():
-        with suppress(jax.errors.JaxRuntimeError):
-            jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
-            found[name] = value
-    return found
-
-
 @contextmanager
-def quickly(quick: bool = True) -> Iterator[None]:
-    """Compiles with little optimisation, in a fourth of the time; or, inside such a block, with all of it.
-
-    The programs of runs that are made inside the block also take `quick_options`, as all functions of `jit` do.
-    """
+def quickly() -> Iterator[None]:
+    """Compiles with little optimisation, beside the options that all tests have from conftest.py: an update takes 3 s
+    in place of 17."""
     before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", quick)
+    jax.config.update("jax_disable_most_optimizations", True)
     try:
-        with jax_setup.compiler_options(quick_options() if quick else {}):
-            yield
+        yield
     finally:
         jax.config.update("jax_disable_most_optimizations", before)
 
 
-def jit(function: Callable[..., Any], **options: Any) -> Any:
-    """`jax.jit` with `quick_options`, for functions of tests that are called inside of `quickly`, and not by others."""
-    return jax.jit(function, compiler_options=quick_options(), **options)
+OPTIMISED: dict[str, Any] = {
+    "xla_backend_optimization_level": 3,
+    "xla_llvm_disable_expensive_passes": False,
+    "xla_cpu_use_fusion_emitters": True,
+    "xla_cpu_opt_preset": "CPU_OPT_PRESET_DEFAULT",
+    "xla_cpu_parallel_codegen_split_count": 32,
+}
+"""`compiler_options` of `jax.jit` with which a function is compiled as users' are, also inside of `quickly`."""
 
 
 def quick_environment(devices: int = 1) -> dict[str, str]:
     """Environment variables of a process that compiles as `quickly` does, to the same bits, for so many devices."""
-    options = quick_options() | {"xla_force_host_platform_device_count": devices}
-    flags = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()]
-    return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": " ".join(flags)}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags.strip()}
 
 
 def share_programs(monkeypatch: pytest.MonkeyPatch) -> None:

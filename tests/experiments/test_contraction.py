@@ -22,7 +22,7 @@ def test_the_operator_is_the_agents_target():
     """All functions of the new distribution, at one place: reward and next state by `backup`, for every noise."""
     with jax.enable_x64(True), tiny.quickly():
         system = study.tight_system(1.2, 0.7)
-        apply, at = tiny.jit(study.operator), tiny.jit(study.Quadratics.at)
+        apply, at = jax.jit(study.operator), jax.jit(study.Quadratics.at)
         before = apply(system, study.random_quadratics(jax.random.key(0)))
         x = jnp.array([0.3, -0.2, 0.5])
         new = at(apply(system, before), x)

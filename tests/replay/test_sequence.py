@@ -46,10 +46,10 @@ def data_of(number, environments, seeds=()):
 
 
 AXES = replay_axes(create(*forms(), 1, 1))
-jit_add = tiny.jit(add)
-jit_add_seeds = tiny.jit(jax.vmap(add, in_axes=(AXES, 0, 0), out_axes=AXES))
-jit_sample = tiny.jit(sample, static_argnames=("batch", "length", "online"))
-jit_write_back = tiny.jit(write_back)
+jit_add = jax.jit(add)
+jit_add_seeds = jax.jit(jax.vmap(add, in_axes=(AXES, 0, 0), out_axes=AXES))
+jit_sample = jax.jit(sample, static_argnames=("batch", "length", "online"))
+jit_write_back = jax.jit(write_back)
 
 
 @cache
@@ -209,7 +209,7 @@ def sample_and_write(replay, key, latents, batch, length):
 def test_each_seed_of_three_equals_that_seed_alone(count):
     together = filled(count, seeds=3)
     step = jax.jit(partial(sample_and_write, batch=7, length=4))
-    many = tiny.jit(jax.vmap(step, in_axes=(AXES, 0, None), out_axes=(0, AXES)))
+    many = jax.jit(jax.vmap(step, in_axes=(AXES, 0, None), out_axes=(0, AXES)))
     keys = jax.random.split(jax.random.key(0), (3, 4))
     alone = [take_seed(together, seed) for seed in range(3)]
     for turn in range(4):
@@ -230,8 +230,8 @@ def used(function, replay, *arguments):
     buffers = jax.tree.leaves((replay.steps, replay.latents))
     before = [leaf.unsafe_buffer_pointer() for leaf in buffers]
     shapes = {",".join(map(str, leaf.shape)) for leaf in buffers}
-    with tiny.quickly(False):
-        compiled = jax.jit(function, donate_argnums=0).lower(replay, *arguments).compile()
+    optimised = jax.jit(function, donate_argnums=0, compiler_options=tiny.OPTIMISED)
+    compiled = optimised.lower(replay, *arguments).compile()
     copies = re.findall(r"= \w+\[([\d,]+)\]\S* copy\(", compiled.as_text() or "")
     assert not shapes & set(copies), copies
     replay, _ = compiled(replay, *arguments)

@@ -69,7 +69,7 @@ def test_values_and_derivatives_are_those_of_the_plain_mean(mode):
 @pytest.mark.usefixtures("_part")
 def test_both_means():
     states, probes, kernel = setting()
-    value, energies = tiny.jit(both)(states, probes, kernel)
+    value, energies = jax.jit(both)(states, probes, kernel)
     np.testing.assert_allclose(energies, plain(states, probes, kernel) / STATES, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(value, energies.mean(), rtol=1e-5)
 
@@ -94,7 +94,7 @@ def test_penalty_of_many_states_equals_its_energies(make_network, make_inputs, e
         return energies.mean(), energies.mean(0)
 
     found, expected = (
-        tiny.jit(jax.value_and_grad(function, (0, 1), has_aux=True))(network, inputs) for function in (ours, wanted)
+        jax.jit(jax.value_and_grad(function, (0, 1), has_aux=True))(network, inputs) for function in (ours, wanted)
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected)
 
@@ -111,10 +111,10 @@ def test_gradient_and_hessian_of_the_penalty_against_finite_differences(make_net
             network, inputs = unflatten(point)
             return jacobian_penalty(network, inputs, jax.random.key(0)).value
 
-        gradient = tiny.jit(jax.value_and_grad(value))
+        gradient = jax.jit(jax.value_and_grad(value))
         (up, up_gradient), (down, down_gradient) = (gradient(point + step * direction) for step in (1e-5, -1e-5))
         np.testing.assert_allclose(gradient(point)[1] @ direction, (up - down) / 2e-5, rtol=1e-6)
-        forward = tiny.jit(lambda point: jax.jvp(jax.grad(value), (point,), (direction,))[1])(point)
+        forward = jax.jit(lambda point: jax.jvp(jax.grad(value), (point,), (direction,))[1])(point)
         wanted = (up_gradient - down_gradient) / 2e-5
         np.testing.assert_allclose(forward, wanted, rtol=1e-5, atol=1e-6 * float(jnp.abs(wanted).max()))
 

@@ -12,7 +12,6 @@ from jaxtyping import PyTree
 from sobolev.errors import UserError
 from sobolev.nn.batching import DATA
 from sobolev.system import lazy_memory
-from sobolev.system.jax_setup import jit
 
 SEEDS = "seeds"
 """The name of the mesh axis over which seeds are spread."""
@@ -51,10 +50,10 @@ class Layout:
         return 1 if self.mesh is None or self.divides else self.mesh.size
 
     def compiled(self, function: Callable, **options: Any) -> Any:
-        """Returns `jit` of a function of the run's arrays; `options` are those of `jax.jit`."""
+        """Returns `jax.jit` of a function of the run's arrays; `options` are those of `jax.jit`."""
         if self.mesh is None or not self.divides:
-            return jit(function, **options)
-        return _Within(self.mesh, jit(function, out_shardings=self._places(0), **options))
+            return jax.jit(function, **options)
+        return _Within(self.mesh, jax.jit(function, out_shardings=self._places(0), **options))
 
     def spread(self, function: Callable, in_axes: Any = 0, out_axes: Any = 0) -> Callable:
         """Returns a function that applies `function` on each device to its own seeds, without communication.

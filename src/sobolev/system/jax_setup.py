@@ -8,10 +8,8 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from sobolev.errors import UserError
 from sobolev.system.output import reason
@@ -98,30 +96,6 @@ def in_32_bits() -> Iterator[None]:
 
     with jax.enable_x64(False):
         yield
-
-
-_COMPILER_OPTIONS: ContextVar[Mapping[str, Any] | None] = ContextVar("compiler options", default=None)
-
-
-@contextlib.contextmanager
-def compiler_options(options: Mapping[str, Any]) -> Iterator[None]:
-    """The functions that `jit` makes inside of the block are compiled with these options of XLA, by their names there.
-
-    So are the programs of runs that are made inside of it. Tests compile quickly in this way.
-    """
-    token = _COMPILER_OPTIONS.set(options)
-    try:
-        yield
-    finally:
-        _COMPILER_OPTIONS.reset(token)
-
-
-def jit(function: Callable[..., Any], **options: Any) -> Any:
-    """`jax.jit` with the options of `compiler_options` in force here, before those that are given."""
-    import jax
-
-    chosen = {**options.pop("compiler_options", {}), **(_COMPILER_OPTIONS.get() or {})}
-    return jax.jit(function, compiler_options=chosen or None, **options)
 
 
 def compute_in_this_thread() -> None:

@@ -19,7 +19,7 @@ from sobolev.agents.api import AnyAgent, Carry, Dreams, Inspected, Report, State
 from sobolev.distributed.sharding import Layout, local
 from sobolev.envs import Transition
 from sobolev.replay import AnyReplay, HostReplay, Replay, Streamed
-from sobolev.system.jax_setup import in_32_bits, jit
+from sobolev.system.jax_setup import in_32_bits
 from sobolev.system.target import for_accelerator
 from sobolev.training.background_compile import Ahead
 from sobolev.training.playing import rounds
@@ -49,14 +49,14 @@ class Program:
         self.functions = functions = SeedFunctions(agent, self.seeds, self.layout)
         self._streaming = Streaming(functions)
         # Called once, and slow to compile; with less optimisation it gives the same bits in half the time.
-        self._initial: Wrapped = jit(functions.initial, compiler_options={"xla_backend_optimization_level": 1})
+        self._initial: Wrapped = jax.jit(functions.initial, compiler_options={"xla_backend_optimization_level": 1})
         compiled = self.layout.compiled
         self._learn: Wrapped = compiled(functions.learn, donate_argnums=(0, 1))
         self._learn_many: Wrapped = compiled(functions.learn_many, donate_argnums=(0, 1))
         self._step: Wrapped = compiled(functions.step, donate_argnums=(0, 1, 2))
         self._act: Wrapped = compiled(functions.act, donate_argnums=(1,), static_argnums=(5, 6))
         self._inspect: Wrapped = compiled(functions.inspect)
-        self._dream: Wrapped = jit(functions.dream, static_argnums=(2,))
+        self._dream: Wrapped = jax.jit(functions.dream, static_argnums=(2,))
         self._ahead = Ahead()
         self._later: dict[str, tuple[Wrapped, Callable[[], tuple[Any, ...]]]] = {}
 

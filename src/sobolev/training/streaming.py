@@ -11,7 +11,6 @@ from jax.stages import Wrapped
 from sobolev import replay as memory
 from sobolev.agents.api import Chooses
 from sobolev.replay import Choice, HostReplay, Replay, Streamed
-from sobolev.system.jax_setup import jit
 from sobolev.training.seed_functions import SeedFunctions
 
 
@@ -23,7 +22,7 @@ class Streaming:
     _choose: Wrapped = field(init=False)
 
     def __post_init__(self) -> None:
-        self._choose = jit(self.functions.choose, static_argnums=(2,))
+        self._choose = jax.jit(self.functions.choose, static_argnums=(2,))
 
     @property
     def windows(self) -> tuple[int, int]:

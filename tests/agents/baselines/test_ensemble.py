@@ -63,7 +63,7 @@ def rows(key: jax.Array, batch: int):
 def test_members_learn_from_their_own_batches():
     data, other = rows(jax.random.key(2), 5), rows(jax.random.key(3), 5)
     mixed = tuple(part.at[1].set(new[1]) for part, new in zip(data, other, strict=True))
-    slope = tiny.jit(jax.grad(lambda ensemble, data: ensemble.loss(*data)))
+    slope = jax.jit(jax.grad(lambda ensemble, data: ensemble.loss(*data)))
     one, two = slope(ENSEMBLE, data).transitions, slope(ENSEMBLE, mixed).transitions
     same = [np.array_equal(one.output.kernel[i], two.output.kernel[i]) for i in range(3)]
     assert same == [True, False, True]

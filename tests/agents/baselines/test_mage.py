@@ -17,7 +17,7 @@ from tests.agents.baselines.test_td3 import batch
 
 CONFIG: Any = family.config("mage").agent
 AGENT = MAGE(CONFIG, family.SPACES)
-INIT, UPDATE = tiny.jit(AGENT.init), tiny.jit(AGENT.update)
+INIT, UPDATE = jax.jit(AGENT.init), jax.jit(AGENT.update)
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def state() -> Any:
     seen |= {"reward": jnp.arange(50.0), "first": jnp.zeros(50, bool)}
     with tiny.quickly():
         fresh, other = INIT(jax.random.key(0)), INIT(jax.random.key(1))
-        return tiny.jit(AGENT.observe)(dataclasses.replace(fresh, targets=other.targets), seen)
+        return jax.jit(AGENT.observe)(dataclasses.replace(fresh, targets=other.targets), seen)
 
 
 def huber(x: np.ndarray) -> np.ndarray:
@@ -49,7 +49,7 @@ def test_the_targets_gradient_is_that_of_the_target(state):
         agent = dataclasses.replace(AGENT, config=config)
         states, actions = (jax.random.normal(jax.random.key(i), (size, n), jnp.float64) for i, n in ((0, 6), (1, 2)))
         actions, key = 0.3 * actions, jax.random.key(2)
-        targets = tiny.jit(lambda a: agent.targets(wide, states, a, key))
+        targets = jax.jit(lambda a: agent.targets(wide, states, a, key))
         found, step = np.asarray(targets(actions)), 1e-6
         for axis in range(2):
             move = step * jnp.eye(2)[axis][None]
@@ -61,13 +61,13 @@ def test_the_targets_gradient_is_that_of_the_target(state):
 def test_the_loss_by_hand(state):
     pairs, key = batch(), jax.random.key(7)
     metrics = UPDATE(state, pairs, key, jnp.asarray(1))[2]
-    states = tiny.jit(jax.vmap(state.statistics.normalised))(pairs.state)
-    actions = tiny.jit(jax.vmap(state.model.actor))(states)
-    wanted = np.asarray(tiny.jit(AGENT.targets)(state, states, actions, jax.random.split(key)[0]))[1:]
+    states = jax.jit(jax.vmap(state.statistics.normalised))(pairs.state)
+    actions = jax.jit(jax.vmap(state.model.actor))(states)
+    wanted = np.asarray(jax.jit(AGENT.targets)(state, states, actions, jax.random.split(key)[0]))[1:]
     errors, slopes = [], []
     for which in range(2):
         q = lambda s, a, which=which: state.model.critics(s, a, jnp.zeros((2, 0)))[which]  # noqa: E731
-        found, gradients = tiny.jit(jax.vmap(jax.value_and_grad(q, 1)))(states[1:], actions[1:])
+        found, gradients = jax.jit(jax.vmap(jax.value_and_grad(q, 1)))(states[1:], actions[1:])
         errors.append(huber(wanted[:, 0] - found))
         slopes.append(huber(np.linalg.norm(wanted[:, 1:] - gradients, axis=1)))
     assert float(metrics["loss/critic_error"]) == pytest.approx(np.mean(errors), rel=1e-4)
@@ -96,7 +96,7 @@ def test_the_model_is_trained_on_its_own_schedule():
 def test_divergence_renews_actor_and_critics_but_not_the_model(state):
     gradient = dataclasses.replace(CONFIG.gradient, reset_critic=1e-9)
     agent = MAGE(dataclasses.replace(CONFIG, gradient=gradient), family.SPACES)
-    after, finite, metrics = tiny.jit(agent.update)(state, batch(), jax.random.key(7), jnp.asarray(1))
+    after, finite, metrics = jax.jit(agent.update)(state, batch(), jax.random.key(7), jnp.asarray(1))
     assert finite and metrics["reset"] == 1
     jax.tree.map(np.testing.assert_array_equal, after.targets.critics, after.model.critics)
     jax.tree.map(np.testing.assert_array_equal, after.model.dynamics, state.model.dynamics)

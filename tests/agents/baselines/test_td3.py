@@ -14,7 +14,7 @@ from tests import tiny
 from tests.agents import family
 
 AGENT: Any = TD3(family.config("td3").agent, family.SPACES)
-INIT, UPDATE = tiny.jit(AGENT.init), tiny.jit(AGENT.update)
+INIT, UPDATE = jax.jit(AGENT.init), jax.jit(AGENT.update)
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def test_the_target_action_is_smoothed_and_clipped(state):
 
 def test_acting(state):
     """Uniform until `random_steps` are seen, then the policy's with noise; the policy's in evaluation; 0 at the end."""
-    shape, act = (500,), tiny.jit(AGENT.act, static_argnames="mode")
+    shape, act = (500,), jax.jit(AGENT.act, static_argnames="mode")
     observation = {name: jnp.zeros((*shape, 2)) for name in family.SPACES.keys}
     step = {"observation": observation, "first": jnp.zeros(shape, bool), "last": jnp.arange(500) == 7}
     policy = np.asarray(state.model.actor(jnp.zeros(6)))

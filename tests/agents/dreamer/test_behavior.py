@@ -48,7 +48,7 @@ def logits(seed: int, *shape: int) -> jax.Array:
 def replayed(last, terminal, reward=(0, 1, 2, 3, 4), bootstrap=(5, 6, 7, 8, 9)):
     ended, over_for_good = (jnp.array(flags, bool)[:, None] for flags in (last, terminal))
     values, slow = logits(0, 5, 1), logits(1, 5, 1)
-    loss = tiny.jit(partial(replay_value_loss, config=BehaviorConfig()))
+    loss = jax.jit(partial(replay_value_loss, config=BehaviorConfig()))
     return loss(column(*reward), ended, over_for_good, column(*bootstrap), values, slow), values, slow
 
 
@@ -146,14 +146,14 @@ def test_targets_carry_no_gradient():
         return out.policy.sum(), out.value.sum()
 
     values = (jnp.ones(shape), jnp.full((4, 2), 0.9), logits(4, *shape), logits(5, *shape), jnp.ones(2))
-    policy, value = tiny.jit(jax.jacrev(loss, tuple(range(5))))(*values)
+    policy, value = jax.jit(jax.jacrev(loss, tuple(range(5))))(*values)
     assert not any(np.any(gradient) for gradient in policy)
     assert [bool(np.any(gradient)) for gradient in value] == [False, False, True, False, False]
     weight = jnp.cumprod(values[1], 0)[:-1]
     np.testing.assert_allclose(value[2].sum(-1), 0, atol=1e-4)
     out = imagined(*values, ReturnScale.init(), config)
     bins = TwoHot(BINS)
-    two_hot, mean = tiny.jit(over(partial(target, bins), 2)), tiny.jit(over(bins.mean, 2))
+    two_hot, mean = jax.jit(over(partial(target, bins), 2)), jax.jit(over(bins.mean, 2))
     both = two_hot(out.returns) + two_hot(mean(values[3]))
     wanted = weight[..., None] * (2 * jax.nn.softmax(values[2]) - both)
     np.testing.assert_allclose(value[2], wanted, rtol=1e-3, atol=1e-4)

@@ -37,7 +37,7 @@ def gradient(target: Target, agent: Dreamer, seeds: tuple[int, ...]) -> Any:
     axes = memory.replay_axes(replay)
     with traced_for(target):
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
-        return tiny.jit(jax.vmap(one, (0, axes, 0)))(states, replay, keys)
+        return jax.jit(jax.vmap(one, (0, axes, 0)))(states, replay, keys)
 
 
 def test_an_update_is_the_same_in_both_forms():
@@ -65,7 +65,7 @@ def test_draws_are_the_same_in_both_forms(classes: int):
     found = {}
     for target in ("cpu", "accelerator"):
         with traced_for(target):
-            found[target] = tiny.jit(jax.vmap(sample_one_hot))(probs, uniform)
+            found[target] = jax.jit(jax.vmap(sample_one_hot))(probs, uniform)
     samples, indices = zip(*(found[target] for target in ("cpu", "accelerator")), strict=True)
     np.testing.assert_array_equal(*indices)
     np.testing.assert_allclose(*samples, atol=1e-6)

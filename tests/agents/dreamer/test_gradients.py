@@ -71,7 +71,7 @@ def compiled(method="gpld", precision="float32"):
         )
         return total, aux, gradient
 
-    return tiny.jit(evaluate)
+    return jax.jit(evaluate)
 
 
 @functools.cache
@@ -89,7 +89,7 @@ def setting():
     replay = dataclasses.replace(
         replay, steps=jax.tree.map(lambda x: x[0], replay.steps), latents=jax.tree.map(lambda x: x[0], replay.latents)
     )
-    windows, _ = tiny.jit(lambda replay: memory.sample(replay, jax.random.key(1), 4, 8))(replay)
+    windows, _ = jax.jit(lambda replay: memory.sample(replay, jax.random.key(1), 4, 8))(replay)
     return state, windows
 
 
@@ -156,7 +156,7 @@ def test_share_of_the_penalty_in_the_gradient():
     whole = norm(evaluate(standard(), BEGIN)[2])
     agent = Dreamer(config(), tiny.SPACES)
     report = Report({"gradient_norm": jnp.float32(whole)}, jnp.array(True), windows)
-    inspect = tiny.jit(agent.inspect)
+    inspect = jax.jit(agent.inspect)
     found = inspect(state, report, jax.random.key(7))
     assert float(found["penalty/gradient_norm"]) == pytest.approx(norm(alone), rel=1e-4)
     assert float(found["penalty/gradient_share"]) == pytest.approx(norm(alone) / whole, rel=1e-4)
@@ -177,7 +177,7 @@ def test_tables_that_are_penalised(coefficients):
     def penalty(world, deter, tokens):
         return agent.penalty(world, deter, tokens, jnp.int32(0), keys[2])
 
-    (total, metrics), gradients = tiny.jit(jax.value_and_grad(penalty, (0, 1, 2), has_aux=True))(world, *inputs)
+    (total, metrics), gradients = jax.jit(jax.value_and_grad(penalty, (0, 1, 2), has_aux=True))(world, *inputs)
     on = {name for name, coefficient in settings.items() if coefficient}
     assert set(metrics) == {f"penalty/{name}{part}" for name in on for part in ("", "_lambda", "_row_std")}
     wanted = sum(settings[name] * float(metrics[f"penalty/{name}"]) for name in on)

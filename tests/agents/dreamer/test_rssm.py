@@ -10,12 +10,12 @@ from tests import tiny
 def test_predictions_are_the_recurrence_step_by_step():
     """Latents are drawn from the prior; a first step, here the third of the second stream, forgets all before it."""
     with tiny.quickly():
-        rssm = tiny.jit(tiny.agent().init)(jax.random.key(0)).model.world.rssm
+        rssm = jax.jit(tiny.agent().init)(jax.random.key(0)).model.world.rssm
         keys = jax.random.split(jax.random.key(1), 3)
         deter, actions = jnp.tanh(jax.random.normal(keys[0], (3, 32))), jax.random.normal(keys[1], (4, 3, 1))
         stoch = jnp.tile(jnp.eye(4)[0], (3, 4))
         first = jnp.zeros((4, 3), bool).at[2, 1].set(True)
-        deters, stochs = tiny.jit(type(rssm).predict)(rssm, deter, stoch, actions, first, keys[2])
+        deters, stochs = jax.jit(type(rssm).predict)(rssm, deter, stoch, actions, first, keys[2])
     uniform = jax.random.uniform(keys[2], (4, 3, 4))
     cell = rssm.cell()
     for stream in range(3):

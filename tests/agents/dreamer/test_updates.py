@@ -189,8 +189,8 @@ def test_probe_the_critic_learns_a_known_value(program):
     assert metrics["loss/reward"] < 0.05 and metrics["loss/cont"] < 0.05
     carry, _ = first_state(program, state, 1)
     critic = jax.tree.map(lambda leaf: leaf[0], state.model.critic)
-    logits = tiny.jit(jax.vmap(critic))(carry.deter[0], carry.stoch[0])
-    values = tiny.jit(jax.vmap(TwoHot(logits.shape[-1]).mean))(logits)
+    logits = jax.jit(jax.vmap(critic))(carry.deter[0], carry.stoch[0])
+    values = jax.jit(jax.vmap(TwoHot(logits.shape[-1]).mean))(logits)
     np.testing.assert_allclose(values, worth, rtol=0.15)
 
 

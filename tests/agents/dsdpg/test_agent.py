@@ -61,10 +61,10 @@ def fresh():
     state = init(jax.random.key(0))
     pairs = batch(7)
     steps = {"observation": {"pose": pairs.state[:, :2], "speed": pairs.state[:, 2]}, "reward": pairs.reward}
-    return tiny.jit(AGENT.observe)(state, steps | {"first": ~pairs.valid})
+    return jax.jit(AGENT.observe)(state, steps | {"first": ~pairs.valid})
 
 
-init, update = tiny.jit(AGENT.init), tiny.jit(AGENT.update)
+init, update = jax.jit(AGENT.init), jax.jit(AGENT.update)
 
 
 def changed(before, after) -> set[str]:
@@ -178,7 +178,7 @@ def test_where_critics_are_trained():
 
 
 def test_no_gradient_from_critic_to_model():
-    slopes = tiny.jit(jax.grad(far, (0, 1)), static_argnums=2)(fresh().model.dynamics, fresh().model.critics, CONFIG)
+    slopes = jax.jit(jax.grad(far, (0, 1)), static_argnums=2)(fresh().model.dynamics, fresh().model.critics, CONFIG)
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(slopes[0]))
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(slopes[1].both.perceptron.hidden))
 
@@ -196,7 +196,7 @@ def test_second_derivatives_of_the_critic_loss_against_finite_differences():
         def loss(critics):
             return critic_loss(critics, twins[1], system.policy, system.model, 2, *where)[0]
 
-        slopes, rng = tiny.jit(jax.grad(loss))(twins[0]), np.random.default_rng(0)
+        slopes, rng = jax.jit(jax.grad(loss))(twins[0]), np.random.default_rng(0)
         for _ in range(2):
             move = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), twins[0])
             ends = [loss(jax.tree.map(lambda p, d, h=h: p + h * d, twins[0], move)) for h in (1e-5, -1e-5)]
@@ -233,7 +233,7 @@ def test_the_penalty_is_the_mean_squared_jacobian_of_the_models_map():
         loss, metrics = AGENT.penalty(*args)
         return metrics["penalty/transition"], exact(key), loss
 
-    estimates, norms, losses = tiny.jit(jax.vmap(both))(jax.random.split(jax.random.key(0), 500))
+    estimates, norms, losses = jax.jit(jax.vmap(both))(jax.random.split(jax.random.key(0), 500))
     assert float(estimates.mean()) == pytest.approx(float(norms.mean()), rel=0.03)
     assert float(estimates.std()) > 1e-3
     np.testing.assert_allclose(losses, 0.1 * estimates, rtol=1e-6)
@@ -248,7 +248,7 @@ def test_acting():
     """Uniform to begin with, then the policy with noise, inside the bounds; bare in evaluation; 0 at an end."""
     state = fresh()
     act = lambda state, seen, key: AGENT.act(state, (), seen, key, "train")[0]  # noqa: E731
-    many, keys = tiny.jit(jax.vmap(act, (None, None, 0))), jax.random.split(jax.random.key(0), 400)
+    many, keys = jax.jit(jax.vmap(act, (None, None, 0))), jax.random.split(jax.random.key(0), 400)
     later = replace(state, steps=jnp.int32(CONFIG.exploration.random_steps))
     early, noisy = (many(s, transition(), keys) for s in (state, later))
     assert np.abs(early).max() <= 1 and early.std() == pytest.approx(1 / np.sqrt(3), rel=0.05)

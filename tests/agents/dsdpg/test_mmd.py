@@ -111,7 +111,7 @@ def test_one_is_unbiased_and_the_other_is_not(name):
     point, pair = (float(kernel(name)(jnp.float32(squared))) for squared in (0.0, 4.5))
     own_y = (point - pair) / 2
     unbiased, biased = [
-        float(tiny.jit(jax.vmap(lambda x, how=how: between(name, x, other, how)))(picked).mean())
+        float(jax.jit(jax.vmap(lambda x, how=how: between(name, x, other, how)))(picked).mean())
         for how in (True, False)
     ]
     assert unbiased + own_y == pytest.approx(float(exact), rel=1e-4)
@@ -135,7 +135,7 @@ def test_gradients_against_finite_differences(kind, name):
         def total(x):
             return jnp.sum(weight * mmd.discrepancy(x, y, weight, jax.random.key(0), config).value)
 
-        slope = float(jnp.sum(tiny.jit(jax.grad(total))(x) * move))
+        slope = float(jnp.sum(jax.jit(jax.grad(total))(x) * move))
         numeric = float(total(x + 1e-5 * move) - total(x - 1e-5 * move)) / 2e-5
     assert slope == pytest.approx(numeric, rel=1e-4, abs=1e-6)
 
@@ -149,7 +149,7 @@ def test_the_ascent_finds_what_a_grid_finds():
     stretch = jnp.array([[1.0, 0.0], [0.6, 0.3]])
     x = jnp.stack([samples(seed, 10, 2) for seed in range(10)])
     y = jnp.stack([samples(50 + seed, 18, 2, shift=0.1 * seed) @ stretch for seed in range(10)])
-    best = tiny.jit(jax.vmap(lambda t: jax.vmap(lambda a, b: mmd._slice(t, a, b, along))(x, y)))(grid)
+    best = jax.jit(jax.vmap(lambda t: jax.vmap(lambda a, b: mmd._slice(t, a, b, along))(x, y)))(grid)
     found = measure(x, y, jnp.full(10, 0.1), jax.random.key(1), config)
     np.testing.assert_allclose(found.value, best.max(0), rtol=0.01)
     np.testing.assert_allclose(jnp.linalg.norm(found.direction, axis=1), 1, rtol=1e-5)

@@ -69,10 +69,10 @@ def test_second_derivatives_against_finite_differences():
         def value(critic):
             return jnp.sum(weights * sobolev_sample(critic, s, a, xi))
 
-        call = tiny.jit(lambda s, a, xi: critic(s, a, xi))
+        call = jax.jit(lambda s, a, xi: critic(s, a, xi))
         numeric = [(call(s, a.at[i].add(1e-6), xi) - call(s, a.at[i].add(-1e-6), xi)) / 2e-6 for i in range(2)]
         np.testing.assert_allclose(sobolev_sample(critic, s, a, xi)[1:], jnp.stack(numeric), rtol=1e-7)
-        slopes, rng = tiny.jit(jax.grad(value))(critic), np.random.default_rng(0)
+        slopes, rng = jax.jit(jax.grad(value))(critic), np.random.default_rng(0)
         for _ in range(3):
             move = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), critic)
             ends = [value(jax.tree.map(lambda p, d, h=h: p + h * d, critic, move)) for h in (1e-5, -1e-5)]
@@ -89,9 +89,9 @@ def test_vmapped_and_compiled_second_derivatives_equal_plain_ones():
     def one(critic, s, a, xi):
         return jnp.sum(jnp.square(sobolev_sample(critic, s, a, xi)))
 
-    with tiny.quickly(False):
-        batched = jax.jit(jax.grad(lambda critic: jax.vmap(one, (None, 0, 0, 0))(critic, s, a, xi).sum()))(critic)
-    single = tiny.jit(jax.grad(one))
+    total = jax.grad(lambda critic: jax.vmap(one, (None, 0, 0, 0))(critic, s, a, xi).sum())
+    batched = jax.jit(total, compiler_options=tiny.OPTIMISED)(critic)
+    single = jax.jit(jax.grad(one))
     plain = [single(critic, *row) for row in zip(s, a, xi, strict=True)]
     summed = jax.tree.map(lambda *leaves: sum(np.float64(leaf) for leaf in leaves), *plain)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4 * np.abs(y).max()), batched, summed)
@@ -117,7 +117,7 @@ def test_moments_are_those_of_all_rows():
     moments = Moments.init(2)
     np.testing.assert_array_equal(moments.std(0.0), 1)
     for part in range(0, 40, 8):
-        moments = tiny.jit(Moments.update)(
+        moments = jax.jit(Moments.update)(
             moments, jnp.asarray(rows[part : part + 8]), jnp.asarray(weight[part : part + 8])
         )
     seen = rows[weight]

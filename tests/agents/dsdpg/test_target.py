@@ -31,8 +31,8 @@ def test_autodiff_gives_the_formula_of_the_paper():
     with jax.enable_x64(True):
         system = cast_floating(example(), jnp.float64)
         critic = cast_floating(Generator.init(jax.random.key(0), 2, 1, 3, SMALL), jnp.float64)
-        target = tiny.jit(lambda s, a, noises: backup(system.model, system.policy, critic, s, a, noises, 0.9))
-        value = tiny.jit(jax.value_and_grad(critic, (0, 1)))
+        target = jax.jit(lambda s, a, noises: backup(system.model, system.policy, critic, s, a, noises, 0.9))
+        value = jax.jit(jax.value_and_grad(critic, (0, 1)))
         for seed in range(5):
             keys = jax.random.split(jax.random.key(seed), 5)
             s, a, epsilon, xi, smoothing = [
@@ -104,6 +104,6 @@ def test_smoothing_moves_the_next_action_by_no_more_than_its_clip():
     twins = eqx.tree_at(lambda critics: critics.both.perceptron.output.kernel, twins, kernel)
     still = replace(example(), noise=jnp.zeros((2, 2)))
     s, a = jnp.array([0.3, -0.5]), jnp.array([0.2])
-    sample = tiny.jit(lambda key: target_samples(still.model, 2, still.policy, twins, s, a, key, config))
+    sample = jax.jit(lambda key: target_samples(still.model, 2, still.policy, twins, s, a, key, config))
     found, middle = sample(jax.random.key(0))[:, 0], still.reward(s, a) + still.policy(still.a @ s + still.b @ a)[0]
     np.testing.assert_allclose([found.min(), found.max()], [middle - 0.5, middle + 0.5], atol=1e-5)

@@ -168,7 +168,7 @@ class Constrained(Protocol[T]):
 
 @runtime_checkable
 class Chooses(Protocol):
-    """An agent whose replay may be in host memory, because it can tell in advance which windows `learn` will sample.
+    """An agent whose replay may be in host memory, because it can predict which windows `learn` will sample.
 
     The windows are gathered on the host, and `learn` gets a `Streamed` replay.
     """

@@ -119,7 +119,7 @@ class Training:
     log: RunLog
     progress: Progress
     now: Snapshot
-    told: bool = False
+    memory_reported: bool = False
     """whether the memory of the run was reported, which is known once updates are compiled"""
     newest: Report | None = None
     """report of this process's newest updates, for `Inspected.inspect`"""
@@ -202,9 +202,9 @@ class Training:
     def learn(self, due: int) -> None:
         """Makes the updates that are due; stops at one that is not finite, and between two if a signal arrives."""
         now, reports = self.now, []
-        if due and not self.told:
+        if due and not self.memory_reported:
             self.progress.say(run_messages.memory(now, self.program.compiled_bytes("learn")))
-            self.told = True
+            self.memory_reported = True
         at_once = self.program.updates_at_once and not isinstance(now.replay, HostReplay)
         calls = [due] if due and at_once else [1] * due
         for left, count in zip(reversed(range(len(calls))), calls, strict=True):

@@ -1,6 +1,6 @@
 """The compiled functions of a run: one program for the agents of all seeds, and waiting until it is compiled.
 
-What is computed is in `SeedFunctions`; how the steps of a replay in host memory reach the device, in `Streaming`.
+`SeedFunctions` has the computations, `Streaming` the transfer of batches from a replay in host memory.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ Call: TypeAlias = tuple[Wrapped, tuple[Any, ...]]
 
 
 class Program:
-    """What a run computes on its devices (see `Layout`). Leaves of state and carry are [seeds, …]."""
+    """The functions that a run calls, on its devices (see `Layout`). Leaves of state and carry are [seeds, …]."""
 
     def __init__(
         self, agent: AnyAgent, seeds: Sequence[int], data: int = 1, devices: Sequence[jax.Device] | None = None
@@ -124,7 +124,7 @@ class Program:
             calls["act"] = (self._act, (state, *acting(played), number, number, "evaluate", *part))
         return calls
 
-    # What a run begins with
+    # The beginning of a run
 
     @in_32_bits()
     def initial_state(self) -> State:
@@ -175,7 +175,7 @@ class Program:
         reward, flag = jax.ShapeDtypeStruct(lead, jnp.float32), jax.ShapeDtypeStruct(lead, jnp.bool_)
         return {"observation": observation, "reward": reward, **dict.fromkeys(("first", "last", "terminal"), flag)}
 
-    # What a run calls
+    # The steps of a run
 
     @in_32_bits()
     def step(

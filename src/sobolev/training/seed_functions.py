@@ -1,4 +1,4 @@
-"""What a run computes: the functions of one agent, which are for one seed, mapped over all seeds of the run.
+"""The computations of a run: the functions of an agent, which are for one seed, mapped over all seeds of the run.
 
 Pure functions of arrays, to be compiled by `Program`. Leaves of state and carry are [seeds, …]. Seeds never interact:
 each has its own state, replay rows and random keys. Keys are derived from the seed and a counter, so that no random

@@ -28,10 +28,10 @@ def open_loop(
 
     tokens = over(world.encoder, 2)({name: entry[:context] for name, entry in observation.items()})
     start = world.rssm.initial(first.shape[1], dtype)
-    seen = world.rssm.observe(*start, before[:context], tokens, first[:context], keys[0])
-    foreseen = world.rssm.predict(seen.deter[-1], seen.stoch[-1], before[context:], first[context:], keys[1])
+    posterior = world.rssm.observe(*start, before[:context], tokens, first[:context], keys[0])
+    end = posterior.deter[-1], posterior.stoch[-1]
+    prior = world.rssm.predict(*end, before[context:], first[context:], keys[1])
 
-    deter = jnp.concatenate([seen.deter, foreseen[0]])
-    stoch = jnp.concatenate([seen.stoch, foreseen[1]])
+    deter, stoch = (jnp.concatenate(both) for both in zip((posterior.deter, posterior.stoch), prior, strict=True))
     predicted = over(world.decoder, 2)(deter, stoch)
     return {name: over(observed, 2)(predicted[name], observation[name]) for name in predicted}

@@ -161,10 +161,10 @@ class Posterior(eqx.Module):
 
 
 Carried: TypeAlias = tuple[Float[Array, "G block"], Float[Array, " stoch"]]
-"""What a step of one stream passes to the next: the recurrent state, as blocks, and stoch."""
+"""The state of one stream between two steps: the recurrent state, as blocks, and stoch."""
 
 Observed: TypeAlias = tuple[Float[Array, " embedded"], Float[Array, " hidden"], Float[Array, ""], Float[Array, " rows"]]
-"""What a step of one stream observes: the embedded action, the tokens' part of the posterior's first layer, 0 where the
+"""The inputs of one step of a stream: the embedded action, the tokens' part of the posterior's first layer, 0 where the
 episode begins (else 1), and uniform numbers."""
 
 Inferred: TypeAlias = tuple[Float[Array, " deter"], Float[Array, " stoch"], Float[Array, "rows classes"]]
@@ -273,7 +273,7 @@ class RSSM(eqx.Module):
         return Latents(deters, stochs, probs, jnp.argmax(stochs.reshape(probs.shape), -1))
 
     def _observe_batches(self, deter: Array, stoch: Array, inputs: tuple[Array, ...], deter_kernel: Array) -> Latents:
-        """`observe` in the form for accelerators, from what it has made of its arguments."""
+        """`observe` in the form for accelerators, from the inputs that it has prepared."""
         actions, token_part, keep, uniform = inputs
         step, action_part = rollouts.networks(self.cell(), self.action_in)
         actions = over(lambda action: action_part(self.bounded(action)[None])[0], 2)(actions)

@@ -76,19 +76,23 @@ def test_the_loss_by_hand(state):
 
 
 def test_the_model_is_trained_on_its_own_schedule():
-    """Every 5 agent steps, which are 10 updates; between these only actor and critics change."""
+    """Every 5 agent steps, which are 10 updates; between these only actor and critics change.
+
+    The 24 random steps have 4 trainings, which are the first 4 updates, and before which nothing else learns.
+    """
     program = family.program("mage")
     steps = family.steps_of(np.random.default_rng(0), 5, 60, lambda n, a: a.sum(-1), terminal=True)
     state, replay = family.observed(program, [steps])
-    for number, trains in ((10, True), (11, False), (19, False), (20, True)):
+    for number, trains in ((0, True), (3, True), (10, True), (11, False), (19, False), (20, True)):
         before = jax.tree.map(np.array, state.model)
         after, replay, report = program.learn(state, replay, number)
         state: Any = after
         kernels = before.dynamics.transitions.output.kernel, state.model.dynamics.transitions.output.kernel
         assert (not np.array_equal(*kernels)) == trains
-        assert not np.array_equal(
-            before.critics.both.perceptron.output.bias, state.model.critics.both.perceptron.output.bias
-        )
+        biases = [model.critics.both.perceptron.output.bias for model in (before, state.model)]
+        assert np.array_equal(*biases) == (number < 4)
+        moved = not np.array_equal(before.actor.perceptron.output.bias, state.model.actor.perceptron.output.bias)
+        assert moved == (number >= 4 and number % 2 == 1)
         assert report.finite.all() and not report.metrics["reset"].any()
     assert float(state.statistics.change.count[0]) > 100
 

@@ -17,6 +17,7 @@ from sobolev.nn import cast_floating
 from tests import tiny
 
 SMALL = NetworkConfig(units=8, layers=1)
+KINDS = ("pooled", "critic")
 CONFIG = CriticConfig(network=SMALL, noise=3, samples=5, drop=0.2, discount=0.9)
 
 
@@ -68,6 +69,8 @@ def test_largest_returns_go_with_their_gradients():
     np.testing.assert_array_equal(keep_smallest(samples, 3), [[0, 0], [1, 10], [2, 20]])
     numbers = {0.0: 10, 0.1: 9, 0.29: 8, 0.5: 5, 0.99: 2}
     assert {drop: kept_targets(replace(CONFIG, drop=drop)) for drop in numbers} == numbers
+    of_each = {0.0: 10, 0.1: 10, 0.29: 8, 0.5: 6, 0.99: 2}
+    assert {drop: kept_targets(replace(CONFIG, drop=drop, truncation="critic")) for drop in of_each} == of_each
 
 
 @functools.partial(jax.jit, static_argnums=2)
@@ -88,6 +91,11 @@ def test_every_sample_has_its_own_draws_from_both_critics():
     bias = critics.both.perceptron.output.bias + jnp.array([[0.0], [1000.0]])
     lifted = eqx.tree_at(lambda critics: critics.both.perceptron.output.bias, critics, bias)
     assert int((samples_of(lifted, key, everything)[:, 0] > 500).sum()) == 5
+    # Pooled, the dropped ones are all of the lifted critic; of each critic alone, one of each.
+    high = {kind: int((samples_of(lifted, key, replace(CONFIG, truncation=kind))[:, 0] > 500).sum()) for kind in KINDS}
+    assert high == {"pooled": 3, "critic": 4}
+    each = samples_of(critics, key, replace(CONFIG, truncation="critic"))
+    assert each.shape == (8, 2) and (jnp.diff(each[:, 0]) > 0).all()
 
 
 def test_targets_are_constants():

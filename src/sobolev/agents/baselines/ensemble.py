@@ -102,9 +102,10 @@ class Ensemble(eqx.Module):
         terminal: Float[Array, "members batch"],
         weight: Float[Array, "members batch"],
     ) -> Float[Array, ""]:
-        """Sum over members of the weighted mean of `Member.loss` on the member's batch, whose weights sum to 1."""
+        """Mean over members of the weighted mean of `Member.loss` on the member's batch, whose weights sum to 1."""
 
         def one(transition: Perceptron, *batch: Array) -> Float[Array, " batch"]:
             return jax.vmap(self.member(transition).loss)(*batch)
 
-        return jnp.sum(weight * jax.vmap(one)(self.transitions, states, actions, outcomes, following, terminal))
+        losses = jax.vmap(one)(self.transitions, states, actions, outcomes, following, terminal)
+        return jnp.sum(weight * losses) / self.config.members

@@ -14,7 +14,7 @@ from sobolev.agents.baselines.ensemble import Ensemble
 from sobolev.agents.baselines.td3 import cautious, smoothing
 from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, sobolev_sample, vector_size
-from sobolev.agents.dsdpg.optimizer import Rules, chosen, descend, rectified_adam
+from sobolev.agents.dsdpg.optimizer import Rules, chosen, descend, rectified_adam, turn
 from sobolev.agents.dsdpg.target import backup
 from sobolev.agents.dsdpg.units import Pairs, imagination, pairs_of
 from sobolev.nn import Perceptron, follow
@@ -54,19 +54,26 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         """Number of updates between two trainings of the model."""
         return self.config.ensemble.every * self.config.updates_per_step
 
+    @property
+    def warmup(self) -> int:
+        """Number of first updates that only train the model: as many trainings as MAGE's own code has during the random
+        steps, during which no update is made here."""
+        return self.config.exploration.random_steps // self.config.ensemble.every
+
     def learn(
         self, state: State[Ensemble], replay: AnyReplay, key: Key[Array, ""], number: Int[Array, ""]
     ) -> tuple[State[Ensemble], AnyReplay, Report]:
         """One update on imagined transitions; if a training of the model is due, it comes first.
 
-        An update with a non-finite loss or gradient changes nothing.
+        The first `warmup` updates train the model alone. An update with a non-finite loss or gradient changes nothing.
         """
         keys = jax.random.split(key, 3)
-        due = number % self.period == 0
+        ready = number >= self.warmup
+        due = ~ready | (number % self.period == 0)
         trained = jax.lax.cond(due, lambda: self.train_model(state, replay, keys[0]), lambda: state)
         windows, replay = memory.sample(replay, keys[1], self.config.batch_size, 1, online=False)
         updated, finite, metrics = self.update(trained, pairs_of(windows, self.spaces), keys[2], number)
-        return chosen(finite, updated, state), replay, Report(metrics, finite, windows)
+        return chosen(finite, chosen(ready, updated, trained), state), replay, Report(metrics, finite, windows)
 
     def train_model(self, state: State[Ensemble], replay: AnyReplay, key: Key[Array, ""]) -> State[Ensemble]:
         """The state after one training of the model: `batches` updates, in which every member has its own batch."""
@@ -128,13 +135,13 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         def wait() -> tuple[Moved, Float[Array, ""], Float[Array, ""]]:
             return (model.actor, memories.actor, state.targets.actor), jnp.zeros(()), jnp.zeros(())
 
-        moved, value, actor_norm = jax.lax.cond(number % config.actor.delay == 0, improve, wait)
+        moved, value, actor_norm = jax.lax.cond(turn(number - self.warmup, config.actor.delay), improve, wait)
         actor, actor_memory, target_actor = moved
         metrics = {
             "loss/critic": loss,
             "loss/critic_error": error,
             "loss/critic_gradient": slope_error,
-            "loss/model": self.model_loss(model.dynamics, state, pairs) / config.ensemble.members,
+            "loss/model": self.model_loss(model.dynamics, state, pairs),
             "return/predicted": jnp.sum(weight * found[..., 0].mean(0)),
             "return/target": jnp.sum(weight * wanted[:, 0]),
             "gradient/predicted": jnp.sqrt(jnp.square(found[..., 1:]).sum(-1).mean()),

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from sobolev.agents.baselines.config import TD3Config, ValueConfig
 from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, vector_size
-from sobolev.agents.dsdpg.optimizer import adam, descend
+from sobolev.agents.dsdpg.optimizer import adam, descend, turn
 from sobolev.agents.dsdpg.units import Pairs
 from sobolev.nn import follow
 
@@ -72,7 +72,7 @@ class TD3(Learner[TD3Config, tuple[()]]):
         def wait() -> tuple[tuple[Actor, optax.OptState, Targets], Float[Array, ""]]:
             return (model.actor, memories.actor, state.targets), jnp.zeros(())
 
-        due = number % config.actor.delay == 0
+        due = turn(number, config.actor.delay)
         (actor, actor_memory, targets), actor_norm = jax.lax.cond(due, improve, wait)
         metrics = {
             "loss/critic": loss,

@@ -12,7 +12,7 @@ from sobolev.agents.dsdpg.critic import actor_loss, critic_loss
 from sobolev.agents.dsdpg.dynamics import Dynamics
 from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, vector_size
-from sobolev.agents.dsdpg.optimizer import Rules, adam, chosen, descend
+from sobolev.agents.dsdpg.optimizer import Rules, adam, chosen, descend, turn
 from sobolev.agents.dsdpg.units import Pairs, Statistics, imagination
 from sobolev.nn import Perceptron, follow
 from sobolev.smoothness import Smoothing, find
@@ -102,7 +102,7 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
         def wait() -> tuple[Actor, optax.OptState, Float[Array, ""]]:
             return model.actor, remembered.actor, jnp.zeros(())
 
-        due = ready & (number % config.actor.delay == 0)
+        due = ready & turn(number - config.dynamics.warmup, config.actor.delay)
         actor, actor_memory, actor_norm = jax.lax.cond(due, improve, wait)
 
         norms = {"dynamics": optax.tree.norm(slopes), "critic": optax.tree.norm(critic_slopes), "actor": actor_norm}

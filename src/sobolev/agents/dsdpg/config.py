@@ -41,6 +41,9 @@ class CriticConfig:
     """number of samples of each critic, and of each target critic, per state (paper 2)"""
     drop: Annotated[float, Ge(0), Lt(1)] = 0.1
     """fraction of the pooled target samples that is dropped, those with the largest returns first (ours)"""
+    truncation: Literal["pooled", "critic"] = "pooled"
+    """where target samples are dropped: from those of both critics together, or from those of each critic alone, before
+    they are pooled (as secondary sources describe paper 2; the paper's text does not settle it)"""
     discount: Annotated[float, Ge(0), Lt(1)] = 0.99
     """discount of returns"""
     rate: Annotated[float, Gt(0), Le(1)] = 0.005
@@ -50,7 +53,7 @@ class CriticConfig:
     actions: Literal["policy", "replay"] = "policy"
     """actions at which critics are trained: those of the policy, or those in replay"""
     spread: Annotated[float, Ge(0)] = 0.3
-    """standard deviation of the normal noise on these actions, for `actions` policy (ours; the paper has none, 0)"""
+    """standard deviation of the normal noise on these actions, for `actions` policy (ours; paper 2 mentions none, 0)"""
     smoothing: Annotated[float, Ge(0)] = 0.0
     """standard deviation of the noise on the target policy's action; 0 for none (TD3 has 0.2)"""
     smoothing_clip: Annotated[float, Ge(0)] = 0.5

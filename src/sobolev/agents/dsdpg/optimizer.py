@@ -4,7 +4,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 import jax
 import optax
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
 
 from sobolev.agents import optimizer
 from sobolev.agents.optimizer import relaxed
@@ -51,6 +51,11 @@ def rectified_adam(config: Moments, rate: float, clip: float, decay: float = 0.0
             optax.scale(-rate),
         )
     )
+
+
+def turn(number: Int[Array, ""], delay: int) -> Bool[Array, ""]:
+    """Whether the actor moves in update `number`, from 0: in every `delay`-th one, the first in number `delay` − 1."""
+    return (number + 1) % delay == 0
 
 
 def descend(

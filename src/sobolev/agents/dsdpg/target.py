@@ -68,14 +68,17 @@ def target_samples(
     def of_critic(value: Value, *noises: Float[Array, "samples _"]) -> Float[Array, "samples vector"]:
         return jax.vmap(lambda *n: backup(model, policy, value, state, action, n, config.discount))(*noises)
 
-    pooled = critics.over(of_critic, epsilon, xi, smoothing)
-    return jax.lax.stop_gradient(keep_smallest(pooled.reshape(-1, 1 + action.size), kept_targets(config)))
+    samples, kept = critics.over(of_critic, epsilon, xi, smoothing), kept_targets(config)
+    if config.truncation == "critic":
+        samples = jax.vmap(lambda own: keep_smallest(own, kept // 2))(samples)
+    return jax.lax.stop_gradient(keep_smallest(samples.reshape(-1, 1 + action.size), kept))
 
 
 def kept_targets(config: CriticConfig) -> int:
-    """Number of pooled target samples that are kept, at least two."""
-    pooled = 2 * config.samples
-    return max(2, pooled - int(config.drop * pooled + 1e-9))
+    """Number of target samples that are kept, at least two; an equal number of each critic where each is truncated."""
+    groups = 2 if config.truncation == "critic" else 1
+    size = 2 * config.samples // groups
+    return max(2, groups * (size - int(config.drop * size + 1e-9)))
 
 
 def keep_smallest(samples: Float[Array, "pooled vector"], number: int) -> Float[Array, "kept vector"]:

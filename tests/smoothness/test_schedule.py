@@ -74,7 +74,7 @@ def test_floor_binds(schedule):
         ({"step_size": 0}, "step-size"),
         ({"step_factor": 0.0}, "step-factor"),
         ({"schedule": "custom"}, "custom"),
-        ({"custom": ((5, 1.0), (5, 0.5))}, "rise"),
+        ({"custom": ((5, 1.0), (5, 0.5))}, "increase"),
         ({"custom": ((5, -1.0),)}, "negative"),
     ],
 )

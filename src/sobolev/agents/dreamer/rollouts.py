@@ -61,15 +61,24 @@ class Step(eqx.Module):
         action: Float[Array, "batch deter"],
     ) -> Float[Array, "batch deter"]:
         """The next h, where the product of [h, z] with `embed` is known."""
-        embedded = embedded.reshape(len(deter), 2, -1)
-        shared: Any = activated_product(jnp.matmul, embedded, self.embed_scales, self.shared)
-        y = _in_blocks(deter, self.own).reshape(deter.shape) + shared + action
-        gates: Any = activated_product(_in_blocks, y[:, None], self.norm.scale[None], self.gates.kernel)
+        y = self.hidden(deter, embedded, action)
+        gates: Any = activated_product(in_blocks, y[:, None], self.norm.scale[None], self.gates.kernel)
         gates = gates + self.gates.bias.reshape(1, len(self.own), -1)
         reset, candidate, update = (part.reshape(deter.shape) for part in jnp.split(gates, 3, -1))
         update = jax.nn.sigmoid(update - 1)
         candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
         return update * candidate + (1 - update) * deter
+
+    def hidden(
+        self,
+        deter: Float[Array, "batch deter"],
+        embedded: Float[Array, "batch embedded"],
+        action: Float[Array, "batch deter"],
+    ) -> Float[Array, "batch deter"]:
+        """The hidden layer before its norm; arguments as of `advance`."""
+        embedded = embedded.reshape(len(deter), 2, -1)
+        shared: Any = activated_product(jnp.matmul, embedded, self.embed_scales, self.shared)
+        return in_blocks(deter, self.own).reshape(deter.shape) + shared + action
 
 
 class Actions(eqx.Module):
@@ -103,7 +112,7 @@ def networks(cell: Any, action_in: Hidden) -> tuple[Step, Actions]:
     return step, Actions(action_in, cell.shared[embedded:], cell.bias)
 
 
-def _in_blocks(x: Float[Array, "batch inputs"], kernel: Float[Array, "G inside outside"]) -> Array:
+def in_blocks(x: Float[Array, "batch inputs"], kernel: Float[Array, "G inside outside"]) -> Array:
     """Every block of x times its kernel: [batch, G, outside]."""
     blocks = x.reshape(len(x), kernel.shape[0], -1)
     return jnp.swapaxes(jax.lax.dot_general(blocks, kernel, (((2,), (1,)), ((1,), (0,)))), 0, 1)

@@ -192,6 +192,8 @@ class _Reader:
             left = sides(shapes[each.operands[0]].shape)
             shared = [left[int(i)] for i in contracted.group(1).split(",") if i] if contracted else []
             return 2.0 * math.prod(sides(each.shape)) * math.prod(shared)
+        if own := _own(each):
+            return own[1] * self._bytes(each, shapes)
         if each.operation == "convolution" or "__cudnn$conv" in each.line:
             return _convolved(each, shapes)
         inside = self.computations.get(each.called or "", [])
@@ -202,7 +204,9 @@ class _Reader:
         """What a kernel reads and writes; of an array that it only takes a slice of, or writes into, that slice."""
         inside = self.computations.get(each.called or "", []) if each.operation.startswith("fusion") else []
         if not inside:
-            return each.bytes + sum(shapes[name].bytes for name in each.operands if name in shapes)
+            whole = each.bytes + sum(shapes[name].bytes for name in each.operands if name in shapes)
+            own = _own(each)
+            return round(whole * own[0]) if own else whole
         sizes, local = 0, {one.name: one for one in inside}
         for one in inside:
             users = [other for other in inside if one.name in other.operands]
@@ -213,6 +217,15 @@ class _Reader:
             whole = one.operation != "dynamic-update-slice"
             sizes += one.bytes if whole else local[one.operands[1]].bytes
         return sizes
+
+
+def _own(each: Instruction) -> tuple[float, float] | None:
+    """Of a kernel of sobolev's own, which says it in its name (`nn/fused_kernels.py`): the share of its arrays that it
+    moves, and operations for every byte of that."""
+    found = (
+        re.search(r"share_([\d.e+-]+)_intensity_([\d.e+-]+)/", each.line) if each.operation == "custom-call" else None
+    )
+    return (float(found.group(1)), float(found.group(2))) if found else None
 
 
 def _slices(user: Instruction) -> bool:

@@ -35,7 +35,7 @@ from sobolev.agents.api import AnyAgent  # noqa: E402
 from sobolev.config import TrainConfig, configure  # noqa: E402
 from sobolev.config.registry import agent_of  # noqa: E402
 from sobolev.envs.specs import ArraySpec, Spaces  # noqa: E402
-from sobolev.system.target import traced_for  # noqa: E402
+from sobolev.system.target import Target, traced_for  # noqa: E402
 from sobolev.training.program import Program  # noqa: E402
 
 TARGETS = Path(__file__).with_name("gpu_targets")
@@ -61,6 +61,7 @@ class Case:
     observation: tuple[tuple[str, ArraySpec], ...] = tuple(sorted(WALKER.items()))
     actions: int = 6
     environments: int = 16
+    form: Target = "accelerator"
 
 
 def critic(method: str, about: str) -> Case:
@@ -74,6 +75,8 @@ CASES = {
     "update": Case("an update"),
     "update-plain": Case("an update without penalty", method="dreamer"),
     "update-seeds": Case("an update of five seeds", seeds=5),
+    "update-fused": Case("an update with the fused step", form="fused"),
+    "update-fused-seeds": Case("an update of five seeds with the fused step", seeds=5, form="fused"),
     "update-images": Case("an update from images", observation=IMAGES),
     "update-data": Case("an update, its batch on eight GPUs", data=8, devices=8),
     "update-spread": Case("an update of eight seeds on eight GPUs", seeds=8, devices=8),
@@ -106,10 +109,12 @@ def compiled(case: Case, target: str, size: str | None, capacity: int) -> Any:
     topology = topologies.get_topology_desc(
         platform="cuda", topology_name=target, target_config=description, topology=f"1x{case.devices}x1"
     )
-    with traced_for("accelerator"):
+    with traced_for(case.form):
         program = Program(agent(case, size), range(case.seeds), case.data, topology.devices)
         traced = program.trace(case.call, case.environments, capacity)
-        return traced.lower(lowering_platforms=("cuda",)).compile()
+        with jax.default_device(topology.devices[0]):  # whose kind Pallas asks for
+            lowered = traced.lower(lowering_platforms=("cuda",))
+        return lowered.compile()
 
 
 def plan(name: str, target: str, chosen: argparse.Namespace) -> tuple[dict[str, Any], Plan]:

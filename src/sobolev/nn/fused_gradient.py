@@ -71,8 +71,8 @@ def retreat(weights: Weights, slopes: Slopes, given: Given, keep: Array, s: Size
     """One step backward; `keep` as in `Window`."""
     t = s.units
     per, whole = s.grid(t, s.deter), s.steps
-    units, tile = t.spec((whole, t.rows, t.columns), "0bn"), t.spec((t.rows, t.columns), "bn")
-    table, hidden = t.spec((whole, t.rows, s.stoch), "0b0"), t.spec((whole, t.rows, s.hidden), "0b0")
+    units, tile = t.spec((whole, t.rows, t.columns), "tbn"), t.spec((t.rows, t.columns), "bn")
+    table, hidden = t.spec((whole, t.rows, s.stoch), "tb0"), t.spec((whole, t.rows, s.hidden), "tb0")
     sums, sum_of = s.shape(s.batch, per[1], dtype=jnp.float32), t.spec((t.rows, 1), "bn")
     state = s.shape(s.batch, s.deter)
     made = call(
@@ -83,7 +83,7 @@ def retreat(weights: Weights, slopes: Slopes, given: Given, keep: Array, s: Size
             "y": (following.y, t.spec((t.rows, s.block), "bg")),
             "embedded": (following.embedded, t.spec((t.rows, 2 * s.hidden), "b0")),
             "held": (following.held, tile),
-            "keep": (keep, t.spec((whole + 1, t.rows, 1), "0b0")),
+            "keep": (keep, t.spec((whole + 1, t.rows, 1), "tb0")),
             "given_deters": (given.deters, units),
             "given_stochs": (given.stochs, table),
             "given_probs": (given.probs, table),
@@ -91,7 +91,7 @@ def retreat(weights: Weights, slopes: Slopes, given: Given, keep: Array, s: Size
             "unit": (slopes.table_unit, hidden),
             "factor": (slopes.table_factor, hidden),
             **{name: (getattr(slopes, name), units) for name in ("reset", "candidate", "update", "before")},
-            "images": (slopes.images, t.spec((whole, t.rows, None, 3, t.columns), "0bg0i")),
+            "images": (slopes.images, t.spec((whole, t.rows, None, 3, t.columns), "tbg0i")),
             "products": (weights.products, t.spec((t.columns, 2 * s.hidden), "n0")),
             "embed_stoch": (weights.embed_stoch, t.spec((s.stoch, s.hidden), "00")),
             "logits": (weights.logits, t.spec((s.hidden, s.stoch), "00")),
@@ -115,7 +115,7 @@ def retreat(weights: Weights, slopes: Slopes, given: Given, keep: Array, s: Size
 def _retreated(weights: Weights, slopes: Slopes, s: Sizes, following: Retreat, made: dict[str, Array]) -> Retreat:
     t, e = s.units, s.embedded
     per, whole = s.grid(t, s.deter), s.steps
-    units, state = t.spec((whole, t.rows, t.columns), "0bn"), s.shape(s.batch, s.deter)
+    units, state = t.spec((whole, t.rows, t.columns), "tbn"), s.shape(s.batch, s.deter)
     sums, sum_of = s.shape(s.batch, per[1], dtype=jnp.float32), t.spec((t.rows, 1), "bn")
     gates = ("to_reset", "to_candidate", "to_update")
     pulled = call(
@@ -138,7 +138,7 @@ def _retreated(weights: Weights, slopes: Slopes, s: Sizes, following: Retreat, m
         },
         name="fused_pull_gates",
     )
-    hidden = e.spec((whole, e.rows, e.columns), "0bn")
+    hidden = e.spec((whole, e.rows, e.columns), "tbn")
     ended = call(
         lambda read, write: _pull_embedded(read, write, s, e),
         s.grid(e, 2 * s.hidden),

@@ -23,6 +23,14 @@ Read = Mapping[str, Any]
 """Arguments of a kernel by name: references to arrays, or to the tile that a program of the grid is given."""
 
 
+class Part(NamedTuple):
+    """What of an array a program of a kernel's grid is given."""
+
+    block: pl.BlockSpec
+    index: str
+    """as `Tiles.spec` takes it"""
+
+
 class Tiles(NamedTuple):
     """How a kernel's grid divides its output [batch, columns]: one program for each tile."""
 
@@ -31,17 +39,18 @@ class Tiles(NamedTuple):
     block: int = 0
     """columns of a block, where the columns are in blocks: tiles divide them"""
 
-    def spec(self, shape: tuple[int | None, ...], index: str) -> pl.BlockSpec:
+    def spec(self, shape: tuple[int | None, ...], index: str) -> Part:
         """What of an array a program is given: sides, and for each of them where it lies: "b" by the batch's tile, "n"
-        by the columns', "g" by the columns' block, "i" by the tile within the block; "0" where the side is whole."""
+        by the columns', "g" by the columns' block, "i" by the tile within the block; "0" where the side is whole, and
+        "t" where it is, but the program reads or writes one step of it."""
         per = max(self.block // self.columns, 1)
 
         def place(b: Any, n: Any) -> tuple[Any, ...]:
             tile = jnp.int32(per)
-            at = {"0": 0, "b": b, "n": n, "g": jax.lax.div(n, tile), "i": jax.lax.rem(n, tile)}
+            at = {"0": 0, "t": 0, "b": b, "n": n, "g": jax.lax.div(n, tile), "i": jax.lax.rem(n, tile)}
             return tuple(at[each] for each in index)
 
-        return pl.BlockSpec(shape, place)
+        return Part(pl.BlockSpec(shape, place), index)
 
 
 def power(number: int, most: int) -> int:
@@ -58,8 +67,8 @@ def pieces(size: int, most: int = 128, start: int = 0) -> list[Any]:
 def call(
     kernel: Callable[[Read, Read], None],
     grid: tuple[int, int],
-    given: Mapping[str, tuple[Array, pl.BlockSpec]],
-    made: Mapping[str, tuple[Any, pl.BlockSpec]],
+    given: Mapping[str, tuple[Array, Part]],
+    made: Mapping[str, tuple[Any, Part]],
     in_place: tuple[str, ...] = (),
     name: str = "",
 ) -> dict[str, Array]:
@@ -78,8 +87,8 @@ def call(
         made_of = pl.pallas_call(
             flat,
             grid=grid,
-            in_specs=[spec for _, spec in given.values()],
-            out_specs=[spec for _, spec in made.values()],
+            in_specs=[part.block for _, part in given.values()],
+            out_specs=[part.block for _, part in made.values()],
             out_shape=[shape for shape, _ in made.values()],
             input_output_aliases={names.index(each): results.index(each) for each in in_place},
             compiler_params=None if interpret else _parameters(),
@@ -89,8 +98,22 @@ def call(
         return tuple(made_of(*arrays))
 
     arrays = [array for array, _ in given.values()]
-    found = jax.lax.platform_dependent(*arrays, cuda=partial(launched, False), default=partial(launched, True))
+    with jax.named_scope(_work(given, made)):
+        found = jax.lax.platform_dependent(*arrays, cuda=partial(launched, False), default=partial(launched, True))
     return dict(zip(results, found, strict=True))
+
+
+def _work(given: Mapping[str, tuple[Array, Part]], made: Mapping[str, tuple[Any, Part]]) -> str:
+    """A name that says what XLA cannot know of a kernel, and benchmarks/_kernels.py reads in the compiled program: the
+    share of its arrays that it reads or writes, and operations of its products for every byte of that."""
+    whole = moved = operations = 0
+    rows = next(array.shape[part.index.index("b")] for array, part in made.values() if "b" in part.index)
+    for array, part in (*given.values(), *made.values()):
+        size = array.size * array.dtype.itemsize
+        steps = array.shape[part.index.index("t")] if "t" in part.index else 1
+        whole, moved = whole + size, moved + size / steps
+        operations += 2 * rows * array.size if "b" not in part.index and array.ndim > 1 else 0
+    return f"share_{moved / whole:.4g}_intensity_{operations / moved:.4g}"
 
 
 def _parameters() -> Any:

@@ -159,10 +159,10 @@ def advance(weights: Weights, window: Window, sizes: Sizes, progress: Progress) 
             "scale": (weights.scale, t.spec((s.block,), "g")),
             "gates": (weights.gates, t.spec((None, s.block, 3, t.columns), "g00i")),
             "bias": (weights.gates_bias, t.spec((None, 3, t.columns), "g0i")),
-            "keep": (window.keep, t.spec((steps + 1, t.rows, 1), "0b0")),
-            "deters": (progress.deters, t.spec((steps + 1, t.rows, t.columns), "0bn")),
+            "keep": (window.keep, t.spec((steps + 1, t.rows, 1), "tb0")),
+            "deters": (progress.deters, t.spec((steps + 1, t.rows, t.columns), "tbn")),
         },
-        {"deters": (progress.deters, t.spec((steps + 1, t.rows, t.columns), "0bn"))},
+        {"deters": (progress.deters, t.spec((steps + 1, t.rows, t.columns), "tbn"))},
         in_place=("deters",),
         name="fused_gate",
     )["deters"]
@@ -172,7 +172,7 @@ def advance(weights: Weights, window: Window, sizes: Sizes, progress: Progress) 
         sizes.grid(e, 2 * s.hidden),
         {
             "step": (progress.step, e.spec((1,), "0")),
-            "deters": (deters, e.spec((steps + 1, e.rows, s.deter), "0b0")),
+            "deters": (deters, e.spec((steps + 1, e.rows, s.deter), "tb0")),
             "kernel": (weights.products, e.spec((s.deter, e.columns), "0n")),
         },
         {"product": (s.shape(s.batch, 2 * s.hidden), e.spec((e.rows, e.columns), "bn"))},
@@ -184,18 +184,18 @@ def advance(weights: Weights, window: Window, sizes: Sizes, progress: Progress) 
 def _entered(weights: Weights, window: Window, sizes: Sizes, progress: Progress, product: Array) -> Progress:
     s, t, (steps, batch) = sizes, sizes.units, (sizes.steps, sizes.batch)
     per = sizes.grid(t, sizes.deter)
-    tables = t.spec((steps, t.rows, s.stoch), "0b0")
+    tables = t.spec((steps, t.rows, s.stoch), "tb0")
     made = call(
         lambda read, write: _enter(read, write, s),
         per,
         {
             "step": (progress.step, t.spec((1,), "0")),
             "product": (product, t.spec((t.rows, product.shape[1]), "b0")),
-            "token": (window.token, t.spec((steps, t.rows, s.hidden), "0b0")),
-            "uniform": (window.uniform, t.spec((steps, t.rows, s.rows), "0b0")),
-            "keep": (window.keep, t.spec((steps + 1, t.rows, 1), "0b0")),
-            "action": (window.action, t.spec((steps, t.rows, t.columns), "0bn")),
-            "deters": (progress.deters, t.spec((steps + 1, t.rows, s.block), "0bg")),
+            "token": (window.token, t.spec((steps, t.rows, s.hidden), "tb0")),
+            "uniform": (window.uniform, t.spec((steps, t.rows, s.rows), "tb0")),
+            "keep": (window.keep, t.spec((steps + 1, t.rows, 1), "tb0")),
+            "action": (window.action, t.spec((steps, t.rows, t.columns), "tbn")),
+            "deters": (progress.deters, t.spec((steps + 1, t.rows, s.block), "tbg")),
             "table_scale": (weights.table_scale, t.spec((s.hidden,), "0")),
             "logits": (weights.logits, t.spec((s.hidden, s.stoch), "00")),
             "logits_bias": (weights.logits_bias, t.spec((s.stoch,), "0")),
@@ -220,13 +220,12 @@ def _entered(weights: Weights, window: Window, sizes: Sizes, progress: Progress,
     return progress._replace(**made)
 
 
-def _gate(read: Read, write: Read, s: Sizes) -> None:
-    """A tile of h, from the hidden layer."""
-    step, dtype = read["step"][0], s.dtype
+def gated(read: Read, held: Array, units: int) -> Array:
+    """A tile of h in float32, given that of the h before: from y, squares, scale, gates and bias of what is read."""
+    dtype, parts = read["gates"].dtype, pieces(read["y"].shape[1])
     sums = total([jnp.sum(read["squares"][:, at], -1, keepdims=True) for at in pieces(read["squares"].shape[1])])
-    parts = pieces(s.block)
     ys, scales = [wide(read["y"][:, at]) for at in parts], [read["scale"][at] for at in parts]
-    xs = activated(ys, scales, sums, s.deter)
+    xs = activated(ys, scales, sums, units)
     gates = []
     for i in range(3):
         y = total([dot(x, read["gates"][at, i, :]) for x, at in zip(xs, parts, strict=True)])
@@ -234,8 +233,22 @@ def _gate(read: Read, write: Read, s: Sizes) -> None:
     reset, candidate, update = gates
     update = jax.nn.sigmoid(update - 1)
     candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
+    return update * candidate + (1 - update) * held
+
+
+def shared(read: Read, embedded: list[Array], row: int) -> Array:
+    """What one embedding, in pieces, adds to a tile of the hidden layer; its scales and kernel begin at that row."""
+    units = sum(y.shape[1] for y in embedded)
+    at = pieces(units, start=row)
+    xs = activated(embedded, [read["embed_scale"][part] for part in at], squares(embedded), units)
+    return total([dot(x, read["shared"][part, :]) for x, part in zip(xs, at, strict=True)])
+
+
+def _gate(read: Read, write: Read, s: Sizes) -> None:
+    """A tile of h, from the hidden layer."""
+    step = read["step"][0]
     held = wide(read["deters"][step]) * wide(read["keep"][step])
-    write["deters"][step + 1] = (update * candidate + (1 - update) * held).astype(dtype)
+    write["deters"][step + 1] = gated(read, held, s.deter).astype(s.dtype)
 
 
 def _multiply(read: Read, write: Read, s: Sizes) -> None:
@@ -282,8 +295,7 @@ def _enter(read: Read, write: Read, s: Sizes) -> None:
         ats = pieces(s.hidden, start=part * s.hidden)
         biases = [wide(read["embed_bias"][at])[None] for at in ats]
         ys = [rounded(rounded(y, dtype) * keep + bias, dtype) for y, bias in zip(products, biases, strict=True)]
-        xs = activated(ys, [read["embed_scale"][at] for at in ats], squares(ys), s.hidden)
-        sums += [dot(x, read["shared"][at, :]) for x, at in zip(xs, ats, strict=True)]
+        sums.append(shared(read, ys, part * s.hidden))
     held = [(read["deters"][step + 1, :, at], at) for at in pieces(s.block)]
     sums += [dot(wide(h) * keep, read["own"][at, :]) for h, at in held]
     action = read["action"][jnp.minimum(step + 1, s.steps - 1)]

@@ -38,8 +38,8 @@ def activated(y: Float[Array, "batch parts units"], scales: Float[Array, "parts 
 
 
 def slopes(y: Float[Array, "batch parts units"], scales: Float[Array, "parts units"]) -> tuple[Array, Array, Array]:
-    """Of norm and SiLU in float32, [batch, parts, units] each: u, the normalised y; the slope of SiLU; and a, that slope
-    times scale and root. With the gradient G of silu(norm(y)), that of y is a · G − u · mean(u · a · G)."""
+    """Of norm and SiLU in float32, [batch, parts, units] each: u, the normalised y; the slope of SiLU; and a, that
+    slope times scale and root. With the gradient G of silu(norm(y)), that of y is a · G − u · mean(u · a · G)."""
     wide = y.astype(jnp.float32)
     root = jax.lax.rsqrt(jnp.mean(jnp.square(wide), -1, keepdims=True) + NORM_EPSILON)
     unit = wide * root

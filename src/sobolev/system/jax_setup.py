@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sobolev.errors import UserError
 from sobolev.system.output import reason
+from sobolev.system.target import check_fused_step
 
 MAXIMUM_BYTES = 4 * 2**30
 """The cache folder is trimmed to this size, longest unused first."""
@@ -71,7 +72,8 @@ def configure(compilation_cache: bool = True) -> None:
 
 
 def check_devices() -> None:
-    """Raise UserError where JAX finds no device to compute on, as where JAX_PLATFORMS names one that is not here."""
+    """Raise UserError where JAX finds no device to compute on, as where JAX_PLATFORMS names one that is not here, and
+    where what the environment asks for is not for the device it finds."""
     import jax
 
     try:
@@ -83,6 +85,7 @@ def check_devices() -> None:
         raise UserError(
             f"{what}{why}: unset it, or set JAX_PLATFORMS=cpu; for a GPU, pip install 'jax[cuda13]'"
         ) from error
+    check_fused_step()
 
 
 @contextlib.contextmanager

@@ -7,11 +7,16 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from sobolev.agents.dreamer import rollouts
-from sobolev.agents.dreamer.rollouts import Observed, State, in_blocks
+from sobolev.agents.dreamer.config import ModelConfig
+from sobolev.agents.dreamer.rollouts import Actions, Imagination, Observed, State, Step, in_blocks
+from sobolev.errors import UserError
+from sobolev.nn import Hidden, Linear
 from sobolev.nn.fused_gradient import Given, Retreat, Slopes, retreat
-from sobolev.nn.fused_kernels import LEAST
+from sobolev.nn.fused_kernels import LEAST, power
+from sobolev.nn.fused_layers import activated_layer, next_deter
 from sobolev.nn.fused_step import Progress, Sizes, Weights, Window, advance
 from sobolev.nn.short_derivatives import activated, slopes
+from sobolev.system.target import FUSED_STEP
 
 UNROLL = 8
 """Steps of a window that one turn of the loop makes."""
@@ -93,6 +98,62 @@ def _backward(kept: Any, gradients: tuple[Array, ...]) -> tuple[Any, ...]:
 observe.defvjp(_forward, _backward)
 
 
+def _after(layer: Hidden, y: Array, linear: Linear) -> Array:
+    return activated_layer(y, layer.norm.scale, linear.kernel, linear.bias)
+
+
+def _advance(step: Step, actions: Actions, deter: Array, embedded: Array, action: Array) -> Array:
+    of_action, width = actions.hidden.linear, step.embed_scales.shape[1]
+    return next_deter(
+        deter,
+        (embedded[:, :width], embedded[:, width:], action @ of_action.kernel + of_action.bias[None]),
+        jnp.concatenate([step.embed_scales.reshape(-1), actions.hidden.norm.scale]),
+        jnp.concatenate([step.shared, actions.kernel]),
+        actions.bias,
+        step.own,
+        step.norm.scale,
+        step.gates.kernel,
+        step.gates.bias,
+    )
+
+
+def _prior(table: Any, deter: Array) -> Array:
+    first, *others = [layer.linear for layer in table.layers]
+    y = deter @ first.kernel + first.bias[None]
+    for layer, following in zip(table.layers, [*others, table.logits], strict=True):
+        y = _after(layer, y, following)
+    return jax.vmap(table.probabilities)(y.reshape(len(y), -1, table.classes))
+
+
+IMAGINATION = Imagination(_after, _advance, _prior)
+"""The parts of an imagined step as kernels, for `rollouts.imagine`."""
+
+
+def check(model: ModelConfig) -> None:
+    """Raise UserError where the kernels cannot have a model's sizes."""
+    held, width = _power(model.classes), model.deter // model.blocks
+    sides = {"--model.deter over --model.blocks": width, "--model.hidden": model.hidden, "--model.units": model.units}
+    for name, side in sides.items():
+        if side % LEAST:
+            raise UserError(
+                f"{FUSED_STEP}=1 needs {name} to be divisible by {LEAST}, not {side}: change it, or unset that"
+            )
+    if held * power(model.rows, max(64 // held, 1)) < LEAST:
+        raise UserError(
+            f"{FUSED_STEP}=1 needs more of {model.rows} rows of {model.classes} classes than that: take "
+            f"--model.classes from {LEAST // 2 + 1} on, or unset it"
+        )
+    if model.posterior_layers != 1:
+        raise UserError(
+            f"{FUSED_STEP}=1 needs --model.posterior-layers 1, not {model.posterior_layers}: set that, or unset it"
+        )
+
+
+def _power(classes: int) -> int:
+    """The smallest power of two that is no less."""
+    return 1 << (classes - 1).bit_length()
+
+
 def _sizes(networks: Observed, inputs: tuple[Array, ...]) -> Sizes:
     steps, batch, rows = inputs[3].shape
     posterior, step = networks.posterior, networks.step
@@ -105,7 +166,7 @@ def _sizes(networks: Observed, inputs: tuple[Array, ...]) -> Sizes:
         blocks=len(step.own),
         hidden=step.embed_scales.shape[1],
         rows=rows,
-        held=1 << (posterior.classes - 1).bit_length(),
+        held=_power(posterior.classes),
         classes=posterior.classes,
         unimix=posterior.unimix,
         dtype=step.shared.dtype,

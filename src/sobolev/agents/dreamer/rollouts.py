@@ -5,7 +5,9 @@ product, and batches come first in every array, so that nothing is turned round 
 The same numbers as `RSSM.observe` has on a CPU, but for the order of sums.
 """
 
-from typing import Any
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,6 +17,7 @@ from jaxtyping import Array, Float, PyTree
 from sobolev.nn import (
     BlockLinear,
     Hidden,
+    Linear,
     Norm,
     activated_product,
     batched_recurrence,
@@ -169,34 +172,66 @@ def observe(networks: Observed, state: State, inputs: tuple[Array, ...]) -> tupl
     return batched_recurrence(observe_step, states_before, networks, state, inputs, UNROLL)
 
 
+class Imagination(NamedTuple):
+    """What an imagined step is made of, beside products and draws."""
+
+    after: Callable[[Hidden, Array, Linear], Array]
+    """the next linear part, from a hidden layer and the output of its own [batch, …]"""
+    advance: Callable[[Step, Actions, Array, Array, Array], Array]
+    """the next h, given h, the product of [h, z] with `embed`, and the action"""
+    prior: Callable[[Any, Array], Array]
+    """probabilities [batch, rows, classes] of a `LatentTable`, from h"""
+
+
+def _after(layer: Hidden, y: Array, linear: Linear) -> Array:
+    return jax.vmap(layer.activate)(y) @ linear.kernel + linear.bias[None]
+
+
+def _advance(step: Step, actions: Actions, deter: Array, embedded: Array, action: Array) -> Array:
+    return step.advance(deter, embedded, actions(action))
+
+
+def _prior(table: Any, deter: Array) -> Array:
+    return jax.vmap(table)(deter)
+
+
+PLAIN = Imagination(_after, _advance, _prior)
+
+
 def imagine(
-    step: Step, actions: Actions, rssm: Any, actor: Any, state: State, inputs: tuple[Array, ...]
+    step: Step,
+    actions: Actions,
+    rssm: Any,
+    actor: Any,
+    state: State,
+    inputs: tuple[Array, ...],
+    parts: Imagination = PLAIN,
 ) -> tuple[State, tuple[Array, Array, tuple[Array, ...]]]:
     """Rolls the prior forward under the actor, from a state [starts, …] and (noise, uniform) [horizon, starts, …].
 
     Returns the final state, and of every state before it [h, z], action and outputs of the actor's linear parts. One
     product reads [h, z], for the recurrence and for the actor.
     """
-    first, *layers = actor.mlp.layers
-    width = step.embed.shape[1]
-    kernel = jnp.concatenate([step.embed, first.linear.kernel], 1)
-    bias = jnp.concatenate([step.embed_bias, first.linear.bias])[None]
-    heads = jnp.concatenate([actor.mean.kernel, actor.std.kernel], 1)
-    heads_bias = jnp.concatenate([actor.mean.bias, actor.std.bias])[None]
+    layers = actor.mlp.layers
+    first, width = layers[0].linear, step.embed.shape[1]
+    kernel = jnp.concatenate([step.embed, first.kernel], 1)
+    bias = jnp.concatenate([step.embed_bias, first.bias])[None]
+    heads = [
+        jnp.concatenate(both, -1) for both in ((actor.mean.kernel, actor.std.kernel), (actor.mean.bias, actor.std.bias))
+    ]
 
     def advance(state: State, inputs: tuple[Array, ...]) -> tuple[State, PyTree]:
         (deter, joined), (noise, uniform) = state, inputs
         product = joined @ kernel + bias
-        hiddens, x = [product[:, width:]], jax.vmap(first.activate)(product[:, width:])
-        for layer in layers:
-            hiddens.append(x @ layer.linear.kernel + layer.linear.bias[None])
-            x = jax.vmap(layer.activate)(hiddens[-1])
-        mean, std = jnp.split((x @ heads + heads_bias).astype(jnp.float32), 2, -1)
+        hiddens = [product[:, width:]]
+        for layer, following in itertools.pairwise(layers):
+            hiddens.append(parts.after(layer, hiddens[-1], following.linear))
+        mean, std = jnp.split(parts.after(layers[-1], hiddens[-1], Linear(*heads)).astype(jnp.float32), 2, -1)
         policy = actor.bounded(mean, std)
         action = policy.mean + policy.std * noise
         taken = jax.vmap(rssm.bounded)(action.astype(deter.dtype))
-        following = step.advance(deter, product[:, :width], actions(taken))
-        sample, _ = jax.vmap(sample_one_hot)(jax.vmap(rssm.prior)(following), uniform)
+        following = parts.advance(step, actions, deter, product[:, :width], taken)
+        sample, _ = jax.vmap(sample_one_hot)(parts.prior(rssm.prior, following), uniform)
         stoch = sample.reshape(len(deter), -1).astype(deter.dtype)
         return (following, jnp.concatenate([following, stoch], -1)), (joined, action, tuple(hiddens))
 

@@ -22,6 +22,10 @@ BYTES = {"pred": 1, "s4": 1, "u4": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s1
 BYTES |= dict.fromkeys(("f32", "s32", "u32"), 4) | dict.fromkeys(("f64", "s64", "u64", "c64"), 8)
 
 
+WRITTEN = {"dynamic-update-slice": 1, "scatter": 2}
+"""Operations that write into an array where it lies, and which of their operands is what they write."""
+
+
 @dataclass(frozen=True)
 class Instruction:
     """One line of a computation."""
@@ -209,14 +213,26 @@ class _Reader:
             return round(whole * own[0]) if own else whole
         sizes, local = 0, {one.name: one for one in inside}
         for one in inside:
-            users = [other for other in inside if one.name in other.operands]
             if one.operation == "parameter":
-                sizes += sum(_read(one, user) for user in users) if users and all(map(_slices, users)) else one.bytes
+                users = _users(one, inside)
+                some = bool(users) and all(_slices(user) for _, user in users)
+                sizes += sum(_read(name, one, user) for name, user in users) if some else one.bytes
         root = next(one for one in inside if one.root)
         for one in [local[name] for name in root.operands] if root.operation == "tuple" else [root]:
-            whole = one.operation != "dynamic-update-slice"
-            sizes += one.bytes if whole else local[one.operands[1]].bytes
+            while one.operation == "bitcast":
+                one = local[one.operands[0]]
+            written = WRITTEN.get(one.operation)
+            sizes += one.bytes if written is None else local[one.operands[written]].bytes
         return sizes
+
+
+def _users(one: Instruction, inside: list[Instruction]) -> list[tuple[str, Instruction]]:
+    """What uses an array inside of a kernel, and by what name: it may have another shape there, which costs nothing."""
+    found: list[tuple[str, Instruction]] = []
+    for other in inside:
+        if one.name in other.operands:
+            found += _users(other, inside) if other.operation == "bitcast" else [(one.name, other)]
+    return found
 
 
 def _own(each: Instruction) -> tuple[float, float] | None:
@@ -229,14 +245,14 @@ def _own(each: Instruction) -> tuple[float, float] | None:
 
 
 def _slices(user: Instruction) -> bool:
-    return user.operation in ("dynamic-slice", "gather", "slice", "dynamic-update-slice")
+    return user.operation in ("dynamic-slice", "gather", "slice", *WRITTEN)
 
 
-def _read(one: Instruction, user: Instruction) -> int:
+def _read(name: str, one: Instruction, user: Instruction) -> int:
     """What of a parameter its user reads: the old contents of an array that is written into are not read."""
-    if user.operation == "dynamic-update-slice":
-        return 0 if user.operands[0] == one.name else one.bytes
-    return user.bytes if user.operands[0] == one.name else one.bytes
+    if user.operation in WRITTEN:
+        return 0 if user.operands[0] == name else one.bytes
+    return user.bytes if user.operands[0] == name else one.bytes
 
 
 def _kind(each: Instruction) -> str:

@@ -83,6 +83,8 @@ def call(
     def flat(*references: Any) -> None:
         kernel(dict(zip(names, references, strict=False)), dict(zip(results, references[len(names) :], strict=True)))
 
+    flat.__name__ = name  # what a profile of a GPU calls it
+
     def launched(interpret: bool, *arrays: Array) -> tuple[Array, ...]:
         made_of = pl.pallas_call(
             flat,

@@ -22,7 +22,7 @@ from sobolev.system import target
 from sobolev.system.target import check_fused_step, fused_step, traced_for
 from tests import tiny
 
-TINY = ModelConfig(deter=32, hidden=16, classes=4, units=16, rows=4, blocks=4)
+TINY = ModelConfig(deter=64, hidden=16, classes=4, units=16, rows=4, blocks=4)
 ODD = replace(TINY, deter=96, hidden=48, classes=5, rows=6, blocks=2)
 """No side is a power of two, and the posterior's table has columns that are no class."""
 
@@ -32,7 +32,7 @@ NEAR_12M = replace(SIZES["12m"], deter=512, hidden=128, units=64)
 
 @pytest.fixture(autouse=True)
 def _quick():
-    with tiny.quickly():
+    with tiny.quickly(), jax.default_matmul_precision("highest"):  # on a GPU too
         yield
 
 

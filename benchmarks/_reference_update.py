@@ -28,7 +28,7 @@ POSITIONS = ("in_shardings", "out_shardings", "static_argnums", "static_argnames
 def reference_update(
     checkout: Path, size: str, batch: tuple[int, int], horizon: int, place: Any
 ) -> tuple[Any, tuple[Any, ...]]:
-    """The update of that checkout of danijar/dreamerv3 in bfloat16, jitted, and the shapes of what it is called with, as
+    """The update of that checkout of danijar/dreamerv3 in bfloat16, jitted, and the shapes of its arguments, as
     of arrays with the sharding `place`.
 
     Raises UserError where there is no such checkout, or no package that it imports.

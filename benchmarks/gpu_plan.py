@@ -167,8 +167,9 @@ def predicted_seconds(row: dict[str, Any]) -> float:
 
 def printed(row: dict[str, Any]) -> Iterator[str]:
     """A result as lines of text."""
+    rare = f", {row['sometimes']:,} of them not in every call" if row["sometimes"] else ""
     memory = {name: size / 1e9 for name, size in row["memory"].items()}
-    yield f"{row['about']} ({row['program']}) on {row['target']}: {_launched(row)}"
+    yield f"{row['about']} ({row['program']}) on {row['target']}: {_launched(row)}{rare}"
     yield "  by part: " + ", ".join(f"{part} {number:,}" for part, number in row["by_part"].items())
     for loop in row["loops"]:
         turns = loop["turns"] or "any number of"

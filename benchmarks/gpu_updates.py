@@ -35,7 +35,7 @@ PREDICTED = {("gpld", 1): "update", ("dreamer", 1): "update-plain", ("gpld", 5):
 PREDICTED |= {("dsdpg", 1): "dsdpg", ("dsdpg", 5): "dsdpg-seeds", ("mage", 1): "mage"}
 FUSED = {("gpld", 1): "update-fused", ("gpld", 5): "update-fused-seeds"}
 TINY = {"batch_size": 2, "batch_length": 8, "behavior.horizon": 3, "model.deter": 64, "model.hidden": 16}
-TINY |= {"model.units": 16, "model.classes": 4, "model.rows": 4, "model.bins": 41}
+TINY |= {"model.blocks": 4, "model.units": 16, "model.classes": 4, "model.rows": 4, "model.bins": 41}
 TINY |= {f"model.{part}_layers": 1 for part in ("encoder", "decoder", "prior", "actor", "critic")}
 
 

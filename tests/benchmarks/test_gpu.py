@@ -106,6 +106,43 @@ def test_bytes_of_rows_in_a_large_array_and_of_kernels_that_say_what_they_move(k
     assert found.operations == 8 * own
 
 
+CONDITION = """HloModule example
+
+%trained (x: f32[4]) -> f32[4] {
+  %x = f32[4]{0} parameter(0)
+  %y = f32[4]{0} add(%x, %x)
+  ROOT %z = f32[4]{0} multiply(%y, %y)
+}
+
+%left (x: f32[4]) -> f32[4] {
+  %x = f32[4]{0} parameter(0)
+  ROOT %z = f32[4]{0} copy(%x)
+}
+
+%body (state: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %state = (s32[], f32[4]) parameter(0)
+  %i = s32[] get-tuple-element(%state), index=0
+  %x = f32[4]{0} get-tuple-element(%state), index=1
+  %y = f32[4]{0} conditional(%i, %x, %x), branch_computations={%left, %trained}
+  ROOT %next = (s32[], f32[4]) tuple(%i, %y)
+}
+
+ENTRY %main (p: pred[], a: (s32[], f32[4])) -> f32[4] {
+  %p = pred[] parameter(0)
+  %a = (s32[], f32[4]) parameter(1)
+  %loop = (s32[], f32[4]) while(%a), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"5"}}
+  %x = f32[4]{0} get-tuple-element(%loop), index=1
+  ROOT %y = f32[4]{0} conditional(%p, %x, %x), true_computation=%trained, false_computation=%left
+}
+"""
+
+
+def test_a_condition_counts_as_the_longer_of_its_branches(kernels: ModuleType) -> None:
+    found = kernels.read(CONDITION)
+    assert found.kernels == 5 * 2 + 2 and found.by_part.total() == found.kernels
+    assert found.sometimes == 5 + 1
+
+
 @pytest.mark.parametrize("call", ["update", "updates", "step", "act"])
 def test_programs_are_traced_and_not_run(call: str) -> None:
     program = Program(tiny.agent(), (0,), devices=jax.devices()[:1])

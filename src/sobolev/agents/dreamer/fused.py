@@ -13,7 +13,7 @@ from sobolev.errors import UserError
 from sobolev.nn import Hidden, Linear
 from sobolev.nn.fused_gradient import Given, Retreat, Slopes, retreat
 from sobolev.nn.fused_kernels import LEAST, power
-from sobolev.nn.fused_layers import activated_layer, next_deter
+from sobolev.nn.fused_layers import Recurrence, activated_layer, next_deter
 from sobolev.nn.fused_step import Progress, Sizes, Weights, Window, advance
 from sobolev.nn.short_derivatives import activated, slopes
 from sobolev.system.target import FUSED_STEP
@@ -104,17 +104,17 @@ def _after(layer: Hidden, y: Array, linear: Linear) -> Array:
 
 def _advance(step: Step, actions: Actions, deter: Array, embedded: Array, action: Array) -> Array:
     of_action, width = actions.hidden.linear, step.embed_scales.shape[1]
-    return next_deter(
-        deter,
-        (embedded[:, :width], embedded[:, width:], action @ of_action.kernel + of_action.bias[None]),
-        jnp.concatenate([step.embed_scales.reshape(-1), actions.hidden.norm.scale]),
-        jnp.concatenate([step.shared, actions.kernel]),
-        actions.bias,
-        step.own,
-        step.norm.scale,
-        step.gates.kernel,
-        step.gates.bias,
+    weights = Recurrence(
+        embed_scale=jnp.concatenate([step.embed_scales.reshape(-1), actions.hidden.norm.scale]),
+        shared=jnp.concatenate([step.shared, actions.kernel]),
+        bias=actions.bias,
+        own=step.own,
+        scale=step.norm.scale,
+        gates=step.gates.kernel,
+        gates_bias=step.gates.bias,
     )
+    of_actions = action @ of_action.kernel + of_action.bias[None]
+    return next_deter(deter, (embedded[:, :width], embedded[:, width:], of_actions), weights)
 
 
 def _prior(table: Any, deter: Array) -> Array:

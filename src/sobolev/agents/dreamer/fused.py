@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from sobolev.agents.dreamer import rollouts
 from sobolev.agents.dreamer.config import ModelConfig
-from sobolev.agents.dreamer.rollouts import Actions, Imagination, Observed, State, Step, in_blocks
+from sobolev.agents.dreamer.rollouts import Actions, Imagination, Observed, State, Step, Table, in_blocks
 from sobolev.errors import UserError
 from sobolev.nn import Hidden, Linear
 from sobolev.nn.fused_gradient import Given, Retreat, Slopes, retreat
@@ -117,7 +117,7 @@ def _advance(step: Step, actions: Actions, deter: Array, embedded: Array, action
     return next_deter(deter, (embedded[:, :width], embedded[:, width:], of_actions), weights)
 
 
-def _prior(table: Any, deter: Array) -> Array:
+def _prior(table: Table, deter: Array) -> Array:
     first, *others = [layer.linear for layer in table.layers]
     y = deter @ first.kernel + first.bias[None]
     for layer, following in zip(table.layers, [*others, table.logits], strict=True):

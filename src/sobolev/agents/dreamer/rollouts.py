@@ -7,7 +7,7 @@ The same numbers as `RSSM.observe` has on a CPU, but for the order of sums.
 
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -15,7 +15,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from sobolev.nn import (
+    MLP,
     BlockLinear,
+    BoundedNormal,
     Hidden,
     Linear,
     Norm,
@@ -34,6 +36,64 @@ IMAGINED = 25
 
 State = tuple[Float[Array, "... deter"], Float[Array, "... state"]]
 """h, and h beside z in one array, which one product reads."""
+
+
+@runtime_checkable
+class Recurrent(Protocol):
+    """What is read of an `rssm.Cell`."""
+
+    @property
+    def deter_in(self) -> Hidden: ...
+    @property
+    def stoch_in(self) -> Hidden: ...
+    @property
+    def own(self) -> Array: ...
+    @property
+    def shared(self) -> Array: ...
+    @property
+    def bias(self) -> Array: ...
+    @property
+    def norm(self) -> Norm: ...
+    @property
+    def gates(self) -> BlockLinear: ...
+
+
+@runtime_checkable
+class Table(Protocol):
+    """What is read of an `rssm.LatentTable`."""
+
+    @property
+    def layers(self) -> tuple[Hidden, ...]: ...
+    @property
+    def logits(self) -> Linear: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def unimix(self) -> float: ...
+    def __call__(self, *parts: Array) -> Array: ...
+    def probabilities(self, logits: Array) -> Array: ...
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """What is read of an `rssm.RSSM`."""
+
+    @property
+    def prior(self) -> Table: ...
+    def bounded(self, action: Array) -> Array: ...
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """What is read of a `behavior.Actor`."""
+
+    @property
+    def mlp(self) -> MLP: ...
+    @property
+    def mean(self) -> Linear: ...
+    @property
+    def std(self) -> Linear: ...
+    def bounded(self, mean: Array, std: Array) -> BoundedNormal: ...
 
 
 class Step(eqx.Module):
@@ -96,8 +156,8 @@ class Actions(eqx.Module):
         return jax.vmap(self.hidden)(action) @ self.kernel + self.bias[None]
 
 
-def networks(cell: Any, action_in: Hidden) -> tuple[Step, Actions]:
-    """Both, of a `Cell` and the layer that embeds actions."""
+def networks(cell: Recurrent, action_in: Hidden) -> tuple[Step, Actions]:
+    """Both, of a recurrence and the layer that embeds actions."""
     deter, stoch = cell.deter_in.linear, cell.stoch_in.linear
     rows = [(0, stoch.kernel.shape[0]), (deter.kernel.shape[0], 0)]
     columns = [(0, stoch.kernel.shape[1]), (deter.kernel.shape[1], 0)]
@@ -126,17 +186,17 @@ class Observed(eqx.Module):
 
     step: Step
     kernel: Float[Array, "deter hidden"]
-    posterior: Any
-    """a `LatentTable`"""
+    posterior: Table
 
     def table(self, y: Float[Array, "batch hidden"]) -> Float[Array, "batch rows classes"]:
         """Probabilities from the output of the posterior's first linear part."""
         first, *layers = self.posterior.layers
         scale = first.norm.scale
         for layer in layers:
-            y = activated_product(jnp.matmul, y[:, None], scale[None], layer.linear.kernel) + layer.linear.bias[None]
+            product: Any = activated_product(jnp.matmul, y[:, None], scale[None], layer.linear.kernel)
+            y = product + layer.linear.bias[None]
             scale = layer.norm.scale
-        logits = activated_product(jnp.matmul, y[:, None], scale[None], self.posterior.logits.kernel)
+        logits: Any = activated_product(jnp.matmul, y[:, None], scale[None], self.posterior.logits.kernel)
         logits = logits + self.posterior.logits.bias[None]
         return mixed_softmax(logits.reshape(len(y), -1, self.posterior.classes), self.posterior.unimix)
 
@@ -179,8 +239,8 @@ class Imagination(NamedTuple):
     """the next linear part, from a hidden layer and the output of its own [batch, …]"""
     advance: Callable[[Step, Actions, Array, Array, Array], Array]
     """the next h, given h, the product of [h, z] with `embed`, and the action"""
-    prior: Callable[[Any, Array], Array]
-    """probabilities [batch, rows, classes] of a `LatentTable`, from h"""
+    prior: Callable[[Table, Array], Array]
+    """probabilities [batch, rows, classes] of a table, from h"""
 
 
 def _after(layer: Hidden, y: Array, linear: Linear) -> Array:
@@ -191,7 +251,7 @@ def _advance(step: Step, actions: Actions, deter: Array, embedded: Array, action
     return step.advance(deter, embedded, actions(action))
 
 
-def _prior(table: Any, deter: Array) -> Array:
+def _prior(table: Table, deter: Array) -> Array:
     return jax.vmap(table)(deter)
 
 
@@ -201,8 +261,8 @@ PLAIN = Imagination(_after, _advance, _prior)
 def imagine(
     step: Step,
     actions: Actions,
-    rssm: Any,
-    actor: Any,
+    rssm: Prior,
+    actor: Policy,
     state: State,
     inputs: tuple[Array, ...],
     parts: Imagination = PLAIN,

@@ -5,6 +5,7 @@ of thousands of kernels. Where one form of a computation serves the one and anot
 """
 
 import contextlib
+import importlib.util
 import os
 from collections.abc import Iterator
 from typing import Literal
@@ -46,6 +47,8 @@ def check_fused_step() -> None:
     kind = jax.devices()[0].device_kind
     if "nvidia" not in kind.lower():
         raise UserError(f"{FUSED_STEP}=1 is for GPUs of NVIDIA, and jax computes on {kind} here: unset it")
+    if importlib.util.find_spec("jax.experimental.pallas.triton") is None:
+        raise UserError(f"{FUSED_STEP}=1 needs Pallas' Triton backend, which jax {jax.__version__} has not: unset it")
 
 
 @contextlib.contextmanager

@@ -70,7 +70,8 @@ def call(
     given: Mapping[str, tuple[Array, Part]],
     made: Mapping[str, tuple[Any, Part]],
     in_place: tuple[str, ...] = (),
-    name: str = "",
+    *,
+    name: str,
 ) -> dict[str, Array]:
     """Runs `kernel(read, write)` for a grid [batch tiles, column tiles], and gives what it writes by name.
 

@@ -22,6 +22,10 @@ BYTES = {"pred": 1, "s4": 1, "u4": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s1
 BYTES |= dict.fromkeys(("f32", "s32", "u32"), 4) | dict.fromkeys(("f64", "s64", "u64", "c64"), 8)
 
 
+WRITTEN = {"dynamic-update-slice": 1, "scatter": 2}
+"""Operations that write into an array where it lies, and which of their operands is what they write."""
+
+
 @dataclass(frozen=True)
 class Instruction:
     """One line of a computation."""
@@ -70,6 +74,8 @@ class Plan:
     """What one call executes."""
 
     kernels: int = 0
+    sometimes: int = 0
+    """of these, what a call is spared where every condition falls the other way"""
     copies: int = 0
     """beside the kernels: asynchronous copies of slices into and out of a loop's buffers"""
     bytes: float = 0
@@ -141,35 +147,53 @@ class _Reader:
         self.computations, self.entry = instructions(text)
         self.part_of, self.plan = parts(text), Plan()
 
-    def count(self, name: str, times: int) -> tuple[int, int]:
-        """Kernels and copies of one execution of a computation that is executed so many times in a call."""
-        number, copies = 0, 0
+    def count(self, name: str, times: int) -> Counter[str]:
+        """Kernels and copies of one execution of a computation that is executed so many times in a call, and the
+        kernels, "sometimes", that it is spared where every condition in it falls the other way."""
+        found: Counter[str] = Counter()
         shapes = {each.name: each for each in self.computations[name]}
         for each in self.computations[name]:
-            found = 0, 0
             if each.operation == "while":
-                found = self._loop(each, times)
+                found += self._loop(each, times)
             elif each.operation == "call" and each.called:
-                found = self.count(each.called, times)
+                found += self.count(each.called, times)
             elif each.operation == "conditional":
-                branches = re.search(r"(?:branch_computations=\{|true_computation=)%?([\w.\-]+)", each.line)
-                found = self.count(branches.group(1), times) if branches else found
+                found += self._condition(each, times)
             elif each.operation not in NO_KERNELS and not each.operation.endswith(("-done", "-update")):
-                found = self._kernel(each, shapes, times)
-            number, copies = number + found[0], copies + found[1]
-        return number, copies
+                found += self._kernel(each, shapes, times)
+        return found
 
-    def _loop(self, loop: Instruction, times: int) -> tuple[int, int]:
+    def _condition(self, each: Instruction, times: int) -> Counter[str]:
+        """The branch with most kernels counts."""
+        named = re.search(r"branch_computations=\{([^}]*)\}", each.line)
+        branches = (
+            named.group(1) if named else " ".join(re.findall(r"(?:true|false)_computation=(%?[\w.\-]+)", each.line))
+        )
+        plan, found = self.plan, []
+        for branch in re.findall(r"[\w.\-]+", branches):
+            self.plan = Plan()  # only looked at
+            found.append((self.count(branch, 1), branch))
+        self.plan = plan
+        (most, branch), least = (
+            max(found, key=_kernels),
+            min(found, key=lambda one: _kernels(one) - one[0]["sometimes"]),
+        )
+        self.count(branch, times)
+        return most | Counter(sometimes=most["kernels"] - least[0]["kernels"] + least[0]["sometimes"])
+
+    def _loop(self, loop: Instruction, times: int) -> Counter[str]:
         body = re.search(r"body=%?([\w.\-]+)", loop.line)
         trips = re.search(r"known_trip_count[^\d]*(\d+)", loop.line)
         assert body, loop.line
         turns = int(trips.group(1)) if trips else 1
-        kernels, copies = self.count(body.group(1), times * turns)
+        turn = self.count(body.group(1), times * turns)
         part = self.part_of.get(loop.name, UNATTRIBUTED)
-        self.plan.loops.append(Loop(part, turns, kernels, copies, _origin(loop.line), trips is not None))
-        return turns * kernels, turns * copies
+        self.plan.loops.append(
+            Loop(part, turns, turn["kernels"], turn["copies"], _origin(loop.line), trips is not None)
+        )
+        return Counter({name: turns * number for name, number in turn.items()})
 
-    def _kernel(self, each: Instruction, shapes: dict[str, Instruction], times: int) -> tuple[int, int]:
+    def _kernel(self, each: Instruction, shapes: dict[str, Instruction], times: int) -> Counter[str]:
         collective = each.operation.removesuffix("-start")
         if collective in COLLECTIVES:
             self.plan.collectives[collective] += times
@@ -179,11 +203,11 @@ class _Reader:
         self.plan.bodies.append((times, part, kind, each.shape[:60], _origin(each.line)))
         if each.operation == "fusion-start":
             self.plan.copies += times
-            return 0, 1
+            return Counter(copies=1)
         self.plan.kernels += times
         self.plan.by_part[part] += times
         self.plan.by_kind[kind] += times
-        return 1, 0
+        return Counter(kernels=1)
 
     def _operations(self, each: Instruction, shapes: dict[str, Instruction]) -> float:
         """Of the products in a kernel, and in what it calls; two for every multiplication with its addition."""
@@ -192,6 +216,8 @@ class _Reader:
             left = sides(shapes[each.operands[0]].shape)
             shared = [left[int(i)] for i in contracted.group(1).split(",") if i] if contracted else []
             return 2.0 * math.prod(sides(each.shape)) * math.prod(shared)
+        if own := _own(each):
+            return own[1] * self._bytes(each, shapes)
         if each.operation == "convolution" or "__cudnn$conv" in each.line:
             return _convolved(each, shapes)
         inside = self.computations.get(each.called or "", [])
@@ -202,28 +228,55 @@ class _Reader:
         """What a kernel reads and writes; of an array that it only takes a slice of, or writes into, that slice."""
         inside = self.computations.get(each.called or "", []) if each.operation.startswith("fusion") else []
         if not inside:
-            return each.bytes + sum(shapes[name].bytes for name in each.operands if name in shapes)
+            whole = each.bytes + sum(shapes[name].bytes for name in each.operands if name in shapes)
+            own = _own(each)
+            return round(whole * own[0]) if own else whole
         sizes, local = 0, {one.name: one for one in inside}
         for one in inside:
-            users = [other for other in inside if one.name in other.operands]
             if one.operation == "parameter":
-                sizes += sum(_read(one, user) for user in users) if users and all(map(_slices, users)) else one.bytes
+                users = _users(one, inside)
+                some = bool(users) and all(_slices(user) for _, user in users)
+                sizes += sum(_read(name, one, user) for name, user in users) if some else one.bytes
         root = next(one for one in inside if one.root)
         for one in [local[name] for name in root.operands] if root.operation == "tuple" else [root]:
-            whole = one.operation != "dynamic-update-slice"
-            sizes += one.bytes if whole else local[one.operands[1]].bytes
+            while one.operation == "bitcast":
+                one = local[one.operands[0]]
+            written = WRITTEN.get(one.operation)
+            sizes += one.bytes if written is None else local[one.operands[written]].bytes
         return sizes
 
 
+def _users(one: Instruction, inside: list[Instruction]) -> list[tuple[str, Instruction]]:
+    """What uses an array inside of a kernel, and by what name: it may have another shape there, which costs nothing."""
+    found: list[tuple[str, Instruction]] = []
+    for other in inside:
+        if one.name in other.operands:
+            found += _users(other, inside) if other.operation == "bitcast" else [(one.name, other)]
+    return found
+
+
+def _kernels(counted: tuple[Counter[str], str]) -> int:
+    return counted[0]["kernels"]
+
+
+def _own(each: Instruction) -> tuple[float, float] | None:
+    """Of a kernel of sobolev's own, which says it in its name (`nn/fused_kernels.py`): the share of its arrays that it
+    moves, and operations for every byte of that."""
+    found = (
+        re.search(r"share_([\d.e+-]+)_intensity_([\d.e+-]+)/", each.line) if each.operation == "custom-call" else None
+    )
+    return (float(found.group(1)), float(found.group(2))) if found else None
+
+
 def _slices(user: Instruction) -> bool:
-    return user.operation in ("dynamic-slice", "gather", "slice", "dynamic-update-slice")
+    return user.operation in ("dynamic-slice", "gather", "slice", *WRITTEN)
 
 
-def _read(one: Instruction, user: Instruction) -> int:
+def _read(name: str, one: Instruction, user: Instruction) -> int:
     """What of a parameter its user reads: the old contents of an array that is written into are not read."""
-    if user.operation == "dynamic-update-slice":
-        return 0 if user.operands[0] == one.name else one.bytes
-    return user.bytes if user.operands[0] == one.name else one.bytes
+    if user.operation in WRITTEN:
+        return 0 if user.operands[0] == name else one.bytes
+    return user.bytes if user.operands[0] == name else one.bytes
 
 
 def _kind(each: Instruction) -> str:
@@ -240,7 +293,7 @@ def _origin(line: str) -> str:
 def read(text: str) -> Plan:
     """What one call of a compiled program, given as XLA's text, executes."""
     reader = _Reader(text)
-    reader.count(reader.entry, 1)
+    reader.plan.sometimes = reader.count(reader.entry, 1)["sometimes"]
     return reader.plan
 
 
@@ -258,6 +311,7 @@ def summary(plan: Plan) -> dict[str, Any]:
     ]
     return {
         "kernels": plan.kernels,
+        "sometimes": plan.sometimes,
         "copies": plan.copies,
         "by_part": dict(plan.by_part.most_common()),
         "loops": loops,

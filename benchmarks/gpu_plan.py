@@ -3,6 +3,7 @@
     make gpu-plan PLAN="--programs update --targets h200"                  # an environment of its own, 5 GB, then this
     python benchmarks/gpu_plan.py --programs update updates act --targets h200 a100 rtx4090 --write
     python benchmarks/gpu_plan.py --programs update --bodies               # every kernel, and where it comes from
+    python benchmarks/gpu_plan.py --reference ../dreamerv3                 # and the public code's update, by this jax
 
 Prints for every program the kernels of one call by part of the update, its loops, memory and how much of it is reused
 in place, collectives, floating-point operations and bytes. At the sizes of these models a GPU's time goes into starting
@@ -29,13 +30,15 @@ os.environ["JAX_PLATFORMS"] = "cpu"  # where JAX itself runs: it would look for 
 
 import jax  # noqa: E402
 from _kernels import Plan, read, summary  # noqa: E402
+from _reference_update import reference_update  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 
 from sobolev.agents.api import AnyAgent  # noqa: E402
 from sobolev.config import TrainConfig, configure  # noqa: E402
 from sobolev.config.registry import agent_of  # noqa: E402
 from sobolev.envs.specs import ArraySpec, Spaces  # noqa: E402
-from sobolev.system.target import traced_for  # noqa: E402
+from sobolev.errors import UserError  # noqa: E402
+from sobolev.system.target import Target, traced_for  # noqa: E402
 from sobolev.training.program import Program  # noqa: E402
 
 TARGETS = Path(__file__).with_name("gpu_targets")
@@ -61,6 +64,7 @@ class Case:
     observation: tuple[tuple[str, ArraySpec], ...] = tuple(sorted(WALKER.items()))
     actions: int = 6
     environments: int = 16
+    form: Target = "accelerator"
 
 
 def critic(method: str, about: str) -> Case:
@@ -74,6 +78,8 @@ CASES = {
     "update": Case("an update"),
     "update-plain": Case("an update without penalty", method="dreamer"),
     "update-seeds": Case("an update of five seeds", seeds=5),
+    "update-fused": Case("an update with the fused step", form="fused"),
+    "update-fused-seeds": Case("an update of five seeds with the fused step", seeds=5, form="fused"),
     "update-images": Case("an update from images", observation=IMAGES),
     "update-data": Case("an update, its batch on eight GPUs", data=8, devices=8),
     "update-spread": Case("an update of eight seeds on eight GPUs", seeds=8, devices=8),
@@ -100,22 +106,34 @@ def agent(case: Case, size: str | None) -> AnyAgent:
     return agent_of(config, Spaces(case.observation, case.actions))
 
 
-def compiled(case: Case, target: str, size: str | None, capacity: int) -> Any:
-    """The program as XLA compiled it for that GPU."""
+REFERENCE = Case("an update of the public DreamerV3 code", method="dreamer")
+
+
+def compiled(case: Case, target: str, chosen: argparse.Namespace) -> Any:
+    """The program as XLA compiled it for that GPU. Raises UserError as `reference_update` does."""
     description = (TARGETS / f"{target}.pbtxt").read_text(encoding="utf-8")
     topology = topologies.get_topology_desc(
         platform="cuda", topology_name=target, target_config=description, topology=f"1x{case.devices}x1"
     )
-    with traced_for("accelerator"):
-        program = Program(agent(case, size), range(case.seeds), case.data, topology.devices)
-        traced = program.trace(case.call, case.environments, capacity)
-        return traced.lower(lowering_platforms=("cuda",)).compile()
+    with traced_for(case.form):
+        if case is REFERENCE:
+            ours: Any = agent(case, chosen.size).config
+            batch = ours.batch_size, ours.batch_length
+            place = jax.sharding.SingleDeviceSharding(topology.devices[0])
+            update, shapes = reference_update(chosen.reference, chosen.size, batch, ours.behavior.horizon, place)
+            traced = update.trace(*shapes)
+        else:
+            program = Program(agent(case, chosen.size), range(case.seeds), case.data, topology.devices)
+            traced = program.trace(case.call, case.environments, chosen.capacity)
+        with jax.default_device(topology.devices[0]):  # whose kind Pallas asks for
+            lowered = traced.lower(lowering_platforms=("cuda",))
+        return lowered.compile()
 
 
 def plan(name: str, target: str, chosen: argparse.Namespace) -> tuple[dict[str, Any], Plan]:
     """What is known of a program on a GPU, as JSON, and its kernels."""
-    case, begun = CASES[name], time.perf_counter()
-    program = compiled(case, target, chosen.size, chosen.capacity)
+    case, begun = REFERENCE if name == "reference" else CASES[name], time.perf_counter()
+    program = compiled(case, target, chosen)
     if chosen.text:
         chosen.text.mkdir(parents=True, exist_ok=True)
         (chosen.text / f"{name}-{target}.hlo").write_text(program.as_text(), encoding="utf-8")
@@ -149,8 +167,9 @@ def predicted_seconds(row: dict[str, Any]) -> float:
 
 def printed(row: dict[str, Any]) -> Iterator[str]:
     """A result as lines of text."""
+    rare = f", {row['sometimes']:,} of them not in every call" if row["sometimes"] else ""
     memory = {name: size / 1e9 for name, size in row["memory"].items()}
-    yield f"{row['about']} ({row['program']}) on {row['target']}: {_launched(row)}"
+    yield f"{row['about']} ({row['program']}) on {row['target']}: {_launched(row)}{rare}"
     yield "  by part: " + ", ".join(f"{part} {number:,}" for part, number in row["by_part"].items())
     for loop in row["loops"]:
         turns = loop["turns"] or "any number of"
@@ -169,11 +188,14 @@ def _launched(counts: dict[str, Any]) -> str:
 
 def versions() -> dict[str, str]:
     """What made the results."""
-    head = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    names = ("jax", "jaxlib", "jax-cuda13-plugin")
-    return {"commit": head.stdout.strip(), "date": datetime.now(UTC).isoformat(timespec="seconds")} | {
-        name: metadata.version(name) for name in names
-    }
+    head = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
+    made = {"commit": head + ("-dirty" if changed else ""), "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    return made | {name: metadata.version(name) for name in ("jax", "jaxlib", "jax-cuda13-plugin")}
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def keep(row: dict[str, Any]) -> None:
@@ -190,12 +212,15 @@ def keep(row: dict[str, Any]) -> None:
 def main() -> None:
     """Compile what the flags ask for, and print what it comes to."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--programs", nargs="+", default=["update"], choices=[*CASES, "all"], metavar="PROGRAM")
+    flags.add_argument("--programs", nargs="+", default=[], choices=[*CASES, "all"], metavar="PROGRAM")
     flags.add_argument(
         "--targets", nargs="+", default=["h200"], choices=sorted(p.stem for p in TARGETS.glob("*.pbtxt"))
     )
     flags.add_argument("--size", default="12m", help="of Dreamer agents")
     flags.add_argument("--capacity", type=int, default=31250, help="steps that replay holds of every environment")
+    flags.add_argument(
+        "--reference", type=Path, metavar="CHECKOUT", help="of danijar/dreamerv3, whose update is compiled too"
+    )
     flags.add_argument("--bodies", action="store_true", help="every kernel: times, part, kind, result and origin")
     flags.add_argument("--text", type=Path, help="a folder for XLA's compiled programs as text")
     flags.add_argument("--write", action="store_true", help="keep the results in results/gpu-plan")
@@ -203,9 +228,13 @@ def main() -> None:
     jax.devices()  # the CUDA plugin is registered now, and not started
     made_by = versions()  # of what is compiled here, whatever is committed meanwhile
     names = list(CASES) if "all" in chosen.programs else chosen.programs
+    names = [*names, "reference"] if chosen.reference else names or ["update"]
     for target in chosen.targets:
         for name in names:
-            row, found = plan(name, target, chosen)
+            try:
+                row, found = plan(name, target, chosen)
+            except UserError as error:
+                flags.error(str(error))
             print("\n".join(printed(row)), flush=True)
             for times, part, kind, shape, origin in found.bodies if chosen.bodies else ():
                 print(f"    {times:>4} × {part[:14]:14} {kind[:26]:26} {shape:46} {origin[-90:]}")

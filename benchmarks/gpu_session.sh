@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # One sitting on a machine with a GPU, with the jax that it has and without a network:
 #   benchmarks/gpu_session.sh OUT                  # at most MINUTES=9
-# Doctor, reference vectors and tests of updates; updates per second of one and five seeds beside what was predicted; a
-# profile; XLA's switches in turn; then 12m learns walker-walk for the minutes that are left. Every part writes OUT/PART.log
-# as it goes, and OUT/session.jsonl has a line when it ends: what was cut off keeps what it has.
+# Doctor, reference vectors and tests of updates; the fused step's kernels against the plain form; updates per second of
+# one and five seeds beside what was predicted, and with the fused step; a profile; XLA's switches in turn; then 12m learns
+# walker-walk for the minutes that are left. Every part writes OUT/PART.log as it goes, and OUT/session.jsonl has a line
+# when it ends: what was cut off keeps what it has. The parts' limits add up to eight minutes, so that one is left to learn.
 #   PYTHON   the interpreter with jax (python3)      WHEELS   a folder of wheels to install the other packages from
 #   TINY=1   an agent of a few units: tries the path, on a CPU too
 set -uo pipefail
@@ -44,23 +45,25 @@ updates() { # NAME SECONDS FLAGS…
 }
 
 if [ -n "${WHEELS:-}" ]; then
-  part packages 60 "$python" -m pip install --quiet --no-index --find-links "$WHEELS" --no-deps --target "$out/packages" "$WHEELS"/*.whl
+  part packages 20 "$python" -m pip install --quiet --no-index --find-links "$WHEELS" --no-deps --target "$out/packages" "$WHEELS"/*.whl
 fi
-part device 20 nvidia-smi
-part doctor 60 "$python" -m sobolev doctor
+part device 5 nvidia-smi
+part doctor 20 "$python" -m sobolev doctor
 tests="tests/agents/dreamer/test_reference_vectors.py tests/agents/dreamer/test_forms.py tests/agents/dreamer/test_updates.py"
-part tests 100 "$python" -m pytest -q -p no:cacheprovider ${TINY:+-k draws} $tests
+part tests 60 "$python" -m pytest -q -p no:cacheprovider ${TINY:+-k draws} $tests
+part fused-tests 45 "$python" -m pytest -q -p no:cacheprovider ${TINY:+-k draw} tests/agents/dreamer/test_fused.py
 
-updates gpld 80 --profile
-updates gpld-seeds 80 --seeds 5
-updates dsdpg 50 --method dsdpg
-updates dsdpg-seeds 50 --method dsdpg --seeds 5
+updates gpld 65 --profile
+updates gpld-fused 60 --form fused --profile
+updates gpld-seeds 55 --seeds 5
+updates dsdpg 30 --method dsdpg
+updates dsdpg-seeds 30 --method dsdpg --seeds 5
 
 buffers="FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,DYNAMIC_SLICE_FUSION"
 XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_command_buffer=$buffers,WHILE,CONDITIONAL --xla_gpu_graph_min_graph_size=2" \
-  updates command-buffers-with-loops 70
-XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_command_buffer=" updates no-command-buffers 70
-XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_latency_hiding_scheduler=true" updates latency-hiding 70
+  updates command-buffers-with-loops 30
+XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_command_buffer=" updates no-command-buffers 30
+XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_latency_hiding_scheduler=true" updates latency-hiding 30
 
 rest=$(($(left) - 15))
 if [ -n "${TINY:-}" ]; then

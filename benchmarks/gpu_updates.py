@@ -2,6 +2,7 @@
 
     python benchmarks/gpu_updates.py --method gpld --seeds 5 --seconds 10
     python benchmarks/gpu_updates.py --profile                   # and the kernels of a call, counted and timed
+    python benchmarks/gpu_updates.py --form fused                # with the fused step
 
 Prints one line of JSON, and appends it to --out where that is given. Predictions are those of results/gpu-plan for
 the same kind of GPU, if there are any.
@@ -12,9 +13,10 @@ import json
 import tempfile
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,7 @@ from sobolev.agents.api import AnyAgent
 from sobolev.config import configure, resolved
 from sobolev.config.registry import agent_of
 from sobolev.envs.specs import ArraySpec, Spaces
+from sobolev.system.target import Target, traced_for
 from sobolev.training.program import Program
 
 WALKER = Spaces(tuple((name, ArraySpec((n,), "float32")) for name, n in (("orientations", 14), ("velocity", 10))), 6)
@@ -30,8 +33,9 @@ HOPPER = Spaces((("observation", ArraySpec((11,), "float32")),), 3)
 PLANS = Path(__file__).parents[1] / "results" / "gpu-plan"
 PREDICTED = {("gpld", 1): "update", ("dreamer", 1): "update-plain", ("gpld", 5): "update-seeds"}
 PREDICTED |= {("dsdpg", 1): "dsdpg", ("dsdpg", 5): "dsdpg-seeds", ("mage", 1): "mage"}
+FUSED = {("gpld", 1): "update-fused", ("gpld", 5): "update-fused-seeds"}
 TINY = {"batch_size": 2, "batch_length": 8, "behavior.horizon": 3, "model.deter": 64, "model.hidden": 16}
-TINY |= {"model.units": 16, "model.classes": 4, "model.rows": 4, "model.bins": 41}
+TINY |= {"model.blocks": 4, "model.units": 16, "model.classes": 4, "model.rows": 4, "model.bins": 41}
 TINY |= {f"model.{part}_layers": 1 for part in ("encoder", "decoder", "prior", "actor", "critic")}
 
 
@@ -75,6 +79,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     device = jax.devices()[0]
     row = {"what": "updates", "method": chosen.method, "seeds": chosen.seeds, "count": chosen.count}
     row |= {"size": "tiny" if chosen.tiny else chosen.size, "label": chosen.label, "jax": jax.__version__}
+    row |= {"form": chosen.form}
     row |= {"device": device.device_kind, "seconds_to_compile": compiled}
     row |= {"updates_per_second": (number - before) / taken, "predicted": predicted(chosen, device.device_kind)}
     return row | (profile(call, chosen.count) if chosen.profile else {})
@@ -83,7 +88,8 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
 def predicted(chosen: argparse.Namespace, kind: str) -> float | None:
     """Updates per second by results/gpu-plan, None where it has none for this GPU, method, size and seeds."""
     target = kind.lower().removeprefix("nvidia ").replace("geforce ", "").replace(" ", "").split("-")[0]
-    path, name = PLANS / f"{target}.json", PREDICTED.get((chosen.method, chosen.seeds))
+    names = FUSED if chosen.form == "fused" else PREDICTED
+    path, name = PLANS / f"{target}.json", names.get((chosen.method, chosen.seeds))
     if not path.exists() or chosen.tiny:
         return None
     rows = json.loads(path.read_text(encoding="utf-8"))
@@ -121,10 +127,14 @@ def main() -> None:
     flags.add_argument("--seconds", type=float, default=10.0)
     flags.add_argument("--profile", action="store_true", help="count and time the kernels of a call")
     flags.add_argument("--label", default="", help="what is tried, for the line of results")
+    flags.add_argument(
+        "--form", choices=get_args(Target), help="which form of the update; unless given, that of this machine"
+    )
     flags.add_argument("--tiny", action="store_true", help="an agent of a few units, to try the path")
     flags.add_argument("--out", type=Path, help="append the line to this file")
     chosen = flags.parse_args()
-    line = json.dumps(measure(chosen))
+    with traced_for(chosen.form) if chosen.form else nullcontext():
+        line = json.dumps(measure(chosen))
     print(line, flush=True)
     if chosen.out:
         with chosen.out.open("a", encoding="utf-8") as file:

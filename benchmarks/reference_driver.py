@@ -64,8 +64,8 @@ def main() -> None:
     os._exit(0)  # its threads wait for ever
 
 
-def build(chosen: argparse.Namespace) -> Any:
-    """The agent of the checkout, with its own configuration of that size, in float32 on a CPU."""
+def build(chosen: argparse.Namespace, dtype: str = "float32") -> Any:
+    """The agent of the checkout, with its own configuration of that size, on a CPU."""
     import elements  # pyright: ignore[reportMissingImports]
     import numpy as np
     from ruamel.yaml import YAML  # pyright: ignore[reportMissingImports]
@@ -79,7 +79,7 @@ def build(chosen: argparse.Namespace) -> Any:
         gp = "agent.dyn.rssm.gp"
         strength = {f"{gp}.post_lam": chosen.penalty[0], f"{gp}.sample_frac": chosen.penalty[1]}
         config = config.update({**strength, f"{gp}.decay": "sqrt_time", f"{gp}.start_step": 0})
-    device = {**config.jax, "platform": "cpu", "compute_dtype": "float32", "precompile": False, "profiler": False}
+    device = {**config.jax, "platform": "cpu", "compute_dtype": dtype, "precompile": False, "profiler": False}
     names = ("seed", "batch_size", "batch_length", "replay_context", "report_length", "replica", "replicas")
     rest = {name: config[name] for name in names}
     folder = tempfile.mkdtemp(prefix="reference-")

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,82 @@ def test_kernels_bytes_and_operations_of_a_program(kernels: ModuleType) -> None:
     assert found.bytes == 5 * (2 * row + product) + 2 * 2 * 8 * 4 * 4
 
 
+KERNELS = """HloModule example
+
+%gathered (p0: u16[1,16,300,8], p1: s32[4,2]) -> u16[4,8] {
+  %p0 = u16[1,16,300,8]{3,2,1,0} parameter(0)
+  %p1 = s32[4,2]{1,0} parameter(1)
+  %flat = u16[16,300,8]{2,1,0} bitcast(%p0)
+  %rows = u16[4,1,1,8]{3,2,1,0} gather(%flat, %p1), slice_sizes={1,1,8}
+  ROOT %seen = u16[4,8]{1,0} bitcast(%rows)
+}
+
+%scattered (p0: u16[16,300,8], p1: s32[4,2], p2: u16[4,1,1,8]) -> u16[1,16,300,8] {
+  %p0 = u16[16,300,8]{2,1,0} parameter(0)
+  %p1 = s32[4,2]{1,0} parameter(1)
+  %p2 = u16[4,1,1,8]{3,2,1,0} parameter(2)
+  %all = u16[16,300,8]{2,1,0} scatter(%p0, %p1, %p2), to_apply=%second
+  ROOT %seen = u16[1,16,300,8]{3,2,1,0} bitcast(%all)
+}
+
+ENTRY %main (a: u16[1,16,300,8], i: s32[4,2]) -> u16[4,8] {
+  %a = u16[1,16,300,8]{3,2,1,0} parameter(0)
+  %i = s32[4,2]{1,0} parameter(1)
+  %row = u16[4,8]{1,0} fusion(%a, %i), kind=kLoop, calls=%gathered
+  %flat = u16[16,300,8]{2,1,0} bitcast(%a)
+  %part = u16[4,1,1,8]{3,2,1,0} bitcast(%row)
+  %kept = u16[1,16,300,8]{3,2,1,0} fusion(%flat, %i, %part), kind=kInput, calls=%scattered
+  ROOT %own = u16[4,8]{1,0} custom-call(%row, %i), metadata={op_name="f/share_0.25_intensity_8/g"}
+}
+"""
+
+
+def test_bytes_of_rows_in_a_large_array_and_of_kernels_that_say_what_they_move(kernels: ModuleType) -> None:
+    found = kernels.read(KERNELS)
+    rows, places = 4 * 8 * 2, 4 * 2 * 4
+    own = (rows + places + rows) / 4
+    assert found.kernels == 3
+    assert found.bytes == (rows + places + rows) + (rows + places + rows) + own
+    assert found.operations == 8 * own
+
+
+CONDITION = """HloModule example
+
+%trained (x: f32[4]) -> f32[4] {
+  %x = f32[4]{0} parameter(0)
+  %y = f32[4]{0} add(%x, %x)
+  ROOT %z = f32[4]{0} multiply(%y, %y)
+}
+
+%left (x: f32[4]) -> f32[4] {
+  %x = f32[4]{0} parameter(0)
+  ROOT %z = f32[4]{0} copy(%x)
+}
+
+%body (state: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %state = (s32[], f32[4]) parameter(0)
+  %i = s32[] get-tuple-element(%state), index=0
+  %x = f32[4]{0} get-tuple-element(%state), index=1
+  %y = f32[4]{0} conditional(%i, %x, %x), branch_computations={%left, %trained}
+  ROOT %next = (s32[], f32[4]) tuple(%i, %y)
+}
+
+ENTRY %main (p: pred[], a: (s32[], f32[4])) -> f32[4] {
+  %p = pred[] parameter(0)
+  %a = (s32[], f32[4]) parameter(1)
+  %loop = (s32[], f32[4]) while(%a), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"5"}}
+  %x = f32[4]{0} get-tuple-element(%loop), index=1
+  ROOT %y = f32[4]{0} conditional(%p, %x, %x), true_computation=%trained, false_computation=%left
+}
+"""
+
+
+def test_a_condition_counts_as_the_longer_of_its_branches(kernels: ModuleType) -> None:
+    found = kernels.read(CONDITION)
+    assert found.kernels == 5 * 2 + 2 and found.by_part.total() == found.kernels
+    assert found.sometimes == 5 + 1
+
+
 @pytest.mark.parametrize("call", ["update", "updates", "step", "act"])
 def test_programs_are_traced_and_not_run(call: str) -> None:
     program = Program(tiny.agent(), (0,), devices=jax.devices()[:1])
@@ -76,6 +153,12 @@ def test_programs_are_traced_and_not_run(call: str) -> None:
     assert "while" in str(traced.jaxpr) or "scan" in str(traced.jaxpr)
     with pytest.raises(KeyError):
         program.trace("nothing", 1, 100)
+
+
+def test_the_parts_of_a_sitting_leave_a_minute_of_nine_to_learn() -> None:
+    script = (FOLDER / "gpu_session.sh").read_text()
+    limits = re.findall(r"^ *(?:XLA_FLAGS=.* )?(?:part|updates) ([a-z-]+) (\d+)\b", script, re.MULTILINE)
+    assert len(limits) == 13 and sum(int(seconds) for _, seconds in limits) <= 8 * 60
 
 
 @pytest.mark.skipif("GPU_SESSION" not in os.environ, reason="minutes long: make test-gpu-session")
@@ -90,8 +173,9 @@ def test_a_sitting_at_a_gpu_goes_all_its_way_on_a_cpu(tmp_path: Path) -> None:
     logs = {name: (tmp_path / f"{name}.log").read_text()[-600:] for name, status in statuses.items() if status}
     assert not logs, logs
     rows = {row["label"]: row for row in _lines(tmp_path / "updates.jsonl")}
-    assert {"gpld", "gpld-seeds", "dsdpg", "dsdpg-seeds", "latency-hiding"} <= set(rows)
+    assert {"gpld", "gpld-fused", "gpld-seeds", "dsdpg", "dsdpg-seeds", "latency-hiding"} <= set(rows)
     assert all(row["updates_per_second"] > 0 for row in rows.values())
+    assert rows["gpld-fused"]["form"] == "fused"
     assert rows["gpld"]["kernels"] > 0 and rows["gpld-seeds"]["seeds"] == 5
     assert (tmp_path / "run" / "metrics.jsonl").read_text()
 

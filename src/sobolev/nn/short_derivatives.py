@@ -28,28 +28,35 @@ def activated_product(
     That mean is a product of the output's gradient with multiply(u · a, kernel), which does not wait for any gradient:
     in a recurrence it is known for all steps before the backward pass begins.
     """
-    return multiply(_activated(y, scales), kernel)
+    return multiply(activated(y, scales), kernel)
 
 
-def _activated(y: Array, scales: Array) -> Array:
+def activated(y: Float[Array, "batch parts units"], scales: Float[Array, "parts units"]) -> Float[Array, "batch _"]:
+    """silu(norm(y)), the parts side by side."""
     each = jax.vmap(lambda y, scale: jax.nn.silu(Norm(scale)(y)))
     return jax.vmap(each, (0, None))(y, scales).reshape(len(y), -1)
 
 
-def _activated_forward(multiply: Callable, y: Array, scales: Array, kernel: Array) -> tuple[Array, Any]:
-    batch, parts, units = y.shape
+def slopes(y: Float[Array, "batch parts units"], scales: Float[Array, "parts units"]) -> tuple[Array, Array, Array]:
+    """Of norm and SiLU in float32, [batch, parts, units] each: u, the normalised y; the slope of SiLU; and a, that
+    slope times scale and root. With the gradient G of silu(norm(y)), that of y is a · G − u · mean(u · a · G)."""
     wide = y.astype(jnp.float32)
     root = jax.lax.rsqrt(jnp.mean(jnp.square(wide), -1, keepdims=True) + NORM_EPSILON)
     unit = wide * root
     z = unit * scales.astype(jnp.float32)[None]
     gate = jax.nn.sigmoid(z)
     slope = gate * (1 + z * (1 - gate))
-    factor = slope * scales.astype(jnp.float32)[None] * root
+    return unit, slope, slope * scales.astype(jnp.float32)[None] * root
+
+
+def _activated_forward(multiply: Callable, y: Array, scales: Array, kernel: Array) -> tuple[Array, Any]:
+    batch, parts, units = y.shape
+    unit, slope, factor = slopes(y, scales)
     # Each part alone, with zeros in the place of the others.
     alone = jnp.eye(parts)[None, :, :, None] * (unit * factor)[:, None]
     images = multiply(alone.reshape(batch * parts, -1).astype(kernel.dtype), kernel)
     images = images.reshape(batch, parts, -1).astype(jnp.float32) / units
-    x = _activated(y, scales)
+    x = activated(y, scales)
     return multiply(x, kernel), (x, unit, slope, factor, images, scales, kernel, jnp.zeros((), y.dtype))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sobolev.errors import UserError
 from sobolev.system.output import reason
+from sobolev.system.target import check_fused_step
 
 MAXIMUM_BYTES = 4 * 2**30
 """Bytes to which the cache folder is trimmed; the files that were unused longest are deleted first."""
@@ -71,7 +72,8 @@ def configure(compilation_cache: bool = True) -> None:
 
 
 def check_devices() -> None:
-    """Raises UserError if JAX finds no device, for example because JAX_PLATFORMS names one that this machine lacks."""
+    """Raises UserError if JAX finds no device, for example because JAX_PLATFORMS names one that this machine lacks, or
+    if the environment asks for the fused step and the device cannot run it."""
     import jax
 
     try:
@@ -83,6 +85,7 @@ def check_devices() -> None:
         raise UserError(
             f"{what}{why}: unset it, or set JAX_PLATFORMS=cpu; for a GPU, pip install 'jax[cuda13]'"
         ) from error
+    check_fused_step()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from sobolev.agents.method import Method, Pace, Preset, variant
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
 from sobolev.smoothness import JacobianConfig
+from sobolev.system.target import fused_step
 
 if TYPE_CHECKING:
     from sobolev.agents.dreamer.agent import Dreamer
@@ -43,9 +44,12 @@ PARTS = {
 
 
 def make(config: DreamerConfig, spaces: Spaces) -> "Dreamer":
-    """Creates the agent."""
+    """Creates the agent. Raises UserError if the fused step is asked for and does not take the model's sizes."""
+    from sobolev.agents.dreamer import fused
     from sobolev.agents.dreamer.agent import Dreamer
 
+    if fused_step():
+        fused.check(config.model)
     return Dreamer(config, spaces)
 
 

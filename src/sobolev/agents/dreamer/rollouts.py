@@ -5,7 +5,9 @@ product, and batches come first in every array, so that nothing is turned round 
 The same numbers as `RSSM.observe` has on a CPU, but for the order of sums.
 """
 
-from typing import Any
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -13,8 +15,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from sobolev.nn import (
+    MLP,
     BlockLinear,
+    BoundedNormal,
     Hidden,
+    Linear,
     Norm,
     activated_product,
     batched_recurrence,
@@ -31,6 +36,64 @@ IMAGINED = 25
 
 State = tuple[Float[Array, "... deter"], Float[Array, "... state"]]
 """h, and h beside z in one array, which one product reads."""
+
+
+@runtime_checkable
+class Recurrent(Protocol):
+    """What is read of an `rssm.Cell`."""
+
+    @property
+    def deter_in(self) -> Hidden: ...
+    @property
+    def stoch_in(self) -> Hidden: ...
+    @property
+    def own(self) -> Array: ...
+    @property
+    def shared(self) -> Array: ...
+    @property
+    def bias(self) -> Array: ...
+    @property
+    def norm(self) -> Norm: ...
+    @property
+    def gates(self) -> BlockLinear: ...
+
+
+@runtime_checkable
+class Table(Protocol):
+    """What is read of an `rssm.LatentTable`."""
+
+    @property
+    def layers(self) -> tuple[Hidden, ...]: ...
+    @property
+    def logits(self) -> Linear: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def unimix(self) -> float: ...
+    def __call__(self, *parts: Array) -> Array: ...
+    def probabilities(self, logits: Array) -> Array: ...
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """What is read of an `rssm.RSSM`."""
+
+    @property
+    def prior(self) -> Table: ...
+    def bounded(self, action: Array) -> Array: ...
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """What is read of a `behavior.Actor`."""
+
+    @property
+    def mlp(self) -> MLP: ...
+    @property
+    def mean(self) -> Linear: ...
+    @property
+    def std(self) -> Linear: ...
+    def bounded(self, mean: Array, std: Array) -> BoundedNormal: ...
 
 
 class Step(eqx.Module):
@@ -61,15 +124,24 @@ class Step(eqx.Module):
         action: Float[Array, "batch deter"],
     ) -> Float[Array, "batch deter"]:
         """The next h, where the product of [h, z] with `embed` is known."""
-        embedded = embedded.reshape(len(deter), 2, -1)
-        shared: Any = activated_product(jnp.matmul, embedded, self.embed_scales, self.shared)
-        y = _in_blocks(deter, self.own).reshape(deter.shape) + shared + action
-        gates: Any = activated_product(_in_blocks, y[:, None], self.norm.scale[None], self.gates.kernel)
+        y = self.hidden(deter, embedded, action)
+        gates: Any = activated_product(in_blocks, y[:, None], self.norm.scale[None], self.gates.kernel)
         gates = gates + self.gates.bias.reshape(1, len(self.own), -1)
         reset, candidate, update = (part.reshape(deter.shape) for part in jnp.split(gates, 3, -1))
         update = jax.nn.sigmoid(update - 1)
         candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
         return update * candidate + (1 - update) * deter
+
+    def hidden(
+        self,
+        deter: Float[Array, "batch deter"],
+        embedded: Float[Array, "batch embedded"],
+        action: Float[Array, "batch deter"],
+    ) -> Float[Array, "batch deter"]:
+        """The hidden layer before its norm; arguments as of `advance`."""
+        embedded = embedded.reshape(len(deter), 2, -1)
+        shared: Any = activated_product(jnp.matmul, embedded, self.embed_scales, self.shared)
+        return in_blocks(deter, self.own).reshape(deter.shape) + shared + action
 
 
 class Actions(eqx.Module):
@@ -84,8 +156,8 @@ class Actions(eqx.Module):
         return jax.vmap(self.hidden)(action) @ self.kernel + self.bias[None]
 
 
-def networks(cell: Any, action_in: Hidden) -> tuple[Step, Actions]:
-    """Both, of a `Cell` and the layer that embeds actions."""
+def networks(cell: Recurrent, action_in: Hidden) -> tuple[Step, Actions]:
+    """Both, of a recurrence and the layer that embeds actions."""
     deter, stoch = cell.deter_in.linear, cell.stoch_in.linear
     rows = [(0, stoch.kernel.shape[0]), (deter.kernel.shape[0], 0)]
     columns = [(0, stoch.kernel.shape[1]), (deter.kernel.shape[1], 0)]
@@ -103,7 +175,7 @@ def networks(cell: Any, action_in: Hidden) -> tuple[Step, Actions]:
     return step, Actions(action_in, cell.shared[embedded:], cell.bias)
 
 
-def _in_blocks(x: Float[Array, "batch inputs"], kernel: Float[Array, "G inside outside"]) -> Array:
+def in_blocks(x: Float[Array, "batch inputs"], kernel: Float[Array, "G inside outside"]) -> Array:
     """Every block of x times its kernel: [batch, G, outside]."""
     blocks = x.reshape(len(x), kernel.shape[0], -1)
     return jnp.swapaxes(jax.lax.dot_general(blocks, kernel, (((2,), (1,)), ((1,), (0,)))), 0, 1)
@@ -114,17 +186,17 @@ class Observed(eqx.Module):
 
     step: Step
     kernel: Float[Array, "deter hidden"]
-    posterior: Any
-    """a `LatentTable`"""
+    posterior: Table
 
     def table(self, y: Float[Array, "batch hidden"]) -> Float[Array, "batch rows classes"]:
         """Probabilities from the output of the posterior's first linear part."""
         first, *layers = self.posterior.layers
         scale = first.norm.scale
         for layer in layers:
-            y = activated_product(jnp.matmul, y[:, None], scale[None], layer.linear.kernel) + layer.linear.bias[None]
+            product: Any = activated_product(jnp.matmul, y[:, None], scale[None], layer.linear.kernel)
+            y = product + layer.linear.bias[None]
             scale = layer.norm.scale
-        logits = activated_product(jnp.matmul, y[:, None], scale[None], self.posterior.logits.kernel)
+        logits: Any = activated_product(jnp.matmul, y[:, None], scale[None], self.posterior.logits.kernel)
         logits = logits + self.posterior.logits.bias[None]
         return mixed_softmax(logits.reshape(len(y), -1, self.posterior.classes), self.posterior.unimix)
 
@@ -160,34 +232,66 @@ def observe(networks: Observed, state: State, inputs: tuple[Array, ...]) -> tupl
     return batched_recurrence(observe_step, states_before, networks, state, inputs, UNROLL)
 
 
+class Imagination(NamedTuple):
+    """What an imagined step is made of, beside products and draws."""
+
+    after: Callable[[Hidden, Array, Linear], Array]
+    """the next linear part, from a hidden layer and the output of its own [batch, …]"""
+    advance: Callable[[Step, Actions, Array, Array, Array], Array]
+    """the next h, given h, the product of [h, z] with `embed`, and the action"""
+    prior: Callable[[Table, Array], Array]
+    """probabilities [batch, rows, classes] of a table, from h"""
+
+
+def _after(layer: Hidden, y: Array, linear: Linear) -> Array:
+    return jax.vmap(layer.activate)(y) @ linear.kernel + linear.bias[None]
+
+
+def _advance(step: Step, actions: Actions, deter: Array, embedded: Array, action: Array) -> Array:
+    return step.advance(deter, embedded, actions(action))
+
+
+def _prior(table: Table, deter: Array) -> Array:
+    return jax.vmap(table)(deter)
+
+
+PLAIN = Imagination(_after, _advance, _prior)
+
+
 def imagine(
-    step: Step, actions: Actions, rssm: Any, actor: Any, state: State, inputs: tuple[Array, ...]
+    step: Step,
+    actions: Actions,
+    rssm: Prior,
+    actor: Policy,
+    state: State,
+    inputs: tuple[Array, ...],
+    parts: Imagination = PLAIN,
 ) -> tuple[State, tuple[Array, Array, tuple[Array, ...]]]:
     """Rolls the prior forward under the actor, from a state [starts, …] and (noise, uniform) [horizon, starts, …].
 
     Returns the final state, and of every state before it [h, z], action and outputs of the actor's linear parts. One
     product reads [h, z], for the recurrence and for the actor.
     """
-    first, *layers = actor.mlp.layers
-    width = step.embed.shape[1]
-    kernel = jnp.concatenate([step.embed, first.linear.kernel], 1)
-    bias = jnp.concatenate([step.embed_bias, first.linear.bias])[None]
-    heads = jnp.concatenate([actor.mean.kernel, actor.std.kernel], 1)
-    heads_bias = jnp.concatenate([actor.mean.bias, actor.std.bias])[None]
+    layers = actor.mlp.layers
+    first, width = layers[0].linear, step.embed.shape[1]
+    kernel = jnp.concatenate([step.embed, first.kernel], 1)
+    bias = jnp.concatenate([step.embed_bias, first.bias])[None]
+    heads = [
+        jnp.concatenate(both, -1) for both in ((actor.mean.kernel, actor.std.kernel), (actor.mean.bias, actor.std.bias))
+    ]
 
     def advance(state: State, inputs: tuple[Array, ...]) -> tuple[State, PyTree]:
         (deter, joined), (noise, uniform) = state, inputs
         product = joined @ kernel + bias
-        hiddens, x = [product[:, width:]], jax.vmap(first.activate)(product[:, width:])
-        for layer in layers:
-            hiddens.append(x @ layer.linear.kernel + layer.linear.bias[None])
-            x = jax.vmap(layer.activate)(hiddens[-1])
-        mean, std = jnp.split((x @ heads + heads_bias).astype(jnp.float32), 2, -1)
+        hiddens = [product[:, width:]]
+        for layer, following in itertools.pairwise(layers):
+            hiddens.append(parts.after(layer, hiddens[-1], following.linear))
+        mean, std = jnp.split(parts.after(layers[-1], hiddens[-1], Linear(*heads)).astype(jnp.float32), 2, -1)
         policy = actor.bounded(mean, std)
         action = policy.mean + policy.std * noise
         taken = jax.vmap(rssm.bounded)(action.astype(deter.dtype))
-        following = step.advance(deter, product[:, :width], actions(taken))
-        sample, _ = jax.vmap(sample_one_hot)(jax.vmap(rssm.prior)(following), uniform)
+        following = parts.advance(step, actions, deter, product[:, :width], taken)
+        sample, _ = jax.vmap(sample_one_hot)(parts.prior(rssm.prior, following), uniform)
         stoch = sample.reshape(len(deter), -1).astype(deter.dtype)
         return (following, jnp.concatenate([following, stoch], -1)), (joined, action, tuple(hiddens))
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from sobolev.agents.dreamer import rollouts
+from sobolev.agents.dreamer import fused, rollouts
 from sobolev.agents.dreamer.config import ModelConfig
 from sobolev.nn import (
     NORM_EPSILON,
@@ -30,7 +30,7 @@ from sobolev.nn import (
     sample_one_hot,
 )
 from sobolev.smoothness.layers import norm_silu
-from sobolev.system.target import for_accelerator
+from sobolev.system.target import for_accelerator, fused_step
 
 
 class LatentTable(eqx.Module):
@@ -281,7 +281,8 @@ class RSSM(eqx.Module):
         state = rollouts.begun(deter, stoch, keep[0, :, None])
         after = jnp.concatenate([keep[1:], jnp.ones_like(keep[:1])])[..., None]
         networks = rollouts.Observed(step, deter_kernel, self.posterior)
-        deters, stochs, probs = rollouts.observe(networks, state, (actions, token_part, after, uniform))
+        along = fused.observe if fused_step() else rollouts.observe
+        deters, stochs, probs = along(networks, state, (actions, token_part, after, uniform))
         return Latents(deters, stochs, probs, jnp.argmax(stochs.reshape(probs.shape), -1))
 
     def predict(

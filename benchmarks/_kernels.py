@@ -260,7 +260,7 @@ def _kernels(counted: tuple[Counter[str], str]) -> int:
 
 
 def _own(each: Instruction) -> tuple[float, float] | None:
-    """Of a kernel of sobolev's own, which says it in its name (`nn/fused_kernels.py`): the share of its arrays that it
+    """Of a kernel of sobolev's own, which says it in its name (`nn/fused/kernels.py`): the share of its arrays that it
     moves, and operations for every byte of that."""
     found = (
         re.search(r"share_([\d.e+-]+)_intensity_([\d.e+-]+)/", each.line) if each.operation == "custom-call" else None

@@ -31,7 +31,7 @@ def for_accelerator() -> bool:
 
 
 def fused_step() -> bool:
-    """Returns whether to trace the recurrence's steps as Pallas kernels, see `nn/fused_step.py`; off unless asked for."""
+    """Returns whether to trace the recurrence's steps as Pallas kernels (`nn/fused`); off unless asked for."""
     return os.environ.get(FUSED_STEP, "0") == "1" if _chosen is None else _chosen == "fused"
 
 

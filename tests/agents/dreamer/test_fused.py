@@ -17,7 +17,8 @@ from sobolev.agents.dreamer.config import SIZES, BehaviorConfig, ModelConfig
 from sobolev.agents.dreamer.method import make
 from sobolev.agents.dreamer.rssm import RSSM
 from sobolev.errors import UserError
-from sobolev.nn import cast_floating, fused_kernels
+from sobolev.nn import cast_floating
+from sobolev.nn.fused import kernels as fused_kernels
 from sobolev.system import target
 from sobolev.system.target import check_fused_step, fused_step, traced_for
 from tests import tiny

@@ -11,10 +11,10 @@ from sobolev.agents.dreamer.config import ModelConfig
 from sobolev.agents.dreamer.rollouts import Actions, Imagination, Observed, State, Step, Table, in_blocks
 from sobolev.errors import UserError
 from sobolev.nn import Hidden, Linear
-from sobolev.nn.fused_gradient import Given, Retreat, Slopes, retreat
-from sobolev.nn.fused_kernels import LEAST, power
-from sobolev.nn.fused_layers import Recurrence, activated_layer, next_deter
-from sobolev.nn.fused_step import Progress, Sizes, Weights, Window, advance
+from sobolev.nn.fused.gradient import Given, Retreat, Slopes, retreat
+from sobolev.nn.fused.kernels import LEAST, power
+from sobolev.nn.fused.layers import Recurrence, activated_layer, next_deter
+from sobolev.nn.fused.step import Progress, Sizes, Weights, Window, advance
 from sobolev.nn.short_derivatives import activated, slopes
 from sobolev.system.target import FUSED_STEP
 

@@ -1,4 +1,4 @@
-"""The backward pass of `fused_step`: three kernels take the gradient of a step's state to that of the state before it.
+"""The backward pass of `step`: three kernels take the gradient of a step's state to that of the state before it.
 
 All that a step's derivative needs is known for all steps before the pass begins (`Slopes`), so that what is left is
 linear in the gradient. A norm's mean over all units is made of sums over tiles: each kernel leaves its own to the next.
@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jaxtyping import Array
 
-from sobolev.nn.fused_kernels import Read, Tiles, call, dot, pieces, power, rounded, total, wide
-from sobolev.nn.fused_step import Sizes, Weights
+from sobolev.nn.fused.kernels import Read, Tiles, call, dot, pieces, power, rounded, total, wide
+from sobolev.nn.fused.step import Sizes, Weights
 
 
 class Slopes(NamedTuple):

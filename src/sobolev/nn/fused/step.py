@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jaxtyping import Array
 
-from sobolev.nn.fused_kernels import (
+from sobolev.nn.fused.kernels import (
     LEAST,
     Read,
     Tiles,

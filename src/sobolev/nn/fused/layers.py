@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sobolev.nn.fused_kernels import (
+from sobolev.nn.fused.kernels import (
     LEAST,
     Read,
     Tiles,
@@ -23,7 +23,7 @@ from sobolev.nn.fused_kernels import (
     total,
     wide,
 )
-from sobolev.nn.fused_step import gated, shared
+from sobolev.nn.fused.step import gated, shared
 
 MOST = 64
 """Rows and columns of a tile, where there are as many."""

@@ -9,6 +9,8 @@ import signal
 import tempfile
 from pathlib import Path
 
+from tests.xla_flags import QUICK, as_flags
+
 # What is compiled is kept in a folder of this session: for the processes that tests start, for the other worker of
 # `pytest -n 2`, and for tests that compile again what others have. (The worker inherits the name of the folder.)
 if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -20,11 +22,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # XLA's compiler for CPUs is most of the suite's time. With these options it is quick, mostly inside of `tiny.quickly`,
 # where an update takes it 3 s in place of 22. `XLA_FLAGS= pytest` compiles as users' processes do.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_cpu_use_fusion_emitters=false --xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE "
-    "--xla_cpu_parallel_codegen_split_count=1",
-)
+os.environ.setdefault("XLA_FLAGS", as_flags(QUICK))
 
 import hypothesis
 import jax

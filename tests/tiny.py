@@ -106,16 +106,6 @@ def quickly() -> Iterator[None]:
         jax.config.update("jax_disable_most_optimizations", before)
 
 
-OPTIMISED: dict[str, Any] = {
-    "xla_backend_optimization_level": 3,
-    "xla_llvm_disable_expensive_passes": False,
-    "xla_cpu_use_fusion_emitters": True,
-    "xla_cpu_opt_preset": "CPU_OPT_PRESET_DEFAULT",
-    "xla_cpu_parallel_codegen_split_count": 32,
-}
-"""`compiler_options` of `jax.jit` with which a function is compiled as users' are, also inside of `quickly`."""
-
-
 def quick_environment(devices: int = 1) -> dict[str, str]:
     """Environment variables of a process that compiles as `quickly` does, to the same bits, for so many devices."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"

@@ -19,6 +19,7 @@ from sobolev.replay import (
 )
 from sobolev.replay.sequence import _positions
 from tests import tiny
+from tests.xla_flags import OPTIMISED
 
 
 @pytest.fixture(autouse=True)
@@ -230,7 +231,7 @@ def used(function, replay, *arguments):
     buffers = jax.tree.leaves((replay.steps, replay.latents))
     before = [leaf.unsafe_buffer_pointer() for leaf in buffers]
     shapes = {",".join(map(str, leaf.shape)) for leaf in buffers}
-    optimised = jax.jit(function, donate_argnums=0, compiler_options=tiny.OPTIMISED)
+    optimised = jax.jit(function, donate_argnums=0, compiler_options=OPTIMISED)
     compiled = optimised.lower(replay, *arguments).compile()
     copies = re.findall(r"= \w+\[([\d,]+)\]\S* copy\(", compiled.as_text() or "")
     assert not shapes & set(copies), copies

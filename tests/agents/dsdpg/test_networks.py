@@ -12,6 +12,7 @@ from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.errors import UserError
 from sobolev.nn import Perceptron, cast_floating
 from tests import tiny
+from tests.xla_flags import OPTIMISED
 
 SMALL = NetworkConfig(units=8, layers=2)
 
@@ -90,7 +91,7 @@ def test_vmapped_and_compiled_second_derivatives_equal_plain_ones():
         return jnp.sum(jnp.square(sobolev_sample(critic, s, a, xi)))
 
     total = jax.grad(lambda critic: jax.vmap(one, (None, 0, 0, 0))(critic, s, a, xi).sum())
-    batched = jax.jit(total, compiler_options=tiny.OPTIMISED)(critic)
+    batched = jax.jit(total, compiler_options=OPTIMISED)(critic)
     single = jax.jit(jax.grad(one))
     plain = [single(critic, *row) for row in zip(s, a, xi, strict=True)]
     summed = jax.tree.map(lambda *leaves: sum(np.float64(leaf) for leaf in leaves), *plain)

@@ -90,7 +90,7 @@ def check_numbers() -> Line:
     try:
         check_devices()
     except UserError:
-        return Line("numbers", "not checked, as jax has no device to compute on", "note")
+        return Line("numbers", "not checked: jax cannot compute here, see above", "note")
     error = numeric_error()
     found = f"jitted derivatives differ from op-by-op ones by {error:.0e}"
     if not error < TOLERANCE:

@@ -45,6 +45,11 @@ def values(records: Sequence[Record], number: str, **facts: Any) -> Shaped[np.nd
     return np.array([value(record) for record in sorted(chosen, key=lambda record: record["seed"])])
 
 
+def has_scales(records: Sequence[Record]) -> bool:
+    """Returns whether the records have the numbers of `SCALES`, which the study did not always measure."""
+    return all("token_norm" in record for record in records)
+
+
 def interval(numbers: Shaped[np.ndarray, "seeds *rest"]) -> np.ndarray | np.floating:
     """Returns half the width of the 95% interval of the mean over seeds, by Student's t, since there are few seeds."""
     return half_width(numbers, student(len(numbers)))
@@ -57,7 +62,7 @@ def table(records: Sequence[Record], config: WorldModelConfig) -> list[str]:
     for behavior, episodes in sorted({(r["behavior"], r["episodes"]) for r in records}):
         facts = {"behavior": behavior, "episodes": episodes}
         steps = str(round(values(records, "transitions", **facts).mean()))
-        for number, title in (NUMBERS | SCALES).items():
+        for number, title in (NUMBERS | (SCALES if has_scales(records) else {})).items():
             plain, *others = (values(records, number, multiple=each, **facts) for each in config.multiples)
             better = number in NUMBERS and not number.endswith("sensitivity")
             rows.append([behavior, steps, title, f"{plain.mean():.4g}", *(_against(plain, o, better) for o in others)])

@@ -92,11 +92,13 @@ def draw(config: WorldModelConfig, results: Results) -> dict[str, Figure]:
     records = results[name]["records"]
     note = f"{config.task}: mean and 95% interval over {len(config.seeds)} seeds; {config.updates} updates each"
     curves = figures.curves(config)
-    return {
+    drawn = {
         name: figures.draw_data(records, curves, note),
         f"{name}-horizon": figures.draw_horizon(records, curves, note),
-        f"{name}-scale": figures.draw_scale(records, curves, note),
     }
+    if comparison.has_scales(records):
+        drawn[f"{name}-scale"] = figures.draw_scale(records, curves, note)
+    return drawn
 
 
 def summary(config: WorldModelConfig, results: Results) -> Sequence[str]:

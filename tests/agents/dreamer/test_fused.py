@@ -1,5 +1,7 @@
 """The fused step, interpreted, against the plain form for accelerators, and lowered for a GPU that is not here."""
 
+import subprocess
+import sys
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any
@@ -212,3 +214,9 @@ def test_sizes_that_the_kernels_cannot_have(
 @pytest.mark.parametrize("size", list(SIZES))
 def test_every_size_can_be_fused(size: str) -> None:
     fused.check(SIZES[size])
+
+
+def test_pallas_is_imported_only_where_the_step_is_asked_for():
+    """It takes a fifth of a second, at every start of a run."""
+    program = "import sys, sobolev.agents.dreamer.agent; sys.exit('jax.experimental.pallas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], timeout=120).returncode == 0

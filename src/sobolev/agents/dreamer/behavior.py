@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from sobolev.agents.dreamer import fused, rollouts
+from sobolev.agents.dreamer import rollouts
 from sobolev.agents.dreamer.config import BehaviorConfig, ModelConfig
 from sobolev.agents.dreamer.rssm import RSSM, flatten_blocks
 from sobolev.nn import MLP, BoundedNormal, Linear, TwoHot, drawn, joined, over, sample_one_hot
@@ -82,7 +82,11 @@ def imagine(
     if for_accelerator():
         networks = rollouts.networks(rssm.cell(), rssm.action_in)
         state = (deter, jnp.concatenate([deter, stoch], -1))
-        parts = fused.IMAGINATION if fused_step() else rollouts.PLAIN
+        parts = rollouts.PLAIN
+        if fused_step():
+            from sobolev.agents.dreamer import fused  # here, since it imports Pallas, which takes its time
+
+            parts = fused.IMAGINATION
         (_, last), (states, action, hiddens) = rollouts.imagine(*networks, rssm, actor, state, (noise, uniform), parts)
         return Rollout((states,), action, hiddens, (last,))
     cell = jax.vmap(rssm.cell(), (1, 0, 0), 1)

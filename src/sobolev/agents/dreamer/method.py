@@ -45,10 +45,11 @@ PARTS = {
 
 def make(config: DreamerConfig, spaces: Spaces) -> "Dreamer":
     """Creates the agent. Raises UserError if the fused step is asked for and does not take the model's sizes."""
-    from sobolev.agents.dreamer import fused
     from sobolev.agents.dreamer.agent import Dreamer
 
     if fused_step():
+        from sobolev.agents.dreamer import fused
+
         fused.check(config.model)
     return Dreamer(config, spaces)
 

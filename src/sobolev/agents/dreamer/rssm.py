@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from sobolev.agents.dreamer import fused, rollouts
+from sobolev.agents.dreamer import rollouts
 from sobolev.agents.dreamer.config import ModelConfig
 from sobolev.nn import (
     NORM_EPSILON,
@@ -281,7 +281,11 @@ class RSSM(eqx.Module):
         state = rollouts.begun(deter, stoch, keep[0, :, None])
         after = jnp.concatenate([keep[1:], jnp.ones_like(keep[:1])])[..., None]
         networks = rollouts.Observed(step, deter_kernel, self.posterior)
-        along = fused.observe if fused_step() else rollouts.observe
+        along = rollouts.observe
+        if fused_step():
+            from sobolev.agents.dreamer import fused  # here, since it imports Pallas, which takes its time
+
+            along = fused.observe
         deters, stochs, probs = along(networks, state, (actions, token_part, after, uniform))
         return Latents(deters, stochs, probs, jnp.argmax(stochs.reshape(probs.shape), -1))
 

@@ -2,7 +2,7 @@
 scales against the penalty's strength."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -37,11 +37,8 @@ def curves(config: WorldModelConfig) -> Curves:
 
 def draw_data(records: Sequence[Record], curves: Curves, note: str = "") -> Figure:
     """Draws a row per behaviour and a column per number, over the transitions in the dataset; lower is better."""
-    behaviors = list(dict.fromkeys(r["behavior"] for r in records))
-    figure = Figure(figsize=(2.55 * len(NUMBERS) + 0.4, 2.6 * len(behaviors) + 0.9), dpi=150, layout="constrained")
-    axes = figure.subplots(len(behaviors), len(NUMBERS), squeeze=False)
+    behaviors, figure, axes = _grid(records, len(NUMBERS), 2.55)
     for row, behavior in enumerate(behaviors):
-        axes[row, 0].set_ylabel(f"{behavior} data", fontsize=9)
         for column, (number, title) in enumerate(NUMBERS.items()):
             ax = axes[row, column]
             if row == 0:
@@ -61,12 +58,9 @@ def draw_data(records: Sequence[Record], curves: Curves, note: str = "") -> Figu
 
 def draw_horizon(records: Sequence[Record], curves: Curves, note: str = "") -> Figure:
     """Draws the error of the observation over the steps ahead, with a row per behaviour and a column per dataset."""
-    behaviors = list(dict.fromkeys(r["behavior"] for r in records))
     sizes = sorted({r["episodes"] for r in records})
-    figure = Figure(figsize=(3.1 * len(sizes) + 0.4, 2.6 * len(behaviors) + 0.9), dpi=150, layout="constrained")
-    axes = figure.subplots(len(behaviors), len(sizes), squeeze=False, sharex=True, sharey="row")
+    behaviors, figure, axes = _grid(records, len(sizes), 3.1, sharex=True, sharey="row")
     for row, behavior in enumerate(behaviors):
-        axes[row, 0].set_ylabel(f"{behavior} data", fontsize=9)
         for column, size in enumerate(sizes):
             ax = axes[row, column]
             if row == 0:
@@ -84,13 +78,10 @@ def draw_scale(records: Sequence[Record], curves: Curves, note: str = "") -> Fig
     Where the tokens grow as the Jacobian shrinks, and sensitivity times their norm stays, the posterior tells states
     apart as sharply as before, in larger units.
     """
-    behaviors = list(dict.fromkeys(r["behavior"] for r in records))
     sizes = sorted({r["episodes"] for r in records})
     shades = matplotlib.colormaps["viridis"](np.linspace(0.15, 0.8, len(sizes)))
-    figure = Figure(figsize=(2.8 * len(SCALES) + 0.4, 2.6 * len(behaviors) + 0.9), dpi=150, layout="constrained")
-    axes = figure.subplots(len(behaviors), len(SCALES), squeeze=False)
+    behaviors, figure, axes = _grid(records, len(SCALES), 2.8)
     for row, behavior in enumerate(behaviors):
-        axes[row, 0].set_ylabel(f"{behavior} data", fontsize=9)
         for column, (number, title) in enumerate(SCALES.items()):
             ax = axes[row, column]
             if row == 0:
@@ -102,6 +93,16 @@ def draw_scale(records: Sequence[Record], curves: Curves, note: str = "") -> Fig
                 _curve(ax, np.arange(len(curves)), numbers, Curve(name, to_hex(shade)))
             ax.set_xticks(range(len(curves)), [curve.label for curve in curves.values()])
     return _finish(figure, axes, note)
+
+
+def _grid(records: Sequence[Record], columns: int, width: float, **shared: Any) -> tuple[list[str], Figure, np.ndarray]:
+    """Returns the behaviours, a figure, and its axes: a named row per behaviour, columns of that width in inches."""
+    behaviors = list(dict.fromkeys(r["behavior"] for r in records))
+    figure = Figure(figsize=(width * columns + 0.4, 2.6 * len(behaviors) + 0.9), dpi=150, layout="constrained")
+    axes = figure.subplots(len(behaviors), columns, squeeze=False, **shared)
+    for row, behavior in enumerate(behaviors):
+        axes[row, 0].set_ylabel(f"{behavior} data", fontsize=9)
+    return behaviors, figure, axes
 
 
 def _curve(ax: Axes, x: Sequence[float] | np.ndarray, numbers: np.ndarray, curve: Curve) -> None:

@@ -5,6 +5,7 @@ Run from the root: python docs/draw.py
 
 from pathlib import Path
 
+from sobolev.envs.families.toy import Layout
 from sobolev.experiments.point_mass.controller import reference
 from sobolev.experiments.point_mass.figures import draw_environment
 from sobolev.plotting.colors import GREY, colors
@@ -27,7 +28,7 @@ def main() -> None:
         evaluations(comparison, task)
         if task.name in published.curves(task.observations):
             training(comparison, task)
-    references = [reference(number) for number in (1, 2, 4, 8)]
+    references = [reference(Layout(4, dimensions)) for dimensions in (1, 2, 4, 8, 16)]
     draw_environment(references).savefig(ROOT / "docs" / "point-mass.png")
 
 

@@ -20,7 +20,7 @@ FAMILIES: Registry[Family] = Registry(
     Family,
     {
         "gym": Family(gym.Gymnasium, check_id, kicked=True),
-        "toy": Family(toy.PointMass, toy.locations_of, lambda: [toy.NAME], kicked=True),
+        "toy": Family(toy.PointMass, toy.layout_of, lambda: [toy.NAME], kicked=True),
     },
     "sobolev.environments",
 )

@@ -1,11 +1,12 @@
-"""The point mass: its equations by hand, its law of returns, and the environment's protocol."""
+"""The point mass: its equations by hand, its law of returns in any dimension, and the environment's protocol."""
 
 import numpy as np
 import pytest
 
 from sobolev.envs import check_task, default_repeat, make
-from sobolev.envs.families.toy import LENGTH, PointMass, locations, locations_of, worths
+from sobolev.envs.families.toy import LENGTH, Layout, PointMass, in_plane, layout_of, locations, worths
 from sobolev.envs.specs import ArraySpec
+from sobolev.envs.wrappers.noise import Kicks
 from sobolev.errors import UserError
 
 
@@ -17,13 +18,21 @@ def play(environment: PointMass, seed: int, action: np.ndarray) -> list:
 
 
 def test_names():
-    assert [locations_of(name) for name in ("point-mass", "point-mass-1", "point-mass-16")] == [4, 1, 16]
+    names = ("point-mass", "point-mass-1", "point-mass-16", "point-mass-8d", "point-mass-3-16d", "point-mass-2-1d")
+    assert [layout_of(name) for name in names] == [(4, 2), (1, 2), (16, 2), (4, 8), (3, 16), (2, 1)]
+    for name in names[1:3] + names[4:]:
+        assert layout_of(name).name == name
     check_task("toy:point-mass-3")
+    check_task("toy:point-mass-3-4d")
     assert default_repeat("toy:point-mass") == 1
     for wrong, message in (
         ("toy:pointmass", "did you mean toy:point-mass"),
         ("toy:point-mass-0", "takes 1 to 64"),
         ("toy:point-mass-65", "takes 1 to 64"),
+        ("toy:point-mass-4-66d", "asks for 66 dimensions: it takes 1 to 64"),
+        ("toy:point-mass-4-3d", "takes 1, or an even number"),
+        ("toy:point-mass-3-1d", "3 locations on a line"),
+        ("toy:point-mass-4-d", "did you mean toy:point-mass-4-8d"),
         ("toy:swing", "unknown task 'toy:swing'"),
     ):
         with pytest.raises(UserError, match=message):
@@ -31,9 +40,15 @@ def test_names():
 
 
 def test_locations_lie_on_the_unit_circle_and_are_worth_less_and_less():
-    np.testing.assert_allclose(locations(4), [[1, 0], [0, 1], [-1, 0], [0, -1]], atol=1e-15)
+    np.testing.assert_allclose(locations(Layout(4, 2)), [[1, 0], [0, 1], [-1, 0], [0, -1]], atol=1e-15)
     np.testing.assert_allclose(worths(4), [1, 0.875, 0.75, 0.625])
     assert worths(1) == [1.0]
+    np.testing.assert_allclose(locations(Layout(4, 1))[:, 0], [1, 1 / 3, -1 / 3, -1])
+    places = locations(Layout(5, 8))
+    np.testing.assert_allclose(np.hypot(places[:, ::2], places[:, 1::2]), 1)
+    assert len({tuple(np.round(places[0, i : i + 2], 6)) for i in range(0, 8, 2)}) == 4
+    for mass in range(4):  # in one plane, all masses have the locations of the first
+        np.testing.assert_allclose(in_plane(places)[:, mass], locations(Layout(5, 2)), atol=1e-12)
 
 
 def test_a_step_follows_the_equations():
@@ -126,3 +141,48 @@ def test_the_return_has_as_many_modes_as_locations():
     means = [np.mean(clusters[k]) for k in range(3)]
     np.testing.assert_allclose(means, worths(3), rtol=0.05)
     assert max(np.std(clusters[k]) for k in range(3)) < 0.2 / 6
+
+
+def test_a_step_in_eight_dimensions_is_four_in_the_plane():
+    """Each mass moves by itself, and the reward is of the mean squared distance."""
+    environment, goal = PointMass("point-mass-3-8d"), locations(Layout(3, 8))[2]
+    environment.reset(0)
+    positions, velocities = np.random.default_rng(1).normal(size=(2, 8)) / 2
+    actions = np.random.default_rng(2).normal(size=8).astype(np.float32)
+    environment.position, environment.velocity, environment.goal = positions, velocities, 2
+    step = environment.step(actions)
+    wanted = 0.8 * velocities + 0.2 * np.clip(actions, -1, 1)
+    assert 0.001 < np.abs(environment.velocity - wanted).max() < 0.1  # 0.02 ε
+    np.testing.assert_allclose(environment.position, positions + 0.2 * environment.velocity)
+    far = [np.sum((environment.position - goal)[i : i + 2] ** 2) for i in range(0, 8, 2)]
+    assert step.reward == pytest.approx(worths(3)[2] * np.exp(-np.mean(far) / 0.5))
+    np.testing.assert_array_equal(step.observation["goal"], goal.astype(np.float32))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_returns_are_as_large_in_every_dimension(noise: float):
+    """Those of a controller that knows the equations, within five standard errors of the plane's."""
+    found = []
+    for size in (2, 4, 16, 64):
+        environment, returns = PointMass(f"point-mass-2-{size}d", kicks=Kicks(noise)), []
+        for seed in range(60):
+            step, total = environment.reset(seed), 0.0
+            while not step.last:
+                seen = step.observation
+                step = environment.step(3 * (seen["goal"] - seen["position"]) - 2 * seen["velocity"])
+                total += step.reward
+            returns.append(total)
+        found.append((np.mean(returns), np.std(returns) / 60**0.5))
+    for mean, error in found[1:]:
+        assert abs(mean - found[0][0]) < 5 * np.hypot(error, found[0][1])
+
+
+def test_episodes_start_within_a_disc_and_pictures_show_all_masses():
+    for size, masses in ((1, 1), (2, 1), (16, 8)):
+        environment = PointMass(f"point-mass-4-{size}d")
+        starts = in_plane(np.stack([environment.reset(seed).observation["position"] for seed in range(200)]))
+        distances = np.linalg.norm(starts, axis=-1)
+        assert starts.shape == (200, masses, 2) and 0.27 < distances.max() <= 0.3 and distances.min() < 0.05
+        dark = (environment.render(400, 400) == 20).all(-1)
+        assert dark.sum() > 100
+        assert environment.spaces.action == size

@@ -11,7 +11,7 @@ from sobolev.agents.dsdpg.config import DSDPGConfig
 from sobolev.agents.dsdpg.critic import actor_loss, critic_loss
 from sobolev.agents.dsdpg.dynamics import Dynamics
 from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
-from sobolev.agents.dsdpg.networks import Actor, TwinCritic, vector_size
+from sobolev.agents.dsdpg.networks import Actor, TwinCritic, drawn, vector_size
 from sobolev.agents.dsdpg.optimizer import Rules, adam, chosen, descend, turn
 from sobolev.agents.dsdpg.units import Pairs, Statistics, imagination
 from sobolev.nn import Perceptron, follow
@@ -69,6 +69,10 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
             adam(rates, rates.critic),
             adam(rates, rates.dynamics, rates.dynamics_clip),
         )
+
+    def critic_noise(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape noise"]:
+        """See `Learner.critic_noise`."""
+        return drawn(key, shape, self.config.critic)
 
     def update(
         self, state: State[Dynamics], pairs: Pairs, key: Key[Array, ""], number: Int[Array, ""]

@@ -101,6 +101,11 @@ class Learner(ABC, Generic[C, D]):
     ) -> tuple[State[D], Bool[Array, ""], Metrics]:
         """The state after update `number` (from 0) on a batch, whether everything was finite, and metrics."""
 
+    def critic_noise(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape noise"]:
+        """Draws of the critics' input ξ; of size 0 for critics of the mean return, which have none."""
+        del key
+        return jnp.zeros((*shape, 0))
+
     def learn(
         self, state: State[D], replay: AnyReplay, key: Key[Array, ""], number: Int[Array, ""]
     ) -> tuple[State[D], AnyReplay, Report]:

@@ -1,38 +1,148 @@
-"""The figure of `sobolev study point-mass`: the environment, its distribution of returns, and the methods' returns."""
+"""The figures of `sobolev study point-mass`: the environment, returns, and the gradients of critics."""
 
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.patches import Circle, Rectangle
 
-from sobolev.envs.families.toy import START, WALL, WIDTH, locations, worths
+from sobolev.envs.families.toy import START, WALL, WIDTH, Layout, in_plane, locations, worths
 from sobolev.experiments.api import Record
 from sobolev.experiments.point_mass.controller import reference
-from sobolev.experiments.point_mass.runs import final_returns, returns_while_training
+from sobolev.experiments.point_mass.runs import Cell, cell_of, final_returns, returns_while_training
 from sobolev.plotting.colors import colors
 
 SHOWN = 20
 """Number of paths of the controller in the map."""
+MAP = Layout(4, 2)
+"""What the map shows."""
+PANEL = (3.3, 2.7)
+"""Width and height of a panel in inches."""
 
 
-def draw(records: Sequence[Record], references: Sequence[Record], note: str) -> Figure:
-    """Draws the environment (`draw_environment`), and below it the returns of the methods over N, during training and
-    at the end."""
-    figure = Figure(figsize=(10.0, 8.6), dpi=150, layout="constrained")
-    ((left, right), (during, end)) = figure.subplots(2, 2)
+class Axis(NamedTuple):
+    """What a study varies along the horizontal axes of its figures: the dimensions, or else the locations."""
+
+    name: str
+    """the field of a cell"""
+    symbol: str
+    label: str
+    values: list[int]
+
+    def others(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Returns one cell per panel: the different cells but for this field, which is 0 in them."""
+        return list(dict.fromkeys(cell._replace(**{self.name: 0}) for cell in cells))
+
+    def title(self, panel: Cell) -> str:
+        """Returns the title of a panel of `others`."""
+        where = f"N = {panel.locations}" if self.name == "dimensions" else f"D = {panel.dimensions}"
+        return f"{where}, noise {panel.noise:g}"
+
+
+def axis_of(cells: Sequence[Cell]) -> Axis:
+    """Returns the horizontal axis for these cells."""
+    dimensions, numbers = (sorted({getattr(cell, name) for cell in cells}) for name in ("dimensions", "locations"))
+    if len(dimensions) > 1 or len(numbers) == 1:
+        return Axis("dimensions", "D", "dimensions D of actions", dimensions)
+    return Axis("locations", "N", "reward locations N", numbers)
+
+
+def draw(records: Sequence[Record], references: Sequence[Record], note: str) -> Mapping[str, Figure]:
+    """Draws point-mass (the environment, and returns over D or N), point-mass-curves (returns over env steps), and if
+    the records have them point-mass-gradients (the error of the critics' gradients)."""
+    figures = {"point-mass": draw_returns(records, references, note)}
+    figures["point-mass-curves"] = draw_curves(records, references, note)
+    if all("gradients" in record for record in records):
+        figures["point-mass-gradients"] = draw_gradients(records, note)
+    return figures
+
+
+def draw_returns(records: Sequence[Record], references: Sequence[Record], note: str) -> Figure:
+    """Draws the environment, and below it the returns of the methods, relative to the controller's, during training and
+    at the end, with a column for every combination of locations (or dimensions) and noise."""
+    axis = axis_of([cell_of(record) for record in references])
+    panels = axis.others([cell_of(record) for record in references])
+    width = max(10.0, PANEL[0] * len(panels))
+    figure = Figure(figsize=(width, 4.0 + 2 * PANEL[1]), dpi=150, layout="constrained")
+    top, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(4.0, 2 * PANEL[1]))[:, 0]
+    left, right = top.subplots(1, 2)
     _draw_environment(left, right, references)
-    _draw_returns(during, records, references, returns_while_training, "mean return during training")
-    _draw_returns(end, records, references, final_returns, "final return")
-    during.legend(fontsize=8, frameon=False, ncols=2, loc="lower left")
-    figure.supxlabel(note, fontsize=8, color="#555555")
+    grid = below.subplots(2, len(panels), squeeze=False, sharey="row")
+    best = {cell_of(record): float(np.mean(record["returns"])) for record in references}
+    for row, returns, what in (
+        (0, returns_while_training, "mean during training"),
+        (1, final_returns, "after training"),
+    ):
+        grid[row, 0].set_ylabel(f"return over controller's\n{what}", fontsize=9)
+        for ax, panel in zip(grid[row], panels, strict=True):
+            shown = [record for record in records if belongs(record, panel, axis)]
+            _draw_points(ax, shown, axis, lambda r, of=returns: np.array(of(r)) / best[cell_of(r)])
+            ax.axhline(1.0, color="#444444", linestyle="--", linewidth=0.9, label="controller")
+            ax.set_title(axis.title(panel), fontsize=10)
+            ax.set_ylim(bottom=0)
+    _finish(below, grid, axis.label, note)
+    return figure
+
+
+def draw_curves(records: Sequence[Record], references: Sequence[Record], note: str) -> Figure:
+    """Draws evaluation returns over env steps: a column for every D (or N), a row for every N (or D) and noise."""
+    axis = axis_of([cell_of(record) for record in references])
+    panels = axis.others([cell_of(record) for record in references])
+    shape = (len(panels), len(axis.values))
+    figure = Figure(figsize=(0.8 * PANEL[0] * shape[1] + 0.6, 0.8 * PANEL[1] * shape[0] + 1.0), dpi=150)
+    figure.set_layout_engine("constrained")
+    grid = figure.subplots(*shape, squeeze=False, sharex=True, sharey=True)
+    shades = colors(list(dict.fromkeys(record["method"] for record in records)))
+    for row, panel in enumerate(panels):
+        grid[row, 0].set_ylabel(f"return\n{axis.title(panel)}", fontsize=9)
+        for column, value in enumerate(axis.values):
+            ax, cell = grid[row, column], panel._replace(**{axis.name: value})
+            for record in (record for record in records if cell_of(record) == cell):
+                steps, returns = np.array(record["curve"]["steps"]), np.array(record["curve"]["returns"])
+                mean, spread, method = returns.mean(0), returns.std(0), record["method"]
+                ax.plot(steps, mean, color=shades[method], linewidth=1.2, label=method)
+                ax.fill_between(steps, mean - spread, mean + spread, color=shades[method], alpha=0.15, linewidth=0)
+            for best in (np.mean(record["returns"]) for record in references if cell_of(record) == cell):
+                ax.axhline(best, color="#444444", linestyle="--", linewidth=0.9, label="controller")
+            ax.set_title(f"{axis.symbol} = {value}" if row == 0 else "", fontsize=10)
+            ax.set_ylim(bottom=0)
+    _finish(figure, grid, "env steps", note)
+    return figure
+
+
+def draw_gradients(records: Sequence[Record], note: str) -> Figure:
+    """Draws bias, variance and direction of the critics' action gradients (see `gradients.compare`)."""
+    axis = axis_of([cell_of(record) for record in records])
+    panels = axis.others([cell_of(record) for record in records])
+    measures = (
+        ("bias", "squared bias\nover squared gradient"),
+        ("variance", "variance\nover squared gradient"),
+        ("cosine", "cosine with\nthe true gradient"),
+    )
+    size = (max(6.0, PANEL[0] * len(panels)), PANEL[1] * len(measures) + 0.6)
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    grid = figure.subplots(len(measures), len(panels), squeeze=False, sharey="row")
+    for row, (name, label) in enumerate(measures):
+        grid[row, 0].set_ylabel(label, fontsize=9)
+        for ax, panel in zip(grid[row], panels, strict=True):
+            shown = [record for record in records if belongs(record, panel, axis)]
+            _draw_points(ax, shown, axis, lambda r, n=name: np.array([seed[n] for seed in r["gradients"]]))
+            if name == "cosine":
+                ax.axhline(0.0, color="#444444", linewidth=0.8)
+                ax.set_ylim(top=1.0)
+            else:
+                ax.set_yscale("symlog", linthresh=0.01)  # an unbiased estimate of a small bias may be negative
+            ax.set_title(axis.title(panel) if row == 0 else "", fontsize=10)
+    _finish(figure, grid, axis.label, note)
     return figure
 
 
 def draw_environment(references: Sequence[Record]) -> Figure:
-    """Draws a map for the N nearest to 4, and the distributions of the controller's returns for every N."""
+    """Draws a map of four locations in the plane, and the distributions of the controller's returns."""
     figure = Figure(figsize=(8.0, 4.0), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.05))
     _draw_environment(left, right, references)
@@ -40,8 +150,7 @@ def draw_environment(references: Sequence[Record]) -> Figure:
 
 
 def _draw_environment(left: Axes, right: Axes, references: Sequence[Record]) -> None:
-    number = min((record["locations"] for record in references), key=lambda number: abs(number - 4))
-    _draw_map(left, reference(number, SHOWN))
+    _draw_map(left, reference(MAP, episodes=SHOWN))
     _draw_distributions(right, references)
 
 
@@ -50,63 +159,82 @@ def _draw_map(ax: Axes, record: Record) -> None:
     ax.add_patch(Rectangle((-WALL, -WALL), 2 * WALL, 2 * WALL, fill=False, edgecolor="#444444", linewidth=1.5))
     ax.add_patch(Circle((0, 0), START, facecolor="#dddddd", edgecolor="none"))
     shades = _location_colors(number)
-    for k, (place, worth) in enumerate(zip(locations(number), worths(number), strict=True)):
+    places = in_plane(locations(Layout(number, record["dimensions"])))[:, 0]
+    for k, (place, worth) in enumerate(zip(places, worths(number), strict=True)):
         ax.add_patch(Circle((place[0], place[1]), WIDTH, facecolor=shades[k], alpha=0.13, edgecolor="none"))
         ax.plot(*place, "o", color=shades[k], markersize=6, zorder=3)
         outside = 1.42 * place
         ax.text(outside[0], outside[1], f"{worth:.3g}", ha="center", va="center", fontsize=9, color=shades[k])
     for path, goal in zip(record["paths"], record["goals"], strict=True):
-        points = np.array(path)
+        points = in_plane(np.array(path))[:, 0]
         ax.plot(points[:, 0], points[:, 1], color=shades[goal] if goal >= 0 else "#888888", linewidth=0.9, alpha=0.8)
     ax.set_xlim(-1.08 * WALL, 1.08 * WALL)
     ax.set_ylim(-1.08 * WALL, 1.08 * WALL)
     ax.set_aspect("equal")
-    ax.set_title(f"toy:point-mass-{number}", fontsize=10)
+    ax.set_title(f"toy:{Layout(number, record['dimensions']).name}", fontsize=10)
     ax.set_xlabel("locations, their heights, paths of the controller", fontsize=9)
 
 
 def _draw_distributions(ax: Axes, references: Sequence[Record]) -> None:
+    """Draws a histogram of returns for every value of the axis, and within it one line per further field."""
+    axis = axis_of([cell_of(record) for record in references])
     top = max(max(record["returns"]) for record in references)
     bins = np.linspace(0, 1.02 * top, 70)
-    for row, record in enumerate(references):
-        counts, _ = np.histogram(record["returns"], bins)
-        heights = 0.85 * counts / counts.max()
-        ax.fill_between(bins[:-1], row, row + heights, step="post", color="#1f6fb4", alpha=0.75, linewidth=0)
+    panels = axis.others([cell_of(record) for record in references])
+    shades = [colormaps["viridis"](0.8 * k / max(1, len(panels) - 1)) for k in range(len(panels))]
+    for shade, panel in zip(shades, panels, strict=True):
+        for row, value in enumerate(axis.values):
+            cell = panel._replace(**{axis.name: value})
+            for record in (record for record in references if cell_of(record) == cell):
+                counts, _ = np.histogram(record["returns"], bins)
+                heights = row + 0.85 * counts / counts.max()
+                label = axis.title(panel) if row == 0 else None
+                if len(panels) == 1:
+                    ax.fill_between(bins[:-1], row, heights, step="post", color="#1f6fb4", alpha=0.75, linewidth=0)
+                else:
+                    ax.step(bins[:-1], heights, where="post", color=shade, linewidth=0.9, label=label)
+    for row in range(len(axis.values)):
         ax.axhline(row, color="#bbbbbb", linewidth=0.6)
-    ax.set_yticks(range(len(references)), [f"N = {record['locations']}" for record in references])
+    ax.set_yticks(range(len(axis.values)), [f"{axis.symbol} = {value}" for value in axis.values])
+    if len(panels) > 1:
+        ax.legend(fontsize=7, frameon=False, loc="upper left")
     ax.set_xlabel("return of an episode", fontsize=9)
     ax.set_title("distribution of the controller's returns", fontsize=10)
     ax.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _draw_returns(
-    ax: Axes,
-    records: Sequence[Record],
-    references: Sequence[Record],
-    returns: Callable[[Record], Sequence[float]],
-    title: str,
-) -> None:
-    """Draws `returns` of each record, one per seed, over N."""
-    numbers = [record["locations"] for record in references]
-    best = {record["locations"]: float(np.mean(record["returns"])) for record in references}
+def _draw_points(ax: Axes, records: Sequence[Record], axis: Axis, numbers: Callable[[Record], np.ndarray]) -> None:
+    """Draws the numbers of each record, one per seed, and their mean and standard deviation, over the axis."""
     methods = list(dict.fromkeys(record["method"] for record in records))
-    own_colors = colors(methods)
+    shades = colors(methods)
     for i, method in enumerate(methods):
-        own = {r["locations"]: np.array(returns(r)) / best[r["locations"]] for r in records if r["method"] == method}
-        at = np.arange(len(numbers)) + 0.5 * (i / max(1, len(methods) - 1) - 0.5)
-        mean, spread = np.array([[own[n].mean(), own[n].std()] for n in numbers]).T
-        ax.errorbar(
-            at, mean, spread, fmt="o-", color=own_colors[method], label=method, linewidth=1, markersize=4, capsize=2
-        )
-        for x, number in zip(at, numbers, strict=True):
-            ax.plot(np.full(len(own[number]), x), own[number], ".", color=own_colors[method], markersize=3, alpha=0.6)
-    ax.axhline(1.0, color="#444444", linestyle="--", linewidth=0.9, label="controller")
-    ax.set_xticks(range(len(numbers)), [str(number) for number in numbers])
-    ax.set_xlabel("reward locations N", fontsize=9)
-    ax.set_title(f"{title}, relative to the controller's", fontsize=10)
-    ax.set_ylim(bottom=0)
-    ax.grid(alpha=0.25, axis="y")
-    ax.spines[["top", "right"]].set_visible(False)
+        shift = 0.08 * (i - (len(methods) - 1) / 2)
+        own = {record[axis.name]: numbers(record) for record in records if record["method"] == method}
+        at = np.array([axis.values.index(value) + shift for value in own])
+        mean, spread = np.array([[found.mean(), found.std()] for found in own.values()]).T
+        ax.errorbar(at, mean, spread, fmt="o-", color=shades[method], label=method, lw=1, markersize=4, capsize=2)
+        for x, found in zip(at, own.values(), strict=True):
+            ax.plot(np.full(len(found), x), found, ".", color=shades[method], markersize=3, alpha=0.6)
+    ax.set_xticks(range(len(axis.values)), [str(value) for value in axis.values])
+    ax.set_xlim(-0.5, len(axis.values) - 0.5)
+
+
+def _finish(figure: FigureBase, grid: np.ndarray, label: str, note: str) -> None:
+    """Adds lines to every panel, a label of the horizontal axes, one legend above all, and the note below."""
+    for ax in grid.ravel():
+        ax.grid(alpha=0.25, axis="y")
+        ax.spines[["top", "right"]].set_visible(False)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9, frameon=False)
+    for ax in grid[-1]:
+        ax.set_xlabel(label, fontsize=9)
+    letters = int(figure.get_figure(root=True).get_size_inches()[0] * 15)
+    figure.supxlabel("\n".join(textwrap.wrap(note, letters)), fontsize=8, color="#555555")
+
+
+def belongs(record: Record, panel: Cell, axis: Axis) -> bool:
+    """Whether a record is of a panel of `axis.others`."""
+    return cell_of(record)._replace(**{axis.name: 0}) == panel
 
 
 def _location_colors(number: int) -> list[tuple[float, float, float, float]]:

@@ -1,15 +1,18 @@
 """The methods on the point mass: their settings, their runs and their returns."""
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sobolev.config import TrainConfig, configure
+from sobolev.envs.families.toy import Layout
 from sobolev.experiments.api import Record, Say
+from sobolev.experiments.point_mass.gradients import compare
 from sobolev.reports.results.scores import read
 from sobolev.training.evaluation import evaluate
 from sobolev.training.start import start
@@ -40,12 +43,16 @@ class PointMassConfig:
     """Sizes of the study."""
 
     out: Path = Path("results/point-mass")
-    """folder for the figure (PNG and PDF), the numbers (JSON) and the runs"""
-    locations: tuple[int, ...] = (1, 2, 4, 8)
+    """folder for the figures (PNG and PDF), the numbers (JSON) and the runs"""
+    locations: tuple[int, ...] = (1, 4)
     """numbers of reward locations N, increasing"""
-    methods: tuple[str, ...] = tuple(VARIANTS)
+    dimensions: tuple[int, ...] = (1, 2, 4, 8, 16)
+    """numbers of dimensions D of positions and actions, increasing: 1 or even"""
+    noise: tuple[float, ...] = (0.0, 0.2)
+    """standard deviations of the noise on velocities (--env.dynamics-noise), increasing"""
+    methods: tuple[str, ...] = ("dsdpg", "dsdpg-mmd", "mage", "iqn", "td3")
     """methods to compare: dsdpg, dsdpg-mmd, mage, mmd, iqn, td3"""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """seeds, which are trained in one program"""
     steps: int = 5000
     """env steps per seed of each run"""
@@ -53,11 +60,42 @@ class PointMassConfig:
     """updates per agent step; the paper has 10"""
     episodes: int = 40
     """episodes per seed of the evaluation after training"""
+    states: int = 32
+    """states per seed at which gradients are compared, from episodes of the trained policy"""
+    rollouts: int = 64
+    """rollouts of the simulator from each of these states"""
 
 
-def train_config(config: PointMassConfig, method: str, number: int) -> TrainConfig:
-    """Returns the config of a method with N locations. All methods have the same networks, batch, exploration and
-    number of updates."""
+class Cell(NamedTuple):
+    """A point mass of the study."""
+
+    locations: int
+    dimensions: int
+    noise: float
+    """standard deviation of the noise on velocities"""
+
+    @property
+    def layout(self) -> Layout:
+        """The number of locations and of dimensions."""
+        return Layout(self.locations, self.dimensions)
+
+    def __str__(self) -> str:
+        return f"N = {self.locations}, D = {self.dimensions}, noise {self.noise:g}"
+
+
+def cells(config: PointMassConfig) -> list[Cell]:
+    """Returns the point masses of the study: all combinations of locations, dimensions and noise."""
+    return [Cell(*values) for values in itertools.product(config.locations, config.dimensions, config.noise)]
+
+
+def cell_of(record: Record) -> Cell:
+    """Returns the point mass that a record is about."""
+    return Cell(*(record[name] for name in Cell._fields))
+
+
+def train_config(config: PointMassConfig, method: str, cell: Cell) -> TrainConfig:
+    """Returns the config of a method on a point mass. All methods have the same networks, batch, exploration and number
+    of updates."""
     variant = VARIANTS[method]
     shared = {
         "steps": config.steps,
@@ -66,35 +104,37 @@ def train_config(config: PointMassConfig, method: str, number: int) -> TrainConf
         "batch_size": 64,
         "env.number": 4,
         "env.workers": 0,
+        "env.dynamics_noise": cell.noise,
         "evaluation.every": max(1, config.steps // 8),
         "evaluation.episodes": 8,
         "log.tensorboard": False,
-        "run": config.out / "runs" / f"{method}-{number}",
+        "run": config.out / "runs" / f"{method}-{cell.locations}-{cell.dimensions}d-noise-{cell.noise:g}",
     }
     settings = shared | dict(variant.settings)
-    return configure(f"toy:point-mass-{number}", method=variant.method, preset="laptop", settings=settings)
+    return configure(f"toy:{cell.layout.name}", method=variant.method, preset="laptop", settings=settings)
 
 
 def train_all(config: PointMassConfig, say: Say) -> list[Record]:
-    """Trains the runs. Returns a record per method and N, with `returns` [seeds] (means over the episodes after
-    training) and `curve` (`steps` and `returns` of the evaluations).
+    """Trains the runs. Returns a record per point mass and method, with `returns` [seeds] (means over the episodes
+    after training), `curve` (`steps` and `returns` of the evaluations) and `gradients` (see `gradients.compare`).
 
     Runs that are complete are not trained again. `say` gets a line per run. Raises SystemExit with the status of a run
     that a signal ended.
     """
     records = []
-    for method in config.methods:
-        for number in config.locations:
-            begun = time.monotonic()
-            folder, status = start(train_config(config, method, number))
-            if status:
-                raise SystemExit(status)
-            returns = [seed["mean"] for seed in evaluate(folder, config.episodes)]
-            scores = read(folder / "scores.json")
-            curve = {"steps": scores[0]["xs"], "returns": [score["ys"] for score in scores]}
-            records.append({"method": method, "locations": number, "returns": returns, "curve": curve})
-            seconds = time.monotonic() - begun
-            say(f"{method}, N = {number}: return {np.mean(returns):.1f} ± {np.std(returns):.1f}, {seconds:.0f} s")
+    for cell, method in itertools.product(cells(config), config.methods):
+        begun = time.monotonic()
+        folder, status = start(train_config(config, method, cell))
+        if status:
+            raise SystemExit(status)
+        returns = [seed["mean"] for seed in evaluate(folder, config.episodes)]
+        scores = read(folder / "scores.json")
+        curve = {"steps": scores[0]["xs"], "returns": [score["ys"] for score in scores]}
+        found = {"returns": returns, "curve": curve}
+        found["gradients"] = compare(folder, cell.layout, cell.noise, config.states, config.rollouts)
+        records.append({"method": method, **cell._asdict(), **found})
+        seconds = time.monotonic() - begun
+        say(f"{method}, {cell}: return {np.mean(returns):.1f} ± {np.std(returns):.1f}, {seconds:.0f} s")
     return records
 
 
@@ -107,3 +147,13 @@ def returns_while_training(record: Record) -> Sequence[float]:
     """Returns the mean of every seed's evaluation returns during training, which is high if a method learns early."""
     steps, returns = record["curve"]["steps"], np.array(record["curve"]["returns"])
     return (np.trapezoid(returns, steps) / (steps[-1] - steps[0])).tolist()
+
+
+def gradients_of(record: Record, name: str) -> Sequence[float]:
+    """Returns a number of `gradients.compare` for every seed."""
+    return [seed[name] for seed in record["gradients"]]
+
+
+def predicted_over_true(record: Record) -> Sequence[float]:
+    """Returns the ratio of the mean predicted value and the mean value that follows, for every seed."""
+    return [seed["predicted"] / seed["true"] for seed in record["gradients"]]

@@ -1,0 +1,194 @@
+"""The action gradients of trained critics, compared with the true ones, by differentiating the simulator.
+
+The true Q(s, a) is the expected discounted return of the trained policy after action a, without an end of the episode,
+since all methods take the end for a cut. Its gradient is the mean over rollouts of the derivative of the discounted
+return by the first action, at fixed noise: when the goal is revealed does not depend on actions, and everything else is
+differentiable in them, but for the walls.
+
+Every method has two critics, initialised and trained on their own against shared targets. With errors e₁ and e₂ of
+their gradients, the mean of ⟨e₁, e₂⟩ estimates the squared bias, what both have in common, and the mean of
+½‖e₁ − e₂‖² the variance, what differs between them.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from sobolev.agents.dsdpg.learner import Learner, State
+from sobolev.agents.dsdpg.networks import Value, joined
+from sobolev.checkpoints.run_folder import read_config
+from sobolev.config.registry import agent_of
+from sobolev.envs import Workers
+from sobolev.envs.families.toy import REVEAL, STIR, Layout, closeness, locations, moved, worths
+from sobolev.experiments.api import Record
+from sobolev.experiments.episodes import acting, play_round
+from sobolev.training.environments import AFTERWARDS, environments
+from sobolev.training.evaluation import load_state
+from sobolev.training.playing import Limit
+from sobolev.training.program import Program
+
+EPISODES = 8
+"""Episodes per seed from which the states are drawn."""
+HORIZON = 400
+"""Steps of a rollout. With a discount of 0.99, 2% of a constant return come later, and nothing of the gradient."""
+SAMPLES = 64
+"""Samples of each critic's distribution at every state."""
+CHUNK = 8
+"""States whose rollouts are differentiated together, which bounds the memory."""
+
+
+class Mass(NamedTuple):
+    """The state of the simulator."""
+
+    position: Float[Array, " dimensions"]
+    velocity: Float[Array, " dimensions"]
+    goal: Int[Array, ""]
+    """the location, −1 while it is unknown"""
+
+
+def compare(run: Path, layout: Layout, noise: float, states: int, rollouts: int) -> list[Record]:
+    """Compares the critics of a run with the simulator, at `states` states of the policy's own episodes.
+
+    Returns for every seed `bias` and `variance` of the action gradient, both relative to the true gradient's mean
+    square; `cosine`, the mean cosine between the mean of both critics' gradients and the true one; and `predicted` and
+    `true`, the mean values. Estimates of `bias` are unbiased and may be slightly negative.
+    """
+    config = read_config(run)
+    with Workers(0) as workers:
+        envs = environments(workers, config, EPISODES, AFTERWARDS)
+        program = Program(agent_of(config, envs.spaces), config.seeds)
+        state, _ = load_state(run, program)
+        limit = Limit(config.evaluation.max_steps, config.env.repeat or 1)
+        played = play_round(envs, acting(program, state, envs.shape[1], 0), 0, limit)
+    records = []
+    for index, seed in enumerate(config.seeds):
+        own, observation = jax.tree.map(lambda leaf, at=index: leaf[at], (state, played.steps["observation"]))
+        valid = np.argwhere(played.valid[index] & ~played.steps["last"][index])
+        chosen = valid[np.sort(np.random.default_rng(seed).permutation(len(valid))[:states])]
+        masses = {name: entry[chosen[:, 0], chosen[:, 1]] for name, entry in observation.items()}
+        numbers = _compare(program.agent, layout, rollouts, own, masses, noise, jax.random.key(seed))
+        records.append({"seed": seed, **{name: float(number) for name, number in numbers.items()}})
+    return records
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _compare(
+    agent: Learner,
+    layout: Layout,
+    rollouts: int,
+    state: State,
+    observation: dict[str, Float[Array, "states dimensions"]],
+    noise: Float[Array, ""] | float,
+    key: Key[Array, ""],
+) -> dict[str, Float[Array, ""]]:
+    """The numbers of `compare`, for the agent of one seed."""
+    critic_key, rollout_key = jax.random.split(key)
+    states = jax.vmap(state.statistics.normalised)(joined(agent.spaces, observation))
+    actions = jax.vmap(state.model.actor)(states)
+    values, found = critic_gradients(agent, state, states, actions, critic_key)
+
+    def policy(mass: Mass) -> Float[Array, " dimensions"]:
+        seen = joined(agent.spaces, {name: entry[None] for name, entry in observed(mass, layout).items()})[0]
+        return state.model.actor(state.statistics.normalised(seen))
+
+    masses = jax.vmap(lambda p, v, g: Mass(p, v, location_of(g, layout)))(
+        *(observation[name] for name in ("position", "velocity", "goal"))
+    )
+    draw = partial(simulate, policy, layout=layout, noise=noise, discount=agent.config.critic.discount)
+
+    def truth(one: tuple[Mass, Array, Array]) -> tuple[Float[Array, ""], Float[Array, "2 dimensions"]]:
+        mass, action, key = one
+        keys = jax.random.split(key, (2, rollouts // 2))
+        value, slope = jax.vmap(jax.vmap(lambda k: jax.value_and_grad(lambda a: draw(mass, a, k))(action)))(keys)
+        return value.mean(), slope.mean(1)
+
+    keys = jax.random.split(rollout_key, states.shape[0])
+    true_values, halves = jax.lax.map(truth, (masses, actions, keys), batch_size=min(CHUNK, states.shape[0]))
+    return statistics(found, halves) | {"predicted": values.mean(), "true": true_values.mean()}
+
+
+def statistics(
+    found: Float[Array, "2 states dimensions"], halves: Float[Array, "states 2 dimensions"]
+) -> dict[str, Float[Array, ""]]:
+    """`bias`, `variance` and `cosine` of both critics' gradients, given two independent estimates of the true ones.
+
+    Products of errors take one estimate each, so that the noise of the estimates does not count as bias.
+    """
+    one, other = halves[:, 0], halves[:, 1]
+    truth, mean = halves.mean(1), found.mean(0)
+    scale = jnp.sum(one * other, -1).mean()
+    crossed = jnp.sum((found[0] - one) * (found[1] - other) + (found[0] - other) * (found[1] - one), -1).mean() / 2
+    spread = jnp.sum(jnp.square(found[0] - found[1]), -1).mean() / 2
+    lengths = jnp.linalg.norm(mean, axis=-1) * jnp.linalg.norm(truth, axis=-1)
+    cosine = jnp.sum(mean * truth, -1) / jnp.maximum(lengths, 1e-30)
+    return {"bias": crossed / scale, "variance": spread / scale, "cosine": cosine.mean()}
+
+
+def critic_gradients(
+    agent: Learner,
+    state: State,
+    states: Float[Array, "states state"],
+    actions: Float[Array, "states action"],
+    key: Key[Array, ""],
+) -> tuple[Float[Array, "2 states"], Float[Array, "2 states action"]]:
+    """The expected values of both critics and their gradients by the action, at normalised states."""
+    noise = agent.critic_noise(key, (2, states.shape[0], SAMPLES))
+
+    def of_critic(critic: Value, noise: Array) -> tuple[Array, Array]:
+        def mean(state: Array, action: Array, noise: Array) -> Array:
+            return jax.vmap(lambda xi: critic(state, action, xi))(noise).mean()
+
+        return jax.vmap(jax.value_and_grad(mean, argnums=1))(states, actions, noise)
+
+    return state.model.critics.over(of_critic, noise)
+
+
+def simulate(
+    policy: Callable[[Mass], Float[Array, " dimensions"]],
+    mass: Mass,
+    action: Float[Array, " dimensions"],
+    key: Key[Array, ""],
+    *,
+    layout: Layout,
+    noise: Float[Array, ""] | float,
+    discount: float,
+) -> Float[Array, ""]:
+    """The discounted return of one rollout of the policy, after a first action."""
+    places = jnp.asarray(locations(layout), jnp.float32)
+    heights = jnp.asarray(worths(layout.locations), jnp.float32)
+    deviation = jnp.sqrt(STIR**2 + noise**2)
+
+    def step(now: tuple[Mass, Array], drawn: tuple[Array, Array]) -> tuple[tuple[Mass, Array], Array]:
+        (mass, push), (key, weight), number = now, drawn, layout.locations
+        keys = jax.random.split(key, 3)
+        added = deviation * jax.random.normal(keys[0], push.shape)
+        position, velocity = moved(mass.position, mass.velocity, push, added, jnp)
+        revealed = jax.random.uniform(keys[1]) < REVEAL
+        goal = jnp.where((mass.goal < 0) & revealed, jax.random.randint(keys[2], (), 0, number), mass.goal)
+        at = jnp.maximum(goal, 0)
+        reward = jnp.where(goal >= 0, heights[at] * closeness(position, places[at], jnp), 0.0)
+        following = Mass(position, velocity, goal)
+        return (following, policy(following)), weight * reward
+
+    weights = jnp.asarray(discount ** np.arange(HORIZON), jnp.float32)
+    _, rewards = jax.lax.scan(step, (mass, action), (jax.random.split(key, HORIZON), weights))
+    return rewards.sum()
+
+
+def observed(mass: Mass, layout: Layout) -> dict[str, Float[Array, " dimensions"]]:
+    """The observation of the simulator's state."""
+    places = jnp.asarray(locations(layout), jnp.float32)
+    goal = jnp.where(mass.goal >= 0, places[jnp.maximum(mass.goal, 0)], 0.0)
+    return {"goal": goal, "position": mass.position, "velocity": mass.velocity}
+
+
+def location_of(goal: Float[Array, " dimensions"], layout: Layout) -> Int[Array, ""]:
+    """The location that an observation shows, −1 if none."""
+    nearest = jnp.argmin(jnp.sum(jnp.square(jnp.asarray(locations(layout), jnp.float32) - goal[None]), 1))
+    return jnp.where(jnp.any(goal != 0), nearest, -1).astype(jnp.int32)

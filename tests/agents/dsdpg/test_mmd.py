@@ -161,6 +161,19 @@ def test_the_ascent_finds_what_a_grid_finds():
     assert np.unique(np.asarray(shared.direction), axis=0).shape[0] == 1
 
 
+@pytest.mark.parametrize("unbiased", [True, False])
+@pytest.mark.parametrize("name", KERNELS)
+def test_what_is_searched_is_the_mmd_but_for_a_constant(name, unbiased):
+    """And so is its derivative by the direction."""
+    x, y, theta = samples(0, 5), samples(1, 8, shift=0.5), samples(2, 1)[0]
+    between = functools.partial(mmd.mmd_squared, kernel=kernel(name), unbiased=unbiased)
+    apart, shares = mmd.pairs(x[None], y[None], unbiased=unbiased)
+    quick, plain = mmd.mmd_along(apart[0], shares, kernel(name)), lambda t: mmd._slice(t, x, y, between)
+    own = 0.0 if unbiased else float(kernel(name)(jnp.zeros(()))) * (1 / 5 + 1 / 8)
+    assert float(quick(theta)) + own == pytest.approx(float(plain(theta)), rel=1e-4, abs=1e-5)
+    np.testing.assert_allclose(jax.grad(quick)(theta), jax.grad(plain)(theta), rtol=1e-3, atol=1e-5)
+
+
 def test_a_state_without_weight_has_no_say_in_the_direction():
     x, y = jnp.stack([samples(0), samples(1)]), jnp.stack([samples(2, shift=2.0), samples(3)])
     y = y.at[1, :, 1].add(50.0)

@@ -186,7 +186,7 @@ def discrepancy(
             values = jax.vmap(lambda theta: _along(theta, x, y, between))(slices)
             return Discrepancy(values.mean(0), jnp.zeros((x.shape[0], x.shape[2]), x.dtype))
         case "msmmd":
-            directions = max_directions(x, y, weight, key, config, between)
+            directions = max_directions(x, y, weight, key, config)
             return Discrepancy(jax.vmap(partial(_slice, between=between))(directions, x, y), directions)
         case unknown:
             raise nearest("discrepancy", unknown, ("msmmd", "mmd", "sliced"))
@@ -198,28 +198,55 @@ def max_directions(
     weight: Float[Array, " batch"],
     key: Key[Array, ""],
     config: DiscrepancyConfig,
-    between: Between,
 ) -> Float[Array, "batch dimensions"]:
     """θ of every state, a constant: its own argmax, or with direction "batch" the argmax of the weighted mean of MMD².
 
     The latter is found with the first `config.search` states only: a direction needs fewer of them than a gradient.
     """
     x, y = jax.lax.stop_gradient((x, y))
+    batch, size, kernel = x.shape[0], x.shape[2], kernel_of(config)
     if config.direction == "batch":
-        batch = x.shape[0]
         x, y, weight = x[: config.search], y[: config.search], weight[: config.search]
-        flat = (x.reshape(-1, x.shape[2]), y.reshape(-1, y.shape[2]))
-        starts = starting_directions(key, *flat, config.restarts)
-        found = ascend(lambda theta: jnp.sum(weight * _along(theta, x, y, between)), starts, config)
-        directions = jnp.broadcast_to(found.direction, (batch, x.shape[2]))
+        starts = starting_directions(key, x.reshape(-1, size), y.reshape(-1, size), config.restarts)
+        apart, shares = pairs(x, y, unbiased=config.unbiased)
+        shares = (weight[:, None] * shares[None]).ravel()
+        found = ascend(mmd_along(apart.reshape(-1, size), shares, kernel), starts, config)
+        directions = jnp.broadcast_to(found.direction, (batch, size))
     else:
 
         def one(k: Key[Array, ""], x: Float[Array, "samples _"], y: Float[Array, "others _"]) -> Float[Array, " _"]:
             starts = starting_directions(k, x, y, config.restarts)
-            return ascend(lambda theta: _slice(theta, x, y, between), starts, config).direction
+            apart, shares = pairs(x[None], y[None], unbiased=config.unbiased)
+            return ascend(mmd_along(apart[0], shares, kernel), starts, config).direction
 
-        directions = jax.vmap(one)(jax.random.split(key, x.shape[0]), x, y)
+        directions = jax.vmap(one)(jax.random.split(key, batch), x, y)
     return jax.lax.stop_gradient(directions)
+
+
+def pairs(
+    x: Float[Array, "batch samples dimensions"], y: Float[Array, "batch others dimensions"], *, unbiased: bool
+) -> tuple[Float[Array, "batch pairs dimensions"], Float[Array, " pairs"]]:
+    """The differences between any two different samples of a state, and the share that the kernel of each has in MMD².
+
+    Without the kernel of a sample with itself, a constant (see `mmd_squared`).
+    """
+    n, m = x.shape[1], y.shape[1]
+    first, second = np.triu_indices(n + m, 1)
+    of_x, of_y = (2 / (k * (k - 1 if unbiased else k)) for k in (n, m))
+    shares = np.where(second < n, of_x, np.where(first >= n, of_y, -2 / (n * m)))
+    samples = jnp.concatenate([x, y], 1)
+    return samples[:, first] - samples[:, second], jnp.asarray(shares, x.dtype)
+
+
+def mmd_along(
+    apart: Float[Array, "pairs dimensions"], shares: Float[Array, " pairs"], kernel: Kernel
+) -> Callable[[Float[Array, " dimensions"]], Float[Array, ""]]:
+    """θ ↦ MMD² of the projections on θ, up to a constant, given the `pairs` of samples.
+
+    For a search: their differences are projected by one matrix product for all starts, and each pair is looked at once.
+    """
+    columns, product = apart.T, partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)
+    return lambda theta: product(kernel(jnp.square(product(theta, columns))), shares)
 
 
 def _slice(

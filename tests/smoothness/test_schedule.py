@@ -8,7 +8,7 @@ import pytest
 from sobolev.errors import UserError
 from sobolev.smoothness import PenaltyConfig, coefficient
 
-NAMES = ("none", "sqrt", "linear", "exponential", "cosine", "step", "custom")
+NAMES = ("none", "sqrt", "linear", "exponential", "cosine", "step", "custom", "values")
 
 
 def at(config, initial, *updates):
@@ -16,7 +16,8 @@ def at(config, initial, *updates):
 
 
 def config_of(schedule, **settings):
-    return PenaltyConfig(schedule=schedule, custom=((0, 1.0), (10, 0.5), (20, 0.0)), **settings)
+    first = 0.5 if schedule == "values" else 1.0  # a coefficient, and not a factor of it
+    return PenaltyConfig(schedule=schedule, custom=((0, first), (10, 0.5), (20, 0.0)), **settings)
 
 
 @pytest.mark.parametrize("schedule", NAMES)
@@ -53,6 +54,13 @@ def test_custom_joins_its_pairs_linearly():
     np.testing.assert_allclose(at(config_of("custom"), 0.5, 0, 5, 10, 15, 20, 99), [0.5, 0.375, 0.25, 0.125, 0, 0])
 
 
+def test_values_hold_until_the_next_one():
+    """As `custom` of the authors' code: lambda0, then the values, none below the floor."""
+    config = PenaltyConfig(schedule="values", custom=((10, 0.3), (20, 0.7), (30, 0.01)), floor=0.1)
+    wanted = np.float32([0.5, 0.5, 0.3, 0.3, 0.7, 0.1, 0.1])
+    np.testing.assert_array_equal(np.float32(at(config, 0.5, 0, 9, 10, 19, 20, 30, 10**6)), wanted)
+
+
 @pytest.mark.parametrize("schedule", ["sqrt", "step"])
 def test_floor_binds(schedule):
     assert at(PenaltyConfig(schedule=schedule, floor=0.25), 0.5, 10**6) == [0.25]
@@ -74,6 +82,7 @@ def test_floor_binds(schedule):
         ({"step_size": 0}, "step-size"),
         ({"step_factor": 0.0}, "step-factor"),
         ({"schedule": "custom"}, "custom"),
+        ({"schedule": "values"}, "schedule is values: give penalty.custom"),
         ({"custom": ((5, 1.0), (5, 0.5))}, "increase"),
         ({"custom": ((5, -1.0),)}, "negative"),
     ],

@@ -15,7 +15,9 @@ from annotated_types import Ge, Gt, Le
 from sobolev.errors import UserError
 from sobolev.ranges import check_ranges
 
-ScheduleKind = Literal["none", "sqrt", "linear", "exponential", "cosine", "step", "custom"]
+ScheduleKind = Literal["none", "sqrt", "linear", "exponential", "cosine", "step", "custom", "values"]
+BY_PAIRS = ("custom", "values")
+"""The schedules that are given by the pairs in `custom`."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Schedule:
     start: Annotated[int, Ge(0)] = 0
     """number of updates before the regularizer sets in; the decay begins there"""
     schedule: ScheduleKind = "sqrt"
-    """how the coefficient decays; custom: through the pairs in `custom`"""
+    """how the coefficient decays; custom and values: by the pairs in `custom`"""
     decay_scale: Annotated[float, Gt(0)] = 1000.0
     """c of lambda0 / sqrt(1 + updates/c)"""
     decay_updates: Annotated[int, Ge(1)] = 100_000
@@ -55,17 +57,20 @@ class Schedule:
     floor: Annotated[float, Ge(0)] = 0.001
     """smallest coefficient"""
     custom: tuple[tuple[int, float], ...] = ()
-    """pairs (update, factor of lambda0), linearly interpolated"""
+    """pairs of an update and a number. Schedule custom: factors of lambda0, linearly interpolated; schedule values:
+    coefficients, each from its update on, lambda0 before the first (as in the authors' code)"""
 
     def __post_init__(self) -> None:
         """Raises UserError for pairs that do not define a schedule."""
         updates = [update for update, _ in self.custom]
-        if self.schedule == "custom" and not updates:
-            raise UserError("penalty.schedule is custom: give penalty.custom at least one (update, factor) pair")
+        if self.schedule in BY_PAIRS and not updates:
+            raise UserError(
+                f"penalty.schedule is {self.schedule}: give penalty.custom at least one pair (update, number)"
+            )
         if updates != sorted(set(updates)):
             raise UserError(f"penalty.custom has updates {updates}: they must increase from pair to pair")
         if not all(0 <= factor < math.inf for _, factor in self.custom):
-            raise UserError("penalty.custom has a negative or infinite factor: a coefficient is finite and at least 0")
+            raise UserError("penalty.custom has a negative or infinite number: a coefficient is finite and at least 0")
 
 
 @dataclass(frozen=True)

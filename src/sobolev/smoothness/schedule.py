@@ -1,10 +1,12 @@
 """How a coefficient decays over the updates of a run (paper 1, Section 4.2 and Algorithm 2)."""
 
+from typing import get_args
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sobolev.errors import nearest
-from sobolev.smoothness.config import Schedule
+from sobolev.smoothness.config import Schedule, ScheduleKind
 
 
 def coefficient(config: Schedule, initial: float, update: Int[Array, ""]) -> Float[Array, ""]:
@@ -20,6 +22,8 @@ def coefficient(config: Schedule, initial: float, update: Int[Array, ""]) -> Flo
         exponential   floor + (lambda0 - floor) * exp(-5 * progress)
         cosine        floor + (lambda0 - floor) * (1 + cos(pi * progress)) / 2
         custom        lambda0 * factor, the factor interpolated linearly between the pairs of `config.custom`
+        values        max(value, floor), the value of the last pair of `config.custom` whose update has come, lambda0
+                      before the first one                                        (the authors' code)
 
     As in the paper, a positive lambda0 below the floor is raised to it. Raises UserError for an unknown schedule.
     """
@@ -51,4 +55,8 @@ def _decayed(config: Schedule, initial: float, after: Int[Array, ""]) -> Float[A
         case "custom":
             updates, factors = jnp.asarray(config.custom, jnp.float32).T
             return initial * jnp.interp(time, updates, factors)
-    raise nearest("schedule", config.schedule, ("none", "sqrt", "linear", "exponential", "cosine", "step", "custom"))
+        case "values":
+            updates, values = zip(*config.custom, strict=True)
+            passed = jnp.sum(jnp.asarray(updates, jnp.int32) <= after)
+            return jnp.maximum(jnp.asarray((initial, *values), jnp.float32)[passed], floor)
+    raise nearest("schedule", config.schedule, get_args(ScheduleKind))

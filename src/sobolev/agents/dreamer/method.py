@@ -16,6 +16,7 @@ from sobolev.agents.method import Method, Pace, Preset, variant
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
 from sobolev.smoothness import JacobianConfig
+from sobolev.smoothness.config import BY_PAIRS
 from sobolev.system.target import fused_step
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def check(config: DreamerConfig, images: bool) -> None:
         )
     if isinstance(penalty, JacobianConfig) and penalty.rows is not None and penalty.rows > model.rows:
         raise UserError(f"--penalty.rows is {penalty.rows}, but the model has only {model.rows} rows")
-    if penalty.custom and penalty.schedule != "custom":
-        raise UserError("--penalty.custom is only for --penalty.schedule custom: give both or none")
+    if penalty.custom and penalty.schedule not in BY_PAIRS:
+        raise UserError("--penalty.custom is only for --penalty.schedule custom or values: give both or none")
     if behavior.min_std > behavior.max_std:
         raise UserError("--behavior.min-std must not be above --behavior.max-std")
     if behavior.return_low >= behavior.return_high:

@@ -176,7 +176,7 @@ class TransitionPenalty(Schedule, Transition):
     """Settings that all regularizers of the world model have; not part of either paper."""
 
     schedule: ScheduleKind = "none"
-    """how the coefficient decays; custom: through the pairs in `custom`"""
+    """how the coefficient decays; custom and values: by the pairs in `custom`"""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-# make test | test-gpu-session | test-slurm | lint | docs | tutorial | wheel | demo | bench | gpu-plan; each sets up .venv by itself. PYTHON chooses the interpreter: make test PYTHON=python3.13
+# make test | test-all | test-gpu-session | test-slurm | lint | docs | tutorial | wheel | demo | bench | gpu-plan; each sets up .venv by itself. PYTHON chooses the interpreter: make test PYTHON=python3.13
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ TASK ?= finger-spin
 PLAN ?= --programs update
 GPU := .venv-gpu
 
-.PHONY: test test-gpu-session test-slurm lint docs tutorial wheel demo bench gpu-plan clean
+.PHONY: test test-all test-gpu-session test-slurm lint docs tutorial wheel demo bench gpu-plan clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -14,8 +14,14 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -c 'import dm_control' 2>/dev/null || $(BIN)/python -m pip install --quiet --no-deps dm_control --constraint constraints.txt
 	touch $@
 
+SUITE := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs
+
+# All tests but those that are marked long: whole programs, and updates in every form. test-all has them too.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs
+	$(SUITE) -m 'not long'
+
+test-all: $(VENV)/.ready
+	$(SUITE)
 
 # The whole path of benchmarks/gpu_session.sh at tiny size, on a CPU.
 test-gpu-session: $(VENV)/.ready

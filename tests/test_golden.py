@@ -25,7 +25,13 @@ def test_every_method_is_kept() -> None:
     assert tuple(KEPT) == golden.METHODS
 
 
-@pytest.mark.parametrize("method", golden.METHODS)
+QUICK = ("gpld", "dsdpg")
+"""Whose numbers are compared with the short tests too."""
+
+
+@pytest.mark.parametrize(
+    "method", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in golden.METHODS]
+)
 def test_numbers_are_those_that_were_kept(method: str) -> None:
     found, kept = golden.measure(method), KEPT[method]
     assert len(found["losses"]) == len(kept["losses"]) > 0

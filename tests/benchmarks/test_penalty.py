@@ -23,6 +23,7 @@ def penalty() -> ModuleType:
     return module
 
 
+@pytest.mark.long
 def test_pairs_are_timed_and_lambda_is_no_new_program(penalty: ModuleType) -> None:
     cases = (penalty.Case(0.5, 0, 0.5), penalty.Case(0.25, 0, 0.5))
     config = replace(tiny.config().agent, batch_length=2)

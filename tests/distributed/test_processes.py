@@ -29,6 +29,7 @@ def started(script: str, *words: str, devices: int = 1) -> subprocess.Popen[str]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("script", ["parts.py", "divided.py"])
 def test_four_devices(script):
     process = started(script, devices=4)
@@ -53,12 +54,14 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_both_processes_have_the_same_networks(folder):
     for run in ("straight", "broken", "warm"):
         ours, theirs = (np.load(folder / f"{run}-{process}.npz") for process in (0, 1))
         assert all(ours[name].tobytes() == theirs[name].tobytes() for name in ours.files) and len(ours.files) > 20
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_the_one_that_was_never_broken_off(folder):
     straight, broken = (Checkpoints(folder / run / "checkpoint").load() for run in ("straight", "broken"))
     assert straight is not None and broken is not None
@@ -67,6 +70,7 @@ def test_a_resumed_run_is_the_one_that_was_never_broken_off(folder):
         assert all(ours[name].tobytes() == theirs[name].tobytes() for name in ours) and ours.keys() == theirs.keys()
 
 
+@pytest.mark.long
 def test_a_warm_start_with_replay_in_host_memory(folder):
     """The other run's encoder is copied once, and trained on by both processes."""
     assert (folder / "warm" / warm_start.FILE).exists()
@@ -76,6 +80,7 @@ def test_a_warm_start_with_replay_in_host_memory(folder):
     assert len(changed) > 5 and any(changed)
 
 
+@pytest.mark.long
 def test_the_leader_alone_writes(folder):
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {"straight", "broken", "warm", "taken"}
     for place, ending in (("dreams", "png"), ("snapshots", "safetensors")):

@@ -208,6 +208,7 @@ def test_the_site_is_whole_and_needs_no_network(site: Path) -> None:
         assert 'class="arithmatex"' not in text and "\\(" not in prose and "\\[" not in prose, page.name
 
 
+@pytest.mark.long
 @pytest.mark.skipif(bool(browser.missing()), reason=f"needs {browser.missing()}: apt install chromium chromium-driver")
 def test_the_site_in_a_browser(site: Path, tmp_path: Path) -> None:
     wide: dict[str, Any] = {}

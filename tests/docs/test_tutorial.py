@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_the_tutorial_runs(tmp_path: Path) -> None:
     executed = tmp_path / "tutorial.ipynb"
     path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])

@@ -6,6 +6,7 @@ import tempfile
 import time
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -122,9 +123,11 @@ class InWorkers(Anything):
     count, what = 2, (*WHAT, "code:interrupt", *DEADLY, *DEADLY, *DEADLY)
 
 
+@pytest.mark.long
 def test_anything_in_this_process():
     run_state_machine_as_test(Anything, settings=settings(max_examples=60, stateful_step_count=30, deadline=None))
 
 
+@pytest.mark.long
 def test_anything_in_workers():
     run_state_machine_as_test(InWorkers, settings=settings(max_examples=6, stateful_step_count=25, deadline=None))

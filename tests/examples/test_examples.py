@@ -108,6 +108,7 @@ def test_the_environment(task: str) -> None:
     assert step.terminal and step.reward == 1
 
 
+@pytest.mark.long
 def test_from_training_to_the_report(
     tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,6 +35,7 @@ def sobolev(installed: Path | None, *arguments: str, cwd: Path) -> subprocess.Co
     return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=cwd)
 
 
+@pytest.mark.long
 def test_training_and_resuming(installed: Path, tmp_path: Path) -> None:
     """In one run folder, with more steps the second time; other settings are another run."""
     run = tmp_path / "run"
@@ -57,6 +58,7 @@ def test_training_and_resuming(installed: Path, tmp_path: Path) -> None:
     assert other.returncode == 2 and "penalty.limit 0.001, not 0.5" in other.stderr
 
 
+@pytest.mark.long
 def test_help_and_mistakes(installed: Path, tmp_path: Path) -> None:
     for word, flag, default in (
         ("--help-all", "--penalty.limit FLOAT", "it is free (default: 0.1)"),

@@ -17,6 +17,7 @@ from tests import tiny
 SMALL = "--seeds 0 1 --side 6 --plane 2 --actions 1 --numbers 20 50 --lambdas 0.1 --epsilons 1"
 
 
+@pytest.mark.long
 def test_tabular_writes_figures_numbers_and_its_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["tabular", "--out", str(tmp_path / "a b"), *SMALL.split()]
     assert study.main(arguments) == 0
@@ -60,6 +61,7 @@ def test_mistakes(words: str, message: str, tmp_path: Path, monkeypatch: pytest.
         study.main(words.split())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "small", "said"),
     [

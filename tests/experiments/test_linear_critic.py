@@ -60,6 +60,7 @@ def trained(name):
     return errors(learned, exact_at(example(), states))
 
 
+@pytest.mark.long
 def test_a_critic_learns_the_moments_of_return_and_gradient():
     """Means to a fifth of a standard deviation, deviations to a fifth of themselves, correlation to 0.2."""
     off = trained("msmmd")

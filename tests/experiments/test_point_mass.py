@@ -204,6 +204,7 @@ def test_mistakes(words: str, message: str):
         main(["point-mass", *words.split()])
 
 
+@pytest.mark.long
 def test_a_tiny_pass_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     words = (
         f"--out {tmp_path} --locations 2 --dimensions 4 --noise 0.2 --methods td3 --seeds 0 1 --steps 560 "

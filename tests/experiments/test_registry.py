@@ -144,6 +144,7 @@ def study(folder: Path, *arguments: str, path: Path | None = None) -> subprocess
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.long
 def test_the_example_runs_from_its_folder(tmp_path: Path) -> None:
     """Outside of any package, found in the working directory."""
     (tmp_path / "probe_noise.py").write_text((EXAMPLE / "probe_noise.py").read_text())

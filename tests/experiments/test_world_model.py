@@ -45,6 +45,7 @@ def envs():
         yield VectorEnv(workers, "cartpole-swingup", 100, SEEDS, 2, 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("behavior", ["random", "mixed"])
 def test_episodes_are_whole_and_depend_on_their_seed_alone(envs: VectorEnv, behavior: str) -> None:
     """1000 control steps at repeat 100: eleven steps, of which the last one's action is zero."""
@@ -117,6 +118,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.long
 def test_the_study_writes_its_numbers_and_figures(written: Path) -> None:
     kinds = [f"cartpole-swingup{name}.{kind}" for name in ("", "-horizon", "-scale") for kind in ("png", "pdf")]
     assert {path.name for path in written.iterdir()} == {"cartpole-swingup.json", *kinds}

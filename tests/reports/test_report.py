@@ -75,6 +75,7 @@ def names(folder: Path, suffix: str) -> set[str]:
     return {path.stem for path in folder.iterdir() if path.suffix == suffix}
 
 
+@pytest.mark.long
 def test_artefacts_carry_the_papers_numbers(large: Made, small: Made) -> None:
     figures = {"figure-2", "figure-3", "figure-6", "published-proprio"}
     figures |= {"statistics-proprio", "statistics-area-proprio"}

@@ -18,6 +18,7 @@ TABLE_1 = {"cheetah-run", "hopper-hop", "hopper-stand", "walker-run", "walker-st
 QUADRUPED = {"quadruped-run", "quadruped-walk"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", suites.named())
 def test_every_suite_comes_to_commands_of_its_runs(name):
     found = expand(load(name))

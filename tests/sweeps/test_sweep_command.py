@@ -36,6 +36,7 @@ def suite_file(folder: Path, **settings: object) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_from_a_suite_to_scores(tmp_path, monkeypatch, capsys):
     """Real processes: a run of two seeds, its evaluation, the table; then the same command again."""
     monkeypatch.chdir(tmp_path)
@@ -255,3 +256,25 @@ def test_a_measurement_times_what_it_says(seconds, updates, monkeypatch):
     warmup = Plan.of(config).warmup
     assert program.steps == list(range(warmup + 1)) and program.updates == list(range(int(updates) + 1))
     assert program.capacity == warmup + 1
+
+
+def test_updates_that_take_longer_are_counted(monkeypatch):
+    """Every tenth update and the first twenty take 91 seconds in place of one."""
+
+    class Sometimes(Clockwork):
+        def learn(self, state, replay, update):
+            self.now += 91.0 if Rare().is_long(update) else 1.0
+            return state, replay, SimpleNamespace(finite=0)
+
+    class Rare:
+        def is_long(self, number):
+            return number < 20 or number % 10 == 0
+
+    program = Sometimes(1.0)
+    monkeypatch.setattr(estimate, "Program", lambda agent, seeds: program)
+    monkeypatch.setattr(estimate, "agent_of", lambda config, spaces: Rare())
+    monkeypatch.setattr(estimate, "time", program)
+    config = tiny.config(seeds=(0, 1))
+    assert Plan.of(config).updates_due(80) == 112
+    longs = 20 + 10  # 20, 30, …, 110
+    assert estimate.measure(config).update == pytest.approx((112 + 90 * longs) / 112)

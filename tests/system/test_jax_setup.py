@@ -49,6 +49,7 @@ def child(cache: Path, switch: str) -> tuple[int, str, str]:
     return hits, digest, done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="XDG_CACHE_HOME names the cache folder on Linux")
 def test_a_kept_program_gives_the_same_bits_without_a_word(tmp_path: Path):
     fresh, kept, off = child(tmp_path, "on"), child(tmp_path, "on"), child(tmp_path, "off")
@@ -92,6 +93,7 @@ print(faults[-1] - faults[2])
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's memory")
 def test_a_cpu_computes_where_freed_memory_is_kept():
     """Three calls that need 0.5 GB, 131,072 pages: new ones each time in JAX's threads, the same in the main thread."""
@@ -126,6 +128,7 @@ with Workers(0) as workers:
 """
 
 
+@pytest.mark.long
 def test_an_update_after_a_step_is_done_when_its_call_returns():
     """JAX would make it in the background where a donated state is in use, which one is that a step has read."""
     root = Path(__file__).parents[2]

@@ -67,6 +67,7 @@ def test_arguments_are_asked_for_in_their_turn():
     assert order == ["first", "second"]
 
 
+@pytest.mark.long
 def test_a_run_calls_what_was_compiled_ahead(compiled):
     """Once everything is compiled, with the shapes of a run, the run's calls compile nothing."""
     capacity, played = tiny.CAPACITY, tiny.ENVIRONMENTS

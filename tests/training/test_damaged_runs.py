@@ -44,6 +44,7 @@ def damage(folder: Path, pattern: str) -> None:
     file.write_bytes(data)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("victim", ["state-2.*", "checkpoint-1.json"])
 def test_a_damaged_checkpoint_falls_back_and_says_so(straight, tmp_path, capfd, victim):
     folder = tmp_path / "run"
@@ -62,6 +63,7 @@ def copied(replay: Any) -> tuple[dict[str, np.ndarray], int]:
     return {name: np.array(replay.steps[name])[0] for name in names}, int(replay.count)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["device", "host"])
 @pytest.mark.parametrize("lost", [(0, 30), (30, 45), (45, 58)], ids=["the oldest", "in between", "the newest"])
 def test_a_run_goes_on_without_damaged_steps(tmp_path, capfd, lost, where):
@@ -125,6 +127,7 @@ def finished_at(folder: Path) -> int:
     return loaded.iteration
 
 
+@pytest.mark.long
 def test_damaged_steps_in_a_full_ring_of_several_seeds(tmp_path, capfd):
     """A ring that has wrapped begins anew without them, and stays bit for bit resumable."""
     config = tiny.config(seeds=(0, 1), replay__capacity=60, evaluation__episodes=0)
@@ -212,6 +215,7 @@ def test_another_environment_is_named_by_its_entries(straight, tmp_path, monkeyp
         run(tmp_path / "warm", config)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_a_checkpoint_that_cannot_be_written_is_tried_again(straight, tmp_path, monkeypatch, capfd, number):
     """Training goes on without it; at the end that it is missing ends the run, and the same command makes it up."""

@@ -89,6 +89,7 @@ def test_ctrl_c_in_the_first_seconds(tmp_path, between):
         assert (tmp_path / "log").read_text().count("\n") <= 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_slow_environment(tmp_path, marks, number):
     """At a random moment after the first evaluation: saved, closed, and no program left."""
@@ -101,6 +102,7 @@ def test_a_slow_environment(tmp_path, marks, number):
     assert loaded and f"saved at {2 * loaded.iteration} env steps" in log and "Traceback" not in log
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["make", "reset", "step"])
 def test_an_environment_that_hangs(tmp_path, marks, where):
     process = train(tmp_path, f"Slow{where}", "--evaluation.episodes", "0")
@@ -112,6 +114,7 @@ def test_an_environment_that_hangs(tmp_path, marks, where):
     assert "Traceback" not in log and ("saved at" in log) == (where == "step")
 
 
+@pytest.mark.long
 def test_an_environment_without_an_end(tmp_path):
     """In training, and evaluated afterwards, where a signal is heard at once and Ctrl-C too."""
     process = train(tmp_path, "Endless", "--steps", "20", "--evaluation.max-steps", "30")

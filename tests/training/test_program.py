@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from sobolev.checkpoints.slots import Checkpoints
-from sobolev.distributed.sharding import shards
+from sobolev.distributed.sharding import Layout, shards
 from sobolev.envs import VectorEnv, Workers
 from sobolev.training import snapshot
+from sobolev.training.seed_functions import SeedFunctions
 from tests import tiny
+from tests.agents import family
 
 SEEDS = (0, 1, 2)
 CAPACITY = tiny.CAPACITY
@@ -40,6 +42,18 @@ def test_initial_parameters_do_not_depend_on_the_company():
     jax.tree.map(np.testing.assert_array_equal, of_last_seed(together), alone)
     kernels = np.asarray(together.model.world.rssm.gates.kernel)
     assert not np.array_equal(kernels[0], kernels[1])
+
+
+@pytest.mark.parametrize("method", ["gpld", *family.METHODS])
+def test_no_number_of_a_fresh_agent_is_weak(method):
+    """An update would be compiled twice: for it, and for its successor."""
+    agent = tiny.agent() if method == "gpld" else family.program(method).agent
+    raw = jax.eval_shape(agent.init, jax.random.key(0))
+    made = jax.eval_shape(SeedFunctions(agent, (0,), Layout(1)).initial, 0)
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(made))
+    assert jax.tree.structure(raw) == jax.tree.structure(made)
+    if method == "dsdpg":
+        assert any(leaf.weak_type for leaf in jax.tree.leaves(raw)), "it is what this test is about"
 
 
 def test_environments_do_not_depend_on_the_company():
@@ -98,6 +112,7 @@ def test_seeds_are_spread_over_as_many_devices_as_divide_them():
     assert [shards(seeds, devices) for seeds, devices in pairs] == [5, 2, 3, 1, 1, 8]
 
 
+@pytest.mark.long
 def test_seeds_on_several_devices_are_the_seeds_on_one(tmp_path):
     """A checkpoint of one device goes on with two updates and a step on three, and comes back to one."""
     tiny.compiled_learn(SEEDS)

@@ -89,6 +89,7 @@ def updated(method: str, name: str) -> tuple[Any, Any]:
     return jax.tree.map(np.asarray, (state, report))
 
 
+@pytest.mark.long
 @CASES
 def test_an_update(method, name):
     """It is finite, logs value and coefficient of every map, changes what the world model learns, and seeds differ."""
@@ -148,6 +149,7 @@ def traced(method: str, chosen: Any) -> str:
     return str(jax.make_jaxpr(agent.learn)(state, replay, jax.random.key(0), jnp.int32(0)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_noise_of_no_size_is_no_noise(method):
     """To the bit: losses and the state after an update."""

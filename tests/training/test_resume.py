@@ -154,6 +154,7 @@ def test_a_signal_in_the_middle_of_an_iteration(straight, tmp_path, where, calls
     assert_same(run(folder, config), straight)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("delay", [0.05, 0.4, 1.2])
 def test_signals_at_any_moment_again_and_again(straight, tmp_path, delay):
     """Each process gets a little further, however it is stopped."""
@@ -204,6 +205,7 @@ def test_a_complete_run_says_so(straight, capfd):
     assert all(np.array_equal(before[name], array) for name, array in content(straight).items())
 
 
+@pytest.mark.long
 def test_several_seeds_of_real_physics(tmp_path):
     config = tiny.config("cartpole-swingup", seeds=(0, 1, 2), evaluation__episodes=0)
     config = dataclasses.replace(config, steps=2 * 2 * 60)
@@ -245,11 +247,13 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_killed_process_goes_on(straight, killed):
     """And ends as the run in this process did, whose replay was longer than it had to be."""
     assert_same(killed, straight)
 
 
+@pytest.mark.long
 def test_more_steps_go_on(killed, tmp_path, capfd):
     """With a larger replay than before, to the end of the run that had these steps from the start."""
     longer = tiny.config(seeds=(2,), steps=240)

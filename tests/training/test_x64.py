@@ -45,6 +45,7 @@ def run(folder: Path, method: str, steps: int = 60) -> dict[str, np.ndarray]:
     return {**loaded.state, **{f"steps/{name}": x for name, x in loaded.growing.items()}}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["gpld", "dreamer", *family.METHODS])
 def test_the_rest_of_a_program_may_have_64_bits(method: str, tmp_path: Path) -> None:
     """Training, evaluation and the policy give the same bits, and a run begun in one goes on in the other."""

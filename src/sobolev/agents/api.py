@@ -167,6 +167,15 @@ class Constrained(Protocol[T]):
 
 
 @runtime_checkable
+class LongUpdates(Protocol):
+    """An agent some of whose updates take much longer than the others, which an estimate of a run's time counts."""
+
+    def is_long(self, number: int) -> bool:
+        """Whether update `number` (from 0) is one of these."""
+        ...
+
+
+@runtime_checkable
 class Chooses(Protocol):
     """An agent whose replay may be in host memory, because it can predict which windows `learn` will sample.
 

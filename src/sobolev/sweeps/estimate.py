@@ -1,9 +1,11 @@
 """Predicts the time and disk space of the runs of a sweep, from earlier runs on this machine or else by measuring.
 
-A measurement steps the environments until training would begin, then times a few updates. Compiling, logging,
+A measurement steps the environments until training would begin, then times a few updates, and where some take longer
+than the others (`LongUpdates`) one of those. Compiling, logging,
 checkpoints and other programs on the machine are left out, so real runs take somewhat longer.
 """
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from sobolev.agents.api import LongUpdates
 from sobolev.checkpoints.run_folder import identity, read_config
 from sobolev.config import TrainConfig
 from sobolev.config.codec import encode
@@ -85,7 +88,8 @@ def measure(config: TrainConfig) -> Cost:
     plan = Plan.of(config)
     with Workers(worker_count(config.env, len(config.seeds) * config.env.number)) as workers:
         envs = environments(workers, config, config.env.number, TRAINING)
-        program = Program(agent_of(config, envs.spaces), config.seeds)
+        agent = agent_of(config, envs.spaces)
+        program = Program(agent, config.seeds)
         state, carry = program.initial_state(), program.initial_carry(config.env.number)
         replay = program.initial_replay(config.env.number, plan.warmup + 1, config.replay.memory)
         transition = envs.reset(0)
@@ -97,14 +101,26 @@ def measure(config: TrainConfig) -> Cost:
             envs.send(action)
             transition = envs.receive()
         per_iteration = (time.perf_counter() - began) / plan.warmup
-        state, replay, report = program.learn(state, replay, 0)  # compiles
-        jax.block_until_ready(report.finite)
-        began, updates = time.perf_counter(), 0
-        while updates < UPDATES or time.perf_counter() - began < SECONDS:
-            updates += 1
-            state, replay, report = program.learn(state, replay, updates)
+        is_long = agent.is_long if isinstance(agent, LongUpdates) else lambda number: False
+        due = plan.updates_due(plan.total)
+        longs = sum(map(is_long, range(due)))
+        usual = (number for number in itertools.count(1) if not is_long(number))
+
+        def update(number: int) -> float:
+            """Makes an update, and returns the seconds it took."""
+            nonlocal state, replay
+            began = time.perf_counter()
+            state, replay, report = program.learn(state, replay, number)
             jax.block_until_ready(report.finite)
-        per_update = (time.perf_counter() - began) / updates
+            return time.perf_counter() - began
+
+        update(0)  # compiles
+        seconds: list[float] = []
+        while len(seconds) < UPDATES or sum(seconds) < SECONDS:
+            seconds.append(update(next(usual)))
+        per_update = sum(seconds) / len(seconds)
+        if longs:
+            per_update += (update(0) - per_update) * longs / due
         # a step without updates is mostly acting, so a step of evaluation is assumed to cost the same
         return Cost(per_iteration, per_update, per_iteration)
 

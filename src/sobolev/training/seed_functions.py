@@ -32,6 +32,15 @@ Counter: TypeAlias = Int[Array, ""] | Int[np.ndarray, ""]
 """The number of an iteration, an update, an episode or a step."""
 
 
+def strong(leaf: Array) -> Array:
+    """An array of the same numbers, whose dtype is not weak, as that of `jnp.full(3, 2.0)` is.
+
+    What an update returns is not weak, and JAX would compile a program once for an array that is and once for its
+    successor.
+    """
+    return jax.lax.convert_element_type(leaf, leaf.dtype) if getattr(leaf, "weak_type", False) else leaf
+
+
 @dataclass(frozen=True, eq=False)
 class SeedFunctions:
     """The functions of an agent over all seeds of a run, whose arrays lie on devices as `layout` says."""
@@ -42,7 +51,7 @@ class SeedFunctions:
 
     def initial(self, seed: Integer[Array, ""]) -> State:
         """The fresh agent of one seed, leaves [1, …]."""
-        return jax.tree.map(lambda leaf: leaf[None], self.agent.init(_key(seed, "initial")))
+        return jax.tree.map(lambda leaf: strong(leaf)[None], self.agent.init(_key(seed, "initial")))
 
     def step(
         self, state: State, carry: Carry, replay: AnyReplay, transition: Step, iteration: Counter

@@ -41,6 +41,7 @@ def gradient(target: Target, agent: Dreamer, seeds: tuple[int, ...]) -> Any:
         return jax.jit(jax.vmap(one, (0, axes, 0)))(states, replay, keys)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", ["accelerator", "fused"])
 def test_an_update_is_the_same_in_every_form(target: Target):
     agent = tiny.agent()

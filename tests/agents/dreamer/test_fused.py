@@ -100,6 +100,7 @@ def assert_close(new: Any, old: Any, share: float) -> None:
         np.testing.assert_allclose(x, y, rtol=0, atol=share * np.abs(y).max(), err_msg=jax.tree_util.keystr(path))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("config", "steps", "batch", "dtype", "share"),
     [
@@ -129,6 +130,7 @@ def test_kernels_that_would_be_wrong_are_seen(monkeypatch: pytest.MonkeyPatch) -
         assert_close(learned(fused.observe, given), plain, 1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("config", "starts"), [(ODD, 19), (NEAR_12M, 70)], ids=["odd", "near-12m"])
 def test_imagined_steps_are_those_of_the_plain_form(config: ModelConfig, starts: int) -> None:
     keys = jax.random.split(jax.random.key(3), 4)

@@ -235,6 +235,7 @@ def test_derivatives_against_finite_differences(term, part):
         assert (value(step) - value(-step)) / (2 * step) == pytest.approx(wanted, rel=0.02, abs=0.02 * typical)
 
 
+@pytest.mark.long
 def test_bfloat16_is_close():
     """Losses, latents' storage form and gradients; parameters and gradients stay float32."""
     (total, aux, gradient), (wide, wanted, _) = (

@@ -118,6 +118,7 @@ def test_predictions_in_the_numbers_of_the_environment():
         np.testing.assert_allclose(back, observation, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_dream_does_not_see_what_is_to_come():
     """It changes with what is observed and with all actions, and not with observations that it has to foresee."""
     program = tiny.program(Dreamer(DreamerConfig(model=MODEL, precision="float32"), BOTH), (0,))

@@ -214,6 +214,7 @@ def probe(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
     return {"observation": observation, "action": action, "reward": reward, **flags}
 
 
+@pytest.mark.long
 def test_the_best_action_of_a_probe_environment_and_its_value(program):
     """From replay of random actions: actions near 0.4, and returns of 2, 1 and 0 from the three steps on average."""
     state, replay, actions, returns = program.initial_state(), tiny.filled(program, SEED, 900, probe), [], []

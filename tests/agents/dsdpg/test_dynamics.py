@@ -146,6 +146,7 @@ def learned():
     return model, units
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("s", "a", "noise"), [(-0.5, 0.5, 0.1), (0.5, -0.5, 0.4), (0.6, 0.8, 0.4)])
 def test_a_noisy_system_is_learned(s, a, noise):
     """Mean and deviation of the next state, reward, its action gradient, and how often the episode ends."""

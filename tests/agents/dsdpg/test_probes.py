@@ -27,6 +27,7 @@ def rows(number: float, count: int = 40) -> np.ndarray:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", family.METHODS)
 def test_the_best_action_of_the_last_step_and_its_discounted_value_before_it(method: str):
     """Three steps; the reward comes with the third, which ends the episode, and depends on the action at the second.
@@ -46,6 +47,7 @@ def test_the_best_action_of_the_last_step_and_its_discounted_value_before_it(met
     assert before == pytest.approx(0.8, abs=0.15)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["dsdpg", "mage", "td3"])
 def test_a_time_limit_ends_nothing(method: str):
     """A reward of 1 at every step, in episodes that are cut off after four: the value is 1 / (1 − γ) = 5 everywhere.

@@ -41,6 +41,7 @@ def content(folder: Path) -> dict[str, np.ndarray]:
     return {**loaded.state, **{f"steps/{name}": x for name, x in loaded.growing.items()}}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["dsdpg", "mage", "td3"])
 def test_a_run_that_is_broken_off_ends_as_one_that_was_not(method: str, tmp_path: Path):
     wanted = run(tmp_path / "wanted", method)
@@ -70,6 +71,7 @@ def test_a_run_that_is_broken_off_ends_as_one_that_was_not(method: str, tmp_path
         grouped([wanted])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["dsdpg", "mage", "td3"])
 def test_seeds_do_not_depend_on_the_company(method: str):
     """Three updates on the same data, the model's training among them: the same batches, and close parameters."""

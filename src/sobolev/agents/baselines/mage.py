@@ -1,6 +1,7 @@
 """MAGE (arXiv 2004.14309): deterministic critics, trained on the TD error and its action gradient through a model."""
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from sobolev.agents.dsdpg.units import Pairs, imagination, pairs_of
 from sobolev.nn import Perceptron, follow
 from sobolev.replay import AnyReplay
 
+N = TypeVar("N", int, Int[Array, ""])
 Moved = tuple[Actor, optax.OptState, Actor]
 """An actor, its optimizer's state, and its target network."""
 
@@ -60,6 +62,10 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         steps, during which no update is made here."""
         return self.config.exploration.random_steps // self.config.ensemble.every
 
+    def is_long(self, number: N) -> N | bool:
+        """Whether update `number` trains the model first, which takes as long as some hundred others."""
+        return (number < self.warmup) | (number % self.period == 0)
+
     def learn(
         self, state: State[Ensemble], replay: AnyReplay, key: Key[Array, ""], number: Int[Array, ""]
     ) -> tuple[State[Ensemble], AnyReplay, Report]:
@@ -69,8 +75,7 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         """
         keys = jax.random.split(key, 3)
         ready = number >= self.warmup
-        due = ~ready | (number % self.period == 0)
-        trained = jax.lax.cond(due, lambda: self.train_model(state, replay, keys[0]), lambda: state)
+        trained = jax.lax.cond(self.is_long(number), lambda: self.train_model(state, replay, keys[0]), lambda: state)
         windows, replay = memory.sample(replay, keys[1], self.config.batch_size, 1, online=False)
         updated, finite, metrics = self.update(trained, pairs_of(windows, self.spaces), keys[2], number)
         return chosen(finite, chosen(ready, updated, trained), state), replay, Report(metrics, finite, windows)

@@ -23,7 +23,7 @@ from sobolev.cli.described import Flag, described, shown
 from sobolev.config import defaults
 from sobolev.config.codec import settings
 from sobolev.config.registry import OURS
-from sobolev.smoothness.registry import REGULARIZERS
+from sobolev.smoothness.regularizers.registry import REGULARIZERS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -22,7 +22,7 @@ from sobolev.config import configure, defaults, resolved
 from sobolev.config.codec import settings
 from sobolev.config.registry import OURS, agent_of
 from sobolev.experiments.registry import EXPERIMENTS
-from sobolev.smoothness.registry import REGULARIZERS
+from sobolev.smoothness.regularizers.registry import REGULARIZERS
 from sobolev.training.program import Program
 from sobolev.training.schedule import Plan
 from tests import tiny

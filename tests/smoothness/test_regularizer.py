@@ -87,6 +87,8 @@ def test_every_part_of_flat_settings_is_checked():
     [
         ("finite-difference", "step", 0.0),
         ("finite-difference", "directions", 0),
+        ("jacobian-norm", "bound", -1.0),
+        ("jacobian-norm", "iterations", 0),
         ("spectral", "bound", 0.0),
         ("spectral", "iterations", 0),
         ("noise", "std", -0.1),
@@ -121,13 +123,13 @@ def test_what_is_no_regularizer_is_refused():
 
 def test_regularizers_are_found_by_name_and_by_place():
     assert find("noise") is NOISE
-    assert find("sobolev.smoothness.noise:NOISE") is NOISE
+    assert find("sobolev.smoothness.regularizers.noise:NOISE") is NOISE
     for name, message in (
         ("spectrl", "unknown regularizer 'spectrl': did you mean spectral"),
         ("no_such_package.at_all:X", "there is no module 'no_such_package' for no_such_package.at_all:X"),
         (":X", "has no module: give module:OBJECT"),
-        ("sobolev.smoothness.noise:NOSE", "did you mean NOISE"),
-        ("sobolev.smoothness.noise:math", "must be a sobolev.smoothness.regularizer.Regularizer"),
+        ("sobolev.smoothness.regularizers.noise:NOSE", "did you mean NOISE"),
+        ("sobolev.smoothness.regularizers.noise:math", "must be a sobolev.smoothness.regularizers.api.Regularizer"),
         ("json:nothing", "unknown regularizer of json 'nothing'"),
     ):
         with pytest.raises(UserError, match=message):

@@ -11,7 +11,7 @@ from sobolev.smoothness import PenaltyConfig, coefficient
 NAMES = ("none", "sqrt", "linear", "exponential", "cosine", "step", "custom", "values")
 
 
-def at(config, initial, *updates):
+def at(config, initial, *updates) -> list[float]:
     return [float(coefficient(config, initial, jnp.asarray(update, jnp.int32))) for update in updates]
 
 
@@ -57,8 +57,8 @@ def test_custom_joins_its_pairs_linearly():
 def test_values_hold_until_the_next_one():
     """As `custom` of the authors' code: lambda0, then the values, none below the floor."""
     config = PenaltyConfig(schedule="values", custom=((10, 0.3), (20, 0.7), (30, 0.01)), floor=0.1)
-    wanted = np.float32([0.5, 0.5, 0.3, 0.3, 0.7, 0.1, 0.1])
-    np.testing.assert_array_equal(np.float32(at(config, 0.5, 0, 9, 10, 19, 20, 30, 10**6)), wanted)
+    wanted = np.array([0.5, 0.5, 0.3, 0.3, 0.7, 0.1, 0.1], np.float32)
+    np.testing.assert_array_equal(at(config, 0.5, 0, 9, 10, 19, 20, 30, 10**6), wanted)
 
 
 @pytest.mark.parametrize("schedule", ["sqrt", "step"])

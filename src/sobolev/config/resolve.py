@@ -10,7 +10,7 @@ from sobolev.config.train import TrainConfig
 from sobolev.config.validate import validate
 from sobolev.envs import default_repeat
 from sobolev.errors import nearest
-from sobolev.smoothness.registry import penalty_type, regularized
+from sobolev.smoothness.regularizers.registry import penalty_type, regularized
 
 
 def defaults(

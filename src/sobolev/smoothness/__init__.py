@@ -1,11 +1,8 @@
 """Smoothness of learned maps (paper 1): regularizers, their schedules, and measures. Usable without an agent."""
 
 from sobolev.smoothness.config import LatentPenalty, Latents, Maps, Sampling, Schedule, coefficients
-from sobolev.smoothness.finite_difference import FINITE_DIFFERENCE, FiniteDifferenceConfig, finite_difference_penalty
-from sobolev.smoothness.jacobian import JACOBIAN, JacobianConfig, PenaltyConfig, sampled_penalty
 from sobolev.smoothness.layers import norm_silu
 from sobolev.smoothness.linear_first import LinearFirst, as_function, probability_table
-from sobolev.smoothness.noise import NOISE, NoiseConfig, input_noise
 from sobolev.smoothness.penalty import (
     Penalty,
     Table,
@@ -16,8 +13,7 @@ from sobolev.smoothness.penalty import (
     sample_states,
     table_shape,
 )
-from sobolev.smoothness.registry import CHOICES, REGULARIZERS, find
-from sobolev.smoothness.regularizer import (
+from sobolev.smoothness.regularizers.api import (
     Constraint,
     Regularizer,
     Smoothing,
@@ -25,8 +21,20 @@ from sobolev.smoothness.regularizer import (
     default_settings,
     settings_type,
 )
-from sobolev.smoothness.schedule import coefficient
-from sobolev.smoothness.spectral import (
+from sobolev.smoothness.regularizers.finite_difference import (
+    FINITE_DIFFERENCE,
+    FiniteDifferenceConfig,
+    finite_difference_penalty,
+)
+from sobolev.smoothness.regularizers.jacobian import JACOBIAN, JacobianConfig, PenaltyConfig, sampled_penalty
+from sobolev.smoothness.regularizers.jacobian_norm import (
+    JACOBIAN_NORM,
+    JacobianNormConfig,
+    jacobian_norm_penalty,
+)
+from sobolev.smoothness.regularizers.noise import NOISE, NoiseConfig, input_noise
+from sobolev.smoothness.regularizers.registry import CHOICES, REGULARIZERS, find
+from sobolev.smoothness.regularizers.spectral import (
     SPECTRAL,
     SpectralConfig,
     init_vectors,
@@ -35,17 +43,20 @@ from sobolev.smoothness.spectral import (
     singular_values,
     spectrally_bounded,
 )
+from sobolev.smoothness.schedule import coefficient
 
 __all__ = [
     "CHOICES",
     "FINITE_DIFFERENCE",
     "JACOBIAN",
+    "JACOBIAN_NORM",
     "NOISE",
     "REGULARIZERS",
     "SPECTRAL",
     "Constraint",
     "FiniteDifferenceConfig",
     "JacobianConfig",
+    "JacobianNormConfig",
     "LatentPenalty",
     "Latents",
     "LinearFirst",
@@ -69,6 +80,7 @@ __all__ = [
     "finite_difference_penalty",
     "init_vectors",
     "input_noise",
+    "jacobian_norm_penalty",
     "jacobian_penalty",
     "joint_energies",
     "kernels",

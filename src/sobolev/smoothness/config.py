@@ -1,8 +1,8 @@
 """Settings that all regularizers have: the coefficient of each map, and its schedule over the updates.
 
 A regularizer adds settings of its own. All of them together form one flat dataclass, so that each is a flag
-`--penalty.NAME` (see `settings_type` in `regularizer.py`): the classes here are groups of settings, but add no level to
-the names. A coefficient of 0 turns the regularizer off for that map.
+`--penalty.NAME` (see `settings_type` in `regularizers/api.py`): the classes here are groups of settings, but add no
+level to the names. A coefficient of 0 turns the regularizer off for that map.
 """
 
 import math

@@ -14,7 +14,7 @@ import jax
 from annotated_types import Ge
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from sobolev.smoothness.regularizer import Regularizer
+from sobolev.smoothness.regularizers.api import Regularizer
 
 
 @dataclass(frozen=True)

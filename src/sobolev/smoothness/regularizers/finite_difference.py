@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from sobolev.errors import UserError
 from sobolev.smoothness.linear_first import as_function
 from sobolev.smoothness.penalty import Penalty, Table, table_shape, widened
-from sobolev.smoothness.regularizer import Regularizer
+from sobolev.smoothness.regularizers.api import Regularizer
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from sobolev.smoothness.regularizer import Constraint, Regularizer
+from sobolev.smoothness.regularizers.api import Constraint, Regularizer
 
 Tree = TypeVar("Tree")
 Vectors = tuple[Float[Array, " _"], ...]

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from sobolev.smoothness.config import LatentPenalty, Sampling, check_all
 from sobolev.smoothness.penalty import Penalty, Table, jacobian_penalty
-from sobolev.smoothness.regularizer import Inputs, Regularizer, at_sampled_states
+from sobolev.smoothness.regularizers.api import Inputs, Regularizer, at_sampled_states
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,19 @@ from typing import Any, TypeVar, get_type_hints
 from sobolev.errors import UserError
 from sobolev.plugins import Registry
 from sobolev.smoothness.config import Maps
-from sobolev.smoothness.finite_difference import FINITE_DIFFERENCE
-from sobolev.smoothness.jacobian import JACOBIAN
-from sobolev.smoothness.noise import NOISE
-from sobolev.smoothness.regularizer import Regularizer, default_settings, settings_type
-from sobolev.smoothness.spectral import SPECTRAL
+from sobolev.smoothness.regularizers.api import Regularizer, default_settings, settings_type
+from sobolev.smoothness.regularizers.finite_difference import FINITE_DIFFERENCE
+from sobolev.smoothness.regularizers.jacobian import JACOBIAN
+from sobolev.smoothness.regularizers.jacobian_norm import JACOBIAN_NORM
+from sobolev.smoothness.regularizers.noise import NOISE
+from sobolev.smoothness.regularizers.spectral import SPECTRAL
 
 A = TypeVar("A")
 
 REGULARIZERS: dict[str, Regularizer[Any]] = {
     "jacobian": JACOBIAN,
     "finite-difference": FINITE_DIFFERENCE,
+    "jacobian-norm": JACOBIAN_NORM,
     "spectral": SPECTRAL,
     "noise": NOISE,
 }

@@ -81,6 +81,7 @@ def test_sentences_say_where_smoothing_gains_and_loses_most() -> None:
     assert estimates.sentences([record | better])[0].endswith("; worse at none")
 
 
+@pytest.mark.long
 def test_orders_of_the_identities(both: Record) -> None:
     np.testing.assert_allclose(both["difference_orders"], 1, atol=0.05)
     assert both["isotropic_order"] == pytest.approx(-0.5, abs=0.05)

@@ -158,6 +158,7 @@ def test_table_by_hand() -> None:
     assert "better" in dict(zip(["head", *comparison.NUMBERS], table, strict=False))["kl"]
 
 
+@pytest.mark.long
 def test_figures_show_means_over_seeds(written: Path) -> None:
     records = json.loads((written / "cartpole-swingup.json").read_text())["records"]
     drawn_as = figures.curves(WorldModelConfig(multiples=MULTIPLES))

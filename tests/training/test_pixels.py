@@ -21,6 +21,8 @@ from tests import tiny
 from tests.quick_runs import quick_runs
 from tests.training.test_resume import at, content, crash_late, run
 
+pytestmark = pytest.mark.long
+
 SEEDS = (2,)
 CAPACITY = 48
 """Steps per environment of replay, fewer than a run has."""
@@ -58,7 +60,6 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return run(folder, config(log__dreams=60, log__tensorboard=True))
 
 
-@pytest.mark.long
 def test_a_run_from_images_is_resumed_bit_for_bit(straight, tmp_path):
     crash_late(tmp_path / "run", (41,), 52, config())
     assert_same(run(tmp_path / "run", config()), straight)
@@ -69,7 +70,6 @@ def test_a_run_from_images_is_resumed_bit_for_bit(straight, tmp_path):
     assert arrays["agent/updates"].tolist() == [112]
 
 
-@pytest.mark.long
 def test_a_run_with_replay_in_host_memory_is_resumed_bit_for_bit(tmp_path, capfd):
     """Over the wrap of its ring, and broken off twice."""
     host = config(replay__memory="host")
@@ -80,7 +80,6 @@ def test_a_run_with_replay_in_host_memory_is_resumed_bit_for_bit(tmp_path, capfd
     assert_same(run(tmp_path / "run", host), wanted)
 
 
-@pytest.mark.long
 def test_a_run_may_move_to_host_memory(straight, tmp_path):
     """The first update after it is made on the same batch, and the run ends with as many."""
     batches = []
@@ -241,7 +240,6 @@ def test_a_warm_start_takes_the_parts_and_nothing_else(straight, tmp_path):
             np.testing.assert_array_equal(ours[name], same[name], err_msg=name)
 
 
-@pytest.mark.long
 def test_a_warm_started_run_does_not_need_the_other_again(straight, tmp_path):
     source = tmp_path / "source"
     source.symlink_to(straight)

@@ -71,6 +71,7 @@ def test_environments_do_not_depend_on_the_company():
     assert any(one["last"].any() for _, one in steps)
 
 
+@pytest.mark.long
 def test_updates_do_not_depend_on_the_company():
     """Four updates on the same data: the same windows, and parameters up to the order of additions."""
     results = []

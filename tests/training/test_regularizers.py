@@ -19,6 +19,8 @@ from sobolev.training.snapshot import keep_weights, kept_weights, read_weights
 from tests import tiny
 from tests.agents import family
 
+pytestmark = pytest.mark.long
+
 METHODS = ("gpld", "dsdpg")
 NAMES = (*REGULARIZERS, "tests.own_regularizer:EVERYTHING")
 CASES = pytest.mark.parametrize(("method", "name"), [(method, name) for method in METHODS for name in NAMES])
@@ -88,7 +90,6 @@ def updated(method: str, name: str) -> tuple[Any, Any]:
     return jax.tree.map(np.asarray, (state, report))
 
 
-@pytest.mark.long
 @CASES
 def test_an_update(method, name):
     """It is finite, logs value and coefficient of every map, changes what the world model learns, and seeds differ."""
@@ -148,7 +149,6 @@ def traced(method: str, chosen: Any) -> str:
     return str(jax.make_jaxpr(agent.learn)(state, replay, jax.random.key(0), jnp.int32(0)))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_noise_of_no_size_is_no_noise(method):
     """To the bit: losses and the state after an update."""

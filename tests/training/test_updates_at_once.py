@@ -10,8 +10,9 @@ import pytest
 
 from tests import tiny
 
+pytestmark = pytest.mark.long
 
-@pytest.mark.long
+
 @pytest.mark.parametrize("seeds", [(2,), (0, 1)])
 def test_loop_of_updates_equals_single_calls(seeds):
     program = tiny.program(tiny.agent(), seeds)

@@ -25,6 +25,8 @@ from sobolev.system import target
 from sobolev.system.target import check_fused_step, fused_step, traced_for
 from tests import tiny
 
+pytestmark = pytest.mark.long
+
 TINY = ModelConfig(deter=64, hidden=16, classes=4, units=16, rows=4, blocks=4)
 ODD = replace(TINY, deter=96, hidden=48, classes=5, rows=6, blocks=2)
 """No side is a power of two, and the posterior's table has columns that are no class."""
@@ -100,7 +102,6 @@ def assert_close(new: Any, old: Any, share: float) -> None:
         np.testing.assert_allclose(x, y, rtol=0, atol=share * np.abs(y).max(), err_msg=jax.tree_util.keystr(path))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("config", "steps", "batch", "dtype", "share"),
     [
@@ -130,7 +131,6 @@ def test_kernels_that_would_be_wrong_are_seen(monkeypatch: pytest.MonkeyPatch) -
         assert_close(learned(fused.observe, given), plain, 1e-5)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("config", "starts"), [(ODD, 19), (NEAR_12M, 70)], ids=["odd", "near-12m"])
 def test_imagined_steps_are_those_of_the_plain_form(config: ModelConfig, starts: int) -> None:
     keys = jax.random.split(jax.random.key(3), 4)

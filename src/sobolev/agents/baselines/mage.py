@@ -1,7 +1,6 @@
 """MAGE (arXiv 2004.14309): deterministic critics, trained on the TD error and its action gradient through a model."""
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +20,6 @@ from sobolev.agents.dsdpg.units import Pairs, imagination, pairs_of
 from sobolev.nn import Perceptron, follow
 from sobolev.replay import AnyReplay
 
-N = TypeVar("N", int, Int[Array, ""])
 Moved = tuple[Actor, optax.OptState, Actor]
 """An actor, its optimizer's state, and its target network."""
 
@@ -62,7 +60,7 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         steps, during which no update is made here."""
         return self.config.exploration.random_steps // self.config.ensemble.every
 
-    def is_long(self, number: N) -> N | bool:
+    def is_long(self, number: Int[Array, ""] | int) -> Bool[Array, ""] | bool:
         """Whether update `number` trains the model first, which takes as long as some hundred others."""
         return (number < self.warmup) | (number % self.period == 0)
 

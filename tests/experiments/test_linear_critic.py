@@ -18,6 +18,7 @@ from sobolev.nn import cast_floating
 from tests.experiments import drawn
 
 
+@pytest.mark.long
 def test_the_exact_moments_against_many_rollouts():
     """Sampled means and covariances of return and gradient, within four standard errors."""
     system, s, a = example(), jnp.array([0.8, -0.5]), jnp.array([0.3])
@@ -69,6 +70,7 @@ def test_a_critic_learns_the_moments_of_return_and_gradient():
     assert off.correlation < 0.2, off
 
 
+@pytest.mark.long
 def test_a_deterministic_critic_learns_the_means_alone():
     """MAGE: its means are near, but for what the Huber loss and the smaller of two critics shift; nothing varies."""
     off = trained("mage")

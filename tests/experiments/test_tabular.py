@@ -98,6 +98,7 @@ def test_predicted_deviation_in_two_dimensions() -> None:
     assert identities.predicted_deviation(np.eye(3)) == pytest.approx(0)
 
 
+@pytest.mark.long
 def test_figures_show_the_records(records: list[Record], both: Record) -> None:
     """Each panel has the mean of every strength, and crosses where it is worse than λ = 0."""
     figure = figures.draw_errors(records, "3 seeds")

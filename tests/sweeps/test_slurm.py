@@ -142,6 +142,7 @@ def acts(run: Path) -> bool:
     return (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size > 0
 
 
+@pytest.mark.long
 def test_a_job_array_is_preempted_goes_on_and_tells_its_failures(cluster, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT}")

@@ -25,7 +25,7 @@ def test_every_method_is_kept() -> None:
     assert tuple(KEPT) == golden.METHODS
 
 
-QUICK = ("gpld", "dsdpg")
+QUICK = ("gpld",)
 """Whose numbers are compared with the short tests too."""
 
 

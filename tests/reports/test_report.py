@@ -89,6 +89,7 @@ def test_artefacts_carry_the_papers_numbers(large: Made, small: Made) -> None:
     }
 
 
+@pytest.mark.long
 def test_tables_put_the_papers_numbers_beside_ours(large: Made) -> None:
     head, *body = rows(large, "table-3")
     assert head == ["task", "dreamer", "gpld", "gain", "paper dreamer", "paper gpld", "paper gain"]

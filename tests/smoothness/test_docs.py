@@ -28,6 +28,7 @@ def test_first_example_is_short():
     assert len([line for line in first.splitlines() if line and not line.startswith("import")]) <= 10
 
 
+@pytest.mark.long
 def test_first_example_gives_a_penalty_and_its_gradient(names):
     def table(x):
         return jax.nn.softmax(names["mlp"](x).reshape(4, 5))

@@ -96,6 +96,7 @@ def test_updates_do_not_depend_on_the_company():
     np.testing.assert_allclose(deter, others, atol=2e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seeds", [(2,), SEEDS], ids=str)
 def test_an_update_does_not_copy_the_replay(seeds):
     """The compiled update needs less than a tenth of the replay's memory beside it, and gives the replay back."""

@@ -59,11 +59,8 @@ def jacobian_penalty(
     The result is differentiable with respect to `inputs` and the arrays in `fn`. Raises UserError for an unknown
     estimator or row choice, for inputs that are not [states, d], and for a number of rows outside 1 to K.
     """
-    if inputs.ndim != 2 or not inputs.shape[0]:
-        raise UserError(f"the penalty needs inputs of shape [states, d] with at least one state, not {inputs.shape}")
     key_rows, key_probes = jax.random.split(key)
-    fn, inputs = widened(fn), widened(inputs)
-    total, classes = table_shape(fn, inputs)
+    fn, inputs, (total, classes) = prepared(fn, inputs)
     chosen = choose_rows(key_rows, total, rows, row_choice)
     number = total if chosen is None else chosen.shape[0]
     if estimator == "exact":
@@ -99,6 +96,19 @@ def choose_rows(key: PRNGKeyArray, total: int, rows: int | None, row_choice: str
     if not 1 <= rows <= total:
         raise UserError(f"cannot penalise {rows} rows of a table that has {total}: give a number from 1 to {total}")
     return jnp.arange(rows) if row_choice == "first" else jax.random.permutation(key, total)[:rows]
+
+
+def prepared(
+    fn: Table, inputs: Float[Array, "states inputs"]
+) -> tuple[Table, Float[Array, "states inputs"], tuple[int, int]]:
+    """A function and its inputs in at least float32, and the shape (K, C) of its table.
+
+    Raises UserError for inputs that are not [states, d], or none, and for a function whose result is not a table.
+    """
+    if inputs.ndim != 2 or not inputs.shape[0]:
+        raise UserError(f"the penalty needs inputs of shape [states, d] with at least one state, not {inputs.shape}")
+    fn, inputs = widened(fn), widened(inputs)
+    return fn, inputs, table_shape(fn, inputs)
 
 
 def table_shape(fn: Table, inputs: Float[Array, "states inputs"]) -> tuple[int, int]:

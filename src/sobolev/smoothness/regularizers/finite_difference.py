@@ -18,9 +18,8 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from sobolev.errors import UserError
 from sobolev.smoothness.linear_first import as_function
-from sobolev.smoothness.penalty import Penalty, Table, table_shape, widened
+from sobolev.smoothness.penalty import Penalty, Table, prepared
 from sobolev.smoothness.regularizers.api import Regularizer
 
 
@@ -56,10 +55,7 @@ def finite_difference_penalty(
     goes to 0. Differentiable with respect to `inputs` and the arrays in `fn`, through both tables. Raises UserError for
     inputs that are not [states, d], and for a function whose result is not a table.
     """
-    if inputs.ndim != 2 or not inputs.shape[0]:
-        raise UserError(f"the penalty needs inputs of shape [states, d] with at least one state, not {inputs.shape}")
-    fn, inputs = widened(fn), widened(inputs)
-    table_shape(fn, inputs)  # raises UserError if it is not a table
+    fn, inputs, _ = prepared(fn, inputs)
     call = as_function(fn)
     states, size = inputs.shape
     drawn = jax.random.normal(key, (math.prod((states, directions, size)),), inputs.dtype)

@@ -16,9 +16,8 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from sobolev.errors import UserError
 from sobolev.smoothness.linear_first import as_function
-from sobolev.smoothness.penalty import Penalty, Table, table_shape, widened
+from sobolev.smoothness.penalty import Penalty, Table, prepared, table_shape
 from sobolev.smoothness.regularizers.api import Regularizer
 
 
@@ -40,10 +39,7 @@ def jacobian_norms(
     Each is ||J v|| for a unit vector v that power iteration from a random one has found; v is a constant to
     derivatives, which at the maximum makes no difference. Raises UserError as `jacobian_norm_penalty` does.
     """
-    if inputs.ndim != 2 or not inputs.shape[0]:
-        raise UserError(f"the penalty needs inputs of shape [states, d] with at least one state, not {inputs.shape}")
-    fn, inputs = widened(fn), widened(inputs)
-    table_shape(fn, inputs)  # raises UserError if it is not a table
+    fn, inputs, _ = prepared(fn, inputs)
     call = as_function(fn)
     start = jax.random.normal(key, (math.prod(inputs.shape),), inputs.dtype).reshape(inputs.shape)
 

@@ -84,8 +84,7 @@ def test_ctrl_c_in_the_first_seconds(tmp_path, between):
         process.wait(10 if between[0] else 5)
     if process.poll() is None and between[0] == 0:
         os.killpg(process.pid, signal.SIGINT)
-    # Until it listens, on a slow machine for longer than 0.2 s, the signal itself ends it, which a shell calls 130 too.
-    assert process.wait(10) in ((130, -2, 1) if between[0] == 0 else (130, -2))
+    assert process.wait(10) in ((130, -2, 1) if between[0] == 0 else (130,))
     log = (tmp_path / "log").read_text()
     if between[0]:  # it says no more than that it leaves, or that it has begun to and left
         assert log.count("\n") <= 1 or log.endswith("the same command begins again\n")

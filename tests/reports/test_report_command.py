@@ -27,6 +27,8 @@ def test_a_page_from_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         ([], "a run is missing, as in sobolev report runs/"),
         (["nowhere"], "nowhere does not exist"),
         (["runs", "--at", "0"], "--at is 0, but must be at least 1"),
+        (["runs", "--since", "-1"], "--since is -1, but must be at least 0"),
+        (["runs", "--since", "9000", "--at", "9000"], "--since is 9,000, but must be below --at, 9,000"),
         (["runs", "--baseline", "deramer"], "did you mean dreamer"),
         (["runs", "--publish"], "did you mean --published"),
         (["runs", "--output", "file"], "holds other things|cannot be created"),

@@ -31,6 +31,8 @@ class ReportConfig:
     """the method to compare with: gains are over it, and scores are normalised by its own"""
     at: Annotated[int | None, arg(metavar="N")] = None
     """env step at which scores are compared; none: the last one that all seeds of a task reach"""
+    since: Annotated[int | None, arg(metavar="N")] = None
+    """env step at which areas under curves begin; none: the first one at which all seeds of a task have returns"""
     collect: Annotated[Path | None, arg(metavar="DIR")] = None
     """also copy the scores of all runs, with their command, commit and machine, into this folder"""
 
@@ -41,6 +43,10 @@ def main(arguments: Sequence[str]) -> int:
     config = parse(default, arguments, prog="sobolev report", description=DESCRIPTION, positional="runs")
     if config.at is not None and config.at < 1:
         raise UserError(f"--at is {config.at}, but must be at least 1")
+    if config.since is not None and config.since < 0:
+        raise UserError(f"--since is {config.since}, but must be at least 0")
+    if config.at is not None and config.since is not None and config.since >= config.at:
+        raise UserError(f"--since is {config.since:,}, but must be below --at, {config.at:,}")
     from sobolev.reports.report import report
     from sobolev.reports.results.collect import collect
     from sobolev.reports.results.runs import find
@@ -52,6 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         with_published=config.published,
         baseline=config.baseline,
         at=config.at,
+        since=config.since,
         command=shlex.join(["sobolev", "report", *arguments]),
     )
     print("\n".join([*(f"collected: {folder}" for folder in collected), f"page: {files[0]}"]))

@@ -21,6 +21,7 @@ def report(
     with_published: bool = False,
     baseline: str = "dreamer",
     at: int | None = None,
+    since: int | None = None,
     command: str = "sobolev report",
 ) -> list[Path]:
     """Reads runs and writes a report of them into a folder. Returns the files of the report, the page first.
@@ -29,7 +30,7 @@ def report(
     """
     folders = find(places)
     check_output(output)
-    comparison = compare([run for folder in folders for run in load(folder)], baseline, at)
+    comparison = compare([run for folder in folders for run in load(folder)], baseline, at, since)
     comparison.notes[:0] = unfinished(places)
     material = Material(comparison, with_published, output, tuple(sensitivity_files(places)))
     return write(assemble(material, command), output)

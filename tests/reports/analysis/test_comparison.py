@@ -12,6 +12,7 @@ from sobolev.errors import UserError
 from sobolev.reports.analysis.aggregates import aggregate_curves, scales, task_curve
 from sobolev.reports.analysis.compare import compare
 from sobolev.reports.analysis.comparison import Comparison
+from sobolev.reports.analysis.measures import AREA
 from sobolev.reports.results.collect import collect
 from sobolev.reports.results.runs import Run, Task, find, flat, load
 from sobolev.reports.results.scores import Series
@@ -101,6 +102,17 @@ def test_scores_are_compared_where_all_still_train() -> None:
     early = compare(comparison.runs, at=25)
     assert early.ends[task] == 25.0 and early.reached[task, "gpld"].mean == pytest.approx(30.0)  # the one at step 20
     assert "walker-walk has no scores at 70 env steps: compared at 50." in compare(comparison.runs, at=70).notes
+
+
+def test_areas_begin_where_they_are_asked_to() -> None:
+    comparison, task = both(), Task("walker-walk")
+    assert comparison.spans[task] == (0.0, 100.0)
+    later = compare(comparison.runs, since=40)
+    assert later.spans[task] == (40.0, 100.0) and later.reached[task, "dreamer"].mean == 100.0
+    # the curve rises from 40 to 100 there, by a straight line
+    assert later.values(AREA, task, "dreamer")[0] == pytest.approx(70.0)
+    assert any(note.startswith("Areas under curves begin at 40 env steps") for note in later.notes)
+    assert compare(comparison.runs, since=200).spans[task] == (100.0, 100.0)
 
 
 def test_other_grids_are_told_and_joined_by_lines() -> None:

@@ -13,8 +13,11 @@ from sobolev.reports.results.scores import Series
 from sobolev.reports.results.variant_names import labelled
 
 
-def compare(runs: Sequence[Run], baseline: str = "dreamer", at: int | None = None) -> Comparison:
-    """Compares runs at an env step `at`, by default the last one that all runs of a task reach.
+def compare(
+    runs: Sequence[Run], baseline: str = "dreamer", at: int | None = None, since: int | None = None
+) -> Comparison:
+    """Compares runs at an env step `at`, by default the last one that all runs of a task reach, and their curves from
+    the env step `since`, by default the first one at which all of them have returns.
 
     The notes of the comparison say what is missing, unequal or cut off. Raises UserError if there is no evaluation at
     all, or if two runs have the same label, task and seed.
@@ -35,7 +38,11 @@ def compare(runs: Sequence[Run], baseline: str = "dreamer", at: int | None = Non
         remarks.append(
             f"There are no runs of {baseline}, so there are no gains and no normalised aggregates (see --baseline)."
         )
-    spans = {task: Span(_start(task, cells), _end(task, cells, at, remarks)) for task, _ in cells}
+    spans = {task: _span(task, cells, at, since, remarks) for task in dict.fromkeys(task for task, _ in cells)}
+    if since is not None:
+        remarks.append(
+            f"Areas under curves begin at {since:,} env steps, or where all seeds of a task first have returns."
+        )
     reached = {
         (task, label): Reached(np.array(list(FINAL.of(cell, spans[task]).values())), final_episodes(cell, spans[task]))
         for (task, label), cell in cells.items()
@@ -62,6 +69,13 @@ def _cell(label: str, task: Task, runs: Sequence[Run], remarks: list[str]) -> Ce
     episodes = {seed: one for run in runs for seed, one in run.episodes.items() if one.steps.size}
     finals = {seed: final for run in runs for seed, final in run.finals.items() if seed in scores}
     return Cell(tuple(runs), dict(sorted(scores.items())), dict(sorted(episodes.items())), finals)
+
+
+def _span(
+    task: Task, cells: Mapping[tuple[Task, str], Cell], at: int | None, since: int | None, remarks: list[str]
+) -> Span:
+    start, end = max(_start(task, cells), since or 0.0), _end(task, cells, at, remarks)
+    return Span(min(start, end), end)
 
 
 def _start(task: Task, cells: Mapping[tuple[Task, str], Cell]) -> float:

@@ -18,6 +18,7 @@ from sobolev.envs.families.toy import Layout, PointMass, locations
 from sobolev.errors import UserError
 from sobolev.experiments.point_mass import experiment, figures, gradients, runs
 from sobolev.experiments.point_mass.controller import reference
+from sobolev.experiments.trained import returns_while_training
 from sobolev.plotting.colors import COLORS
 from tests import tiny
 from tests.agents import family
@@ -63,7 +64,7 @@ def test_the_controller_goes_to_the_goal():
 def test_the_mean_over_training_weighs_by_steps():
     record = {"method": "td3", "locations": 2, "dimensions": 4, "noise": 0.0, "returns": [9.0, 4.0]}
     record["curve"] = {"steps": [0, 10, 40], "returns": [[0.0, 2.0, 2.0], [4.0, 4.0, 4.0]]}
-    assert runs.returns_while_training(record) == [1.75, 4.0]
+    assert returns_while_training(record) == [1.75, 4.0]
     controller = [{"locations": 2, "dimensions": 4, "noise": 0.0, "returns": [8.0]}]
     results = {"point-mass": {"records": [record], "controller": controller}}
     final, training = "\n".join(experiment.summary(CONFIG, results)).split("\n\n")

@@ -41,6 +41,10 @@ EXPERIMENTS = {
         "sobolev.experiments.point_mass.experiment:EXPERIMENT",
         "which critics learn if returns have many modes: dsdpg, mage, td3 and ablations on a toy",
     ),
+    "transition": Entry(
+        "sobolev.experiments.transition.experiment:EXPERIMENT",
+        "what a penalty on the Jacobian of DSDPG's world model does to κ, the return and the model's error",
+    ),
     "sensitivity": Entry(
         "sobolev.experiments.sensitivity.experiment:EXPERIMENT",
         "how sensitive the latent distributions of trained agents are to their inputs (also: sobolev sensitivity)",

@@ -17,12 +17,11 @@ from sobolev.experiments.point_mass.runs import (
     PointMassConfig,
     cell_of,
     cells,
-    final_returns,
     gradients_of,
     predicted_over_true,
-    returns_while_training,
     train_all,
 )
+from sobolev.experiments.trained import final_returns, returns_while_training
 from sobolev.system.columns import aligned
 
 ABOUT = """Compare methods with a deterministic policy on toy:point-mass, over reward locations, dimensions and noise.

@@ -1,20 +1,21 @@
 """The figures of `sobolev study point-mass`: the environment, returns, and the gradients of critics."""
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
 from sobolev.envs.families.toy import START, WALL, WIDTH, Layout, in_plane, locations, worths
 from sobolev.experiments.api import Record
 from sobolev.experiments.point_mass.controller import reference
-from sobolev.experiments.point_mass.runs import Cell, cell_of, final_returns, returns_while_training
+from sobolev.experiments.point_mass.runs import Cell, cell_of
+from sobolev.experiments.trained import final_returns, returns_while_training
 from sobolev.plotting.colors import colors
+from sobolev.plotting.points import draw_points, finish
 
 SHOWN = 20
 """Number of paths of the controller in the map."""
@@ -84,7 +85,7 @@ def draw_returns(records: Sequence[Record], references: Sequence[Record], note: 
             ax.axhline(1.0, color="#444444", linestyle="--", linewidth=0.9, label="controller")
             ax.set_title(axis.title(panel), fontsize=10)
             ax.set_ylim(bottom=0)
-    _finish(below, grid, axis.label, note)
+    finish(below, grid, axis.label, note)
     return figure
 
 
@@ -110,7 +111,7 @@ def draw_curves(records: Sequence[Record], references: Sequence[Record], note: s
                 ax.axhline(best, color="#444444", linestyle="--", linewidth=0.9, label="controller")
             ax.set_title(f"{axis.symbol} = {value}" if row == 0 else "", fontsize=10)
             ax.set_ylim(bottom=0)
-    _finish(figure, grid, "env steps", note)
+    finish(figure, grid, "env steps", note)
     return figure
 
 
@@ -137,7 +138,7 @@ def draw_gradients(records: Sequence[Record], note: str) -> Figure:
             else:
                 ax.set_yscale("symlog", linthresh=0.01)  # an unbiased estimate of a small bias may be negative
             ax.set_title(axis.title(panel) if row == 0 else "", fontsize=10)
-    _finish(figure, grid, axis.label, note)
+    finish(figure, grid, axis.label, note)
     return figure
 
 
@@ -206,30 +207,8 @@ def _draw_distributions(ax: Axes, references: Sequence[Record]) -> None:
 def _draw_points(ax: Axes, records: Sequence[Record], axis: Axis, numbers: Callable[[Record], np.ndarray]) -> None:
     """Draws the numbers of each record, one per seed, and their mean and standard deviation, over the axis."""
     methods = list(dict.fromkeys(record["method"] for record in records))
-    shades = colors(methods)
-    for i, method in enumerate(methods):
-        shift = 0.08 * (i - (len(methods) - 1) / 2)
-        own = {record[axis.name]: numbers(record) for record in records if record["method"] == method}
-        at = np.array([axis.values.index(value) + shift for value in own])
-        mean, spread = np.array([[found.mean(), found.std()] for found in own.values()]).T
-        ax.errorbar(at, mean, spread, fmt="o-", color=shades[method], label=method, lw=1, markersize=4, capsize=2)
-        for x, found in zip(at, own.values(), strict=True):
-            ax.plot(np.full(len(found), x), found, ".", color=shades[method], markersize=3, alpha=0.6)
-    ax.set_xticks(range(len(axis.values)), [str(value) for value in axis.values])
-    ax.set_xlim(-0.5, len(axis.values) - 0.5)
-
-
-def _finish(figure: FigureBase, grid: np.ndarray, label: str, note: str) -> None:
-    """Adds lines to every panel, a label of the horizontal axes, one legend above all, and the note below."""
-    for ax in grid.ravel():
-        ax.grid(alpha=0.25, axis="y")
-        ax.spines[["top", "right"]].set_visible(False)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9, frameon=False)
-    for ax in grid[-1]:
-        ax.set_xlabel(label, fontsize=9)
-    letters = int(figure.get_figure(root=True).get_size_inches()[0] * 15)
-    figure.supxlabel("\n".join(textwrap.wrap(note, letters)), fontsize=8, color="#555555")
+    by_method = {m: {r[axis.name]: numbers(r) for r in records if r["method"] == m} for m in methods}
+    draw_points(ax, axis.values, by_method, colors(methods))
 
 
 def belongs(record: Record, panel: Cell, axis: Axis) -> bool:

@@ -22,16 +22,9 @@ from jaxtyping import Array, Float, Int, Key
 
 from sobolev.agents.dsdpg.learner import Learner, State
 from sobolev.agents.dsdpg.networks import Value, joined
-from sobolev.checkpoints.run_folder import read_config
-from sobolev.config.registry import agent_of
-from sobolev.envs import Workers
 from sobolev.envs.families.toy import REVEAL, STIR, Layout, closeness, locations, moved, worths
 from sobolev.experiments.api import Record
-from sobolev.experiments.episodes import acting, play_round
-from sobolev.training.environments import AFTERWARDS, environments
-from sobolev.training.evaluation import load_state
-from sobolev.training.playing import Limit
-from sobolev.training.program import Program
+from sobolev.experiments.trained import visited
 
 EPISODES = 8
 """Episodes per seed from which the states are drawn."""
@@ -59,20 +52,10 @@ def compare(run: Path, layout: Layout, noise: float, states: int, rollouts: int)
     square; `cosine`, the mean cosine between the mean of both critics' gradients and the true one; and `predicted` and
     `true`, the mean values. Estimates of `bias` are unbiased and may be slightly negative.
     """
-    config = read_config(run)
-    with Workers(0) as workers:
-        envs = environments(workers, config, EPISODES, AFTERWARDS)
-        program = Program(agent_of(config, envs.spaces), config.seeds)
-        state, _ = load_state(run, program)
-        limit = Limit(config.evaluation.max_steps, config.env.repeat or 1)
-        played = play_round(envs, acting(program, state, envs.shape[1], 0), 0, limit)
+    agent, found = visited(run, EPISODES, states)
     records = []
-    for index, seed in enumerate(config.seeds):
-        own, observation = jax.tree.map(lambda leaf, at=index: leaf[at], (state, played.steps["observation"]))
-        valid = np.argwhere(played.valid[index] & ~played.steps["last"][index])
-        chosen = valid[np.sort(np.random.default_rng(seed).permutation(len(valid))[:states])]
-        masses = {name: entry[chosen[:, 0], chosen[:, 1]] for name, entry in observation.items()}
-        numbers = _compare(program.agent, layout, rollouts, own, masses, noise, jax.random.key(seed))
+    for seed, state, now, _ in found:
+        numbers = _compare(agent, layout, rollouts, state, now["observation"], noise, jax.random.key(seed))
         records.append({"seed": seed, **{name: float(number) for name, number in numbers.items()}})
     return records
 

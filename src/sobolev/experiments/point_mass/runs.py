@@ -13,9 +13,7 @@ from sobolev.config import TrainConfig, configure
 from sobolev.envs.families.toy import Layout
 from sobolev.experiments.api import Record, Say
 from sobolev.experiments.point_mass.gradients import compare
-from sobolev.reports.results.scores import read
-from sobolev.training.evaluation import evaluate
-from sobolev.training.start import start
+from sobolev.experiments.trained import final_returns, trained
 
 
 @dataclass(frozen=True)
@@ -124,29 +122,13 @@ def train_all(config: PointMassConfig, say: Say) -> list[Record]:
     records = []
     for cell, method in itertools.product(cells(config), config.methods):
         begun = time.monotonic()
-        folder, status = start(train_config(config, method, cell))
-        if status:
-            raise SystemExit(status)
-        returns = [seed["mean"] for seed in evaluate(folder, config.episodes)]
-        scores = read(folder / "scores.json")
-        curve = {"steps": scores[0]["xs"], "returns": [score["ys"] for score in scores]}
-        found = {"returns": returns, "curve": curve}
+        folder, found = trained(train_config(config, method, cell), config.episodes)
         found["gradients"] = compare(folder, cell.layout, cell.noise, config.states, config.rollouts)
         records.append({"method": method, **cell._asdict(), **found})
         seconds = time.monotonic() - begun
+        returns = final_returns(found)
         say(f"{method}, {cell}: return {np.mean(returns):.1f} ± {np.std(returns):.1f}, {seconds:.0f} s")
     return records
-
-
-def final_returns(record: Record) -> Sequence[float]:
-    """Returns the mean return of every seed's episodes after training."""
-    return record["returns"]
-
-
-def returns_while_training(record: Record) -> Sequence[float]:
-    """Returns the mean of every seed's evaluation returns during training, which is high if a method learns early."""
-    steps, returns = record["curve"]["steps"], np.array(record["curve"]["returns"])
-    return (np.trapezoid(returns, steps) / (steps[-1] - steps[0])).tolist()
 
 
 def gradients_of(record: Record, name: str) -> Sequence[float]:

@@ -127,6 +127,7 @@ def test_statistics_of_errors_of_gradients():
     assert gradients.statistics(exact, exact.swapaxes(0, 1))["cosine"] == pytest.approx(1.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["dsdpg", "mage"])
 def test_gradients_of_critics_are_those_of_their_expected_values(method: str):
     """By central differences, with the same samples of the distribution."""

@@ -37,6 +37,7 @@ def test_runs_differ_in_the_penalty_alone():
     assert settings(configs[-1])["penalty.bound"][1] == 1.01
 
 
+@pytest.mark.long
 def test_slopes_and_error_of_a_model_that_is_known():
     """Without weights in the decoder and the policy s' = s + mean change: slope and κ are 1, and the error is that of
     the mean change. With a weight in the policy κ is √(1 + its slope²)."""

@@ -139,6 +139,7 @@ def test_layers_of_one_network_start_apart():
     assert MLP.init(jax.random.key(0), 5, 3, 2).layers[1].linear.kernel.shape == (3, 3)
 
 
+@pytest.mark.long
 def test_a_call_whose_products_are_known_costs_its_gradient_alone():
     """The same value, and the same gradient with respect to parameters and inputs, for fewer operations."""
     mlp, x = MLP.init(jax.random.key(0), 64, 32, 3), jax.random.normal(jax.random.key(1), (16, 64))

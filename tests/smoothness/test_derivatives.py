@@ -112,6 +112,7 @@ def test_compiled_equals_op_by_op(make_network, make_inputs, estimator, form):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), compiled, plain)
 
 
+@pytest.mark.long
 def test_seeds_at_once_equal_one_seed(make_network, make_inputs):
     config = PenaltyConfig(rho=0.5, rows=2, row_choice="random")
     networks = [make_network(layers=2, seed=seed) for seed in range(3)]

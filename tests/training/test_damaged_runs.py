@@ -105,6 +105,7 @@ def finished(folder: Path) -> bool:
     return loaded is not None and loaded.iteration == 80
 
 
+@pytest.mark.long
 def test_a_run_whose_steps_are_all_damaged_waits_for_new_ones(tmp_path, capfd):
     """Networks and optimizer are kept; updates that fall due before replay is as full as at the start are forgone."""
     folder, seen = tmp_path / "run", []

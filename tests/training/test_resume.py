@@ -70,6 +70,7 @@ def test_a_run_without_any_checkpoint_begins_again(straight, tmp_path):
     assert_same(run(tmp_path / "run"), straight)
 
 
+@pytest.mark.long
 def test_broken_off_several_times(straight, tmp_path):
     for save, end in ((10, 12), (33, 33), (34, 60)):
         crash_late(tmp_path / "run", (save,), end)

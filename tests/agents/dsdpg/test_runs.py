@@ -95,6 +95,7 @@ def test_seeds_do_not_depend_on_the_company(method: str):
     )
 
 
+@pytest.mark.long
 def test_an_update_does_not_copy_the_replay():
     """The compiled update, the model's training in it, takes less than a tenth of the replay's memory beside it."""
     program = family.program("mage")

@@ -50,8 +50,9 @@ class CriticConfig:
     """fraction of the distance by which target networks move after every update (as in MAGE)"""
     gradient: bool = True
     """train on samples [return; action gradient]; without it on the return alone, an ablation"""
-    actions: Literal["policy", "replay"] = "policy"
-    """actions at which critics are trained: those of the policy, or those in replay"""
+    actions: Literal["policy", "replay"] = "replay"
+    """actions at which critics are trained: those of the policy, or those in replay (ours: the better one in
+    results/tuning)"""
     spread: Annotated[float, Ge(0)] = 0.3
     """standard deviation of the normal noise on these actions, for `actions` policy (ours; paper 2 mentions none, 0)"""
     smoothing: Annotated[float, Ge(0)] = 0.0

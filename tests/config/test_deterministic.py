@@ -25,7 +25,7 @@ def test_all_methods_have_the_same_base_networks(size: str):
 
 def test_ablations_are_dsdpg_without_gradients():
     dsdpg, mmd, iqn = (defaults("gym:Hopper-v5", method).agent for method in ("dsdpg", "mmd", "iqn"))
-    assert (dsdpg.critic.gradient, dsdpg.discrepancy.kind, dsdpg.critic.actions) == (True, "msmmd", "policy")
+    assert (dsdpg.critic.gradient, dsdpg.discrepancy.kind, dsdpg.critic.actions) == (True, "msmmd", "replay")
     assert (mmd.critic.gradient, mmd.discrepancy.kind, mmd.critic.actions) == (False, "mmd", "replay")
     assert (iqn.critic.gradient, iqn.discrepancy.kind, iqn.critic.draws) == (False, "quantile", "quantile")
     assert mmd.dynamics == iqn.dynamics == dsdpg.dynamics

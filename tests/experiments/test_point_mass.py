@@ -26,8 +26,8 @@ from tests.experiments import drawn
 
 CONFIG = runs.PointMassConfig()
 SHARED = (
-    "steps seeds batch_size updates_per_step env.number actor.network.units critic.network.units critic.discount "
-    "critic.rate actor.delay exploration.noise exploration.random_steps optimizer.actor optimizer.critic"
+    "steps seeds updates_per_step env.number actor.network.units critic.network.units critic.discount "
+    "actor.delay exploration.noise exploration.random_steps optimizer.actor optimizer.critic"
 )
 
 
@@ -36,7 +36,6 @@ def test_runs_share_networks_batch_and_updates():
     configs = [resolved(runs.train_config(CONFIG, method, cell), "cpu") for method in runs.VARIANTS]
     for path in SHARED.split():
         assert len({settings(config)[path][1] for config in configs}) == 1, path
-    assert {settings(config)["batch_size"][1] for config in configs} == {64}
     assert {(config.task, config.env.dynamics_noise) for config in configs} == {("toy:point-mass-4-8d", 0.2)}
     names = {runs.train_config(CONFIG, "td3", one).run for one in runs.cells(CONFIG)}
     assert len(names) == len(runs.cells(CONFIG)) == 20
@@ -210,7 +209,7 @@ def test_mistakes(words: str, message: str):
 def test_a_tiny_pass_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     words = (
         f"--out {tmp_path} --locations 2 --dimensions 4 --noise 0.2 --methods td3 --seeds 0 1 --steps 560 "
-        "--updates-per-step 1 --episodes 2 --states 4 --rollouts 4"
+        "--updates-per-step 1 --episodes 2 --states 8 --rollouts 32"
     )
     with tiny.quickly():
         assert main(["point-mass", *words.split()]) == 0

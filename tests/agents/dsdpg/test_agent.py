@@ -160,20 +160,24 @@ def far(dynamics, critics, config):
 def test_where_critics_are_trained():
     """At the policy's actions, around them, or at those in replay."""
 
+    def judging(**changes):
+        return replace(AGENT, config=replace(CONFIG, critic=replace(CONFIG.critic, **changes))).judged
+
     def found(**changes):
-        agent = replace(AGENT, config=replace(CONFIG, critic=replace(CONFIG.critic, **changes)))
+        judged = judging(**changes)
         states = jnp.tile(batch().state, (500, 1))
-        actions = agent.judged(actor, states, jnp.zeros((3000, 2)), jax.random.key(0))
+        actions = judged(actor, states, jnp.zeros((3000, 2)), jax.random.key(0))
         return np.asarray(actions - jax.vmap(actor)(states)), np.asarray(actions)
 
     actor = fresh().model.actor
-    assert (found(spread=0.0)[0] == 0).all()
-    noise, actions = found(spread=0.2)
+    assert (found(actions="policy", spread=0.0)[0] == 0).all()
+    noise, actions = found(actions="policy", spread=0.2)
     inside = np.abs(actions) < 1
     assert np.abs(actions).max() <= 1 and inside.mean() > 0.9
     assert noise[inside].std() == pytest.approx(0.2, abs=0.01) and abs(noise[inside].mean()) < 0.02
     assert (found(actions="replay")[1] == 0).all()
-    slope = jax.grad(lambda one: AGENT.judged(one, batch().state, jnp.zeros((6, 2)), jax.random.key(0)).sum())(actor)
+    judged = judging(actions="policy")
+    slope = jax.grad(lambda one: judged(one, batch().state, jnp.zeros((6, 2)), jax.random.key(0)).sum())(actor)
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(slope))
 
 

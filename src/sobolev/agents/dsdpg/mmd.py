@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 
 from sobolev.agents.dsdpg.config import DiscrepancyConfig
 from sobolev.errors import nearest
+from sobolev.system.target import for_accelerator
 
 Kernel = Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
 """k as a function of the squared distance."""
@@ -90,6 +91,10 @@ def projected(
 ) -> Float[Array, "samples 1"]:
     """⟨θ, x⟩ of every sample, as a sum, since a matrix product of this shape is slow under `vmap`."""
     return jnp.sum(direction[None] * x, -1, keepdims=True)
+
+
+TOGETHER = 4
+"""Number of states whose directions are searched at once on a CPU: their differences then stay in its cache."""
 
 
 class Search(NamedTuple):
@@ -219,7 +224,9 @@ def max_directions(
             apart, shares = pairs(x[None], y[None], unbiased=config.unbiased)
             return ascend(mmd_along(apart[0], shares, kernel), starts, config).direction
 
-        directions = jax.vmap(one)(jax.random.split(key, batch), x, y)
+        together = batch if for_accelerator() else TOGETHER
+        states = (jax.random.split(key, batch), x, y)
+        directions = jax.lax.map(lambda state: one(*state), states, batch_size=together)
     return jax.lax.stop_gradient(directions)
 
 

@@ -95,7 +95,7 @@ def kinds(config: LinearConfig) -> dict[str, Kind]:
 def fit(system: LinearSystem, kind: Kind, updates: int, key: Key[Array, ""]) -> TwinCritic:
     """Trains critics of the linear policy for `updates` updates, with a learning rate that decays to 0 along a cosine.
 
-    They are trained at the policy's actions, as in the method, or with noise on them.
+    They are trained at the policy's actions, or with noise on them.
     """
     keys, (state, action), config = jax.random.split(key), system.b.shape, kind.agent
     critics = TwinCritic.init(keys[0], state, action, config.critic.noise, config.critic.network)

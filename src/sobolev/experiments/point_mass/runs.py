@@ -92,14 +92,13 @@ def cell_of(record: Record) -> Cell:
 
 
 def train_config(config: PointMassConfig, method: str, cell: Cell) -> TrainConfig:
-    """Returns the config of a method on a point mass. All methods have the same networks, batch, exploration and number
-    of updates."""
+    """Returns the config of a method on a point mass, by the preset laptop, whose settings were chosen for each method
+    (results/tuning). All methods have the same networks, exploration and number of updates."""
     variant = VARIANTS[method]
     shared = {
         "steps": config.steps,
         "seeds": config.seeds,
         "updates_per_step": config.updates_per_step,
-        "batch_size": 64,
         "env.number": 4,
         "env.workers": 0,
         "env.dynamics_noise": cell.noise,

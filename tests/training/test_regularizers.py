@@ -151,13 +151,14 @@ def traced(method: str, chosen: Any) -> str:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_noise_of_no_size_is_no_noise(method):
-    """To the bit: losses and the state after an update."""
+    """Losses are equal to the bit, and the state after an update but for the rounding of two compiled programs."""
     program, state, replay = begun(method, config(method, "noise", penalty__std=0.0).agent)
     state, _, report = program.learn(state, replay, 0)
     wanted, plain = updated(method, "off")
     for name, value in plain.metrics.items():
         np.testing.assert_array_equal(report.metrics[name], value, err_msg=name)
-    jax.tree.map(np.testing.assert_array_equal, jax.tree.map(np.asarray, state), wanted)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7)
+    jax.tree.map(close, jax.tree.map(np.asarray, state), wanted)
 
 
 def seed_of(state: Any, index: int = 0) -> Any:

@@ -31,7 +31,7 @@ SHARED = (
 )
 
 
-def test_runs_share_networks_batch_and_updates():
+def test_runs_share_networks_and_updates():
     cell = runs.Cell(4, 8, 0.2)
     configs = [resolved(runs.train_config(CONFIG, method, cell), "cpu") for method in runs.VARIANTS]
     for path in SHARED.split():

@@ -42,7 +42,9 @@ def config(method: str, name: str, **settings: Any):
     strength |= {"penalty__schedule": "step", "penalty__step_size": 1}
     strength |= {"penalty__bound": BOUNDS[name]} if name in BOUNDS else {}
     if method == "dsdpg":
-        return family.config("dsdpg", regularizer=name, dynamics__warmup=0, **strength, **settings)
+        # XLA rounds programs that compute the same differently in the form of the preset laptop, not in this one.
+        strength |= {"dynamics__warmup": 0, "discrepancy__direction": "batch", "critic__actions": "policy"}
+        return family.config("dsdpg", regularizer=name, **strength, **settings)
     return tiny.config(regularizer=name, **strength, **settings)
 
 
@@ -151,14 +153,13 @@ def traced(method: str, chosen: Any) -> str:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_noise_of_no_size_is_no_noise(method):
-    """Losses are equal to the bit, and the state after an update but for the rounding of two compiled programs."""
+    """To the bit: losses and the state after an update."""
     program, state, replay = begun(method, config(method, "noise", penalty__std=0.0).agent)
     state, _, report = program.learn(state, replay, 0)
     wanted, plain = updated(method, "off")
     for name, value in plain.metrics.items():
         np.testing.assert_array_equal(report.metrics[name], value, err_msg=name)
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7)
-    jax.tree.map(close, jax.tree.map(np.asarray, state), wanted)
+    jax.tree.map(np.testing.assert_array_equal, jax.tree.map(np.asarray, state), wanted)
 
 
 def seed_of(state: Any, index: int = 0) -> Any:

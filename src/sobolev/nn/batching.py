@@ -6,6 +6,8 @@ from typing import Any
 import jax
 from jax.sharding import PartitionSpec
 
+from sobolev.system.target import for_accelerator
+
 
 def over(function: Callable, axes: int) -> Callable:
     """`function` mapped over that many leading axes of all its arguments, which are flattened to one during the call.
@@ -19,6 +21,15 @@ def over(function: Callable, axes: int) -> Callable:
         return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), jax.vmap(function)(*flat))
 
     return mapped
+
+
+def in_turn(function: Callable) -> Callable:
+    """`function`, which a CPU computes for one seed after the other where `vmap` would compute all seeds at once.
+
+    For a function whose intermediate arrays fit into the processor's cache for one seed only. Cannot be differentiated
+    from outside. On an accelerator, and where there is no `vmap`, the function itself.
+    """
+    return function if for_accelerator() else jax.custom_batching.sequential_vmap(function)
 
 
 DATA = "data"

@@ -27,6 +27,8 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
     they are inputs of prior, encoder and decoder in the model's loss.
     """
 
+    seeds_in_turn = True
+
     config: DSDPGConfig
 
     def init(self, key: Key[Array, ""]) -> State[Dynamics]:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -19,6 +19,7 @@ from sobolev.agents.dsdpg.units import Pairs, Statistics, pairs_of
 from sobolev.agents.method import AgentConfig
 from sobolev.envs.specs import Spaces
 from sobolev.nn import cast_floating
+from sobolev.nn.batching import in_turn
 from sobolev.replay import AnyReplay
 
 D = TypeVar("D")
@@ -83,6 +84,9 @@ class State(eqx.Module, Generic[D]):
 class Learner(ABC, Generic[C, D]):
     """An agent with a deterministic policy; subclasses define its networks and how they learn from a batch."""
 
+    seeds_in_turn: ClassVar[bool] = False
+    """whether a CPU updates one seed after the other (see `in_turn`)"""
+
     config: C
     spaces: Spaces
 
@@ -112,7 +116,8 @@ class Learner(ABC, Generic[C, D]):
         """One update on uniformly sampled transitions. An update with a non-finite loss or gradient changes nothing."""
         sample_key, update_key = jax.random.split(key)
         windows, replay = memory.sample(replay, sample_key, self.config.batch_size, 1, online=False)
-        updated, finite, metrics = self.update(state, pairs_of(windows, self.spaces), update_key, number)
+        update = in_turn(self.update) if self.seeds_in_turn else self.update
+        updated, finite, metrics = update(state, pairs_of(windows, self.spaces), update_key, number)
         return chosen(finite, updated, state), replay, Report(metrics, finite, windows)
 
     def begin(self, model: Model[D], rules: tuple[optax.GradientTransformation, ...]) -> State[D]:

@@ -93,10 +93,6 @@ def projected(
     return jnp.sum(direction[None] * x, -1, keepdims=True)
 
 
-TOGETHER = 4
-"""Number of states whose directions are searched at once on a CPU: their differences then stay in its cache."""
-
-
 class Search(NamedTuple):
     """The result of an ascent."""
 
@@ -224,9 +220,9 @@ def max_directions(
             apart, shares = pairs(x[None], y[None], unbiased=config.unbiased)
             return ascend(mmd_along(apart[0], shares, kernel), starts, config).direction
 
-        together = batch if for_accelerator() else TOGETHER
+        # A CPU searches for one state at a time, whose differences stay in its cache.
         states = (jax.random.split(key, batch), x, y)
-        directions = jax.lax.map(lambda state: one(*state), states, batch_size=together)
+        directions = jax.vmap(one)(*states) if for_accelerator() else jax.lax.map(lambda state: one(*state), states)
     return jax.lax.stop_gradient(directions)
 
 

@@ -40,6 +40,12 @@ def called(a: np.ndarray, b: np.ndarray) -> str:
     return "better" if low > 0 else "worse" if high < 0 else "no difference"
 
 
+def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
+    """Spearman's."""
+    found: Any = stats.spearmanr(a, b)
+    return float(found.statistic)
+
+
 def growth(cells: Cells, other: str, dimensions: Sequence[int], noises: Sequence[float]) -> tuple[float, float, float]:
     """The change of the relative difference, averaged over D, from least to most noise, and its 95% interval."""
     rng = np.random.default_rng(0)
@@ -53,19 +59,20 @@ def growth(cells: Cells, other: str, dimensions: Sequence[int], noises: Sequence
 
     changes = mean(noises[-1], drawn) - mean(noises[0], drawn)
     value = mean(noises[-1], lambda values: values) - mean(noises[0], lambda values: values)
-    return (float(value), *map(float, np.quantile(changes, [0.025, 0.975])))
+    low, high = np.quantile(changes, [0.025, 0.975])
+    return float(value), float(low), float(high)
 
 
 def report(name: str, cells: Cells, other: str) -> list[str]:
     """The lines on one measure and one other method."""
-    dimensions, noises = (sorted({key[i] for key in cells}) for i in (1, 2))
+    dimensions, noises = sorted({d for _, d, _ in cells}), sorted({noise for *_, noise in cells})
     rows = [[f"{name}, {OURS} against {other}", *(f"D = {d}" for d in dimensions), "better, worse", "rank with D"]]
     for noise in noises:
         pairs = [(cells[OURS, d, noise], cells[other, d, noise]) for d in dimensions]
         differences, words = [float(relative(*pair)) for pair in pairs], [called(*pair) for pair in pairs]
         entries = [f"{x:+.2f} {word}" for x, word in zip(differences, words, strict=True)]
         counts = ", ".join(str(words.count(word)) for word in ("better", "worse"))
-        rank = f"{stats.spearmanr(dimensions, differences).statistic:+.1f}" if len(dimensions) > 2 else ""
+        rank = f"{rank_correlation(dimensions, differences):+.1f}" if len(dimensions) > 2 else ""
         rows.append([f"noise {noise:g}", *entries, counts, rank])
     lines = aligned(rows)
     if len(noises) > 1:

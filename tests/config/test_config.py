@@ -82,7 +82,7 @@ def test_json_round_trip_is_exact(
     steps: int, seeds: list[int], rho: float, rate: float, rows: int | None, run: Path | None
 ) -> None:
     values = {"steps": steps, "seeds": tuple(seeds), "penalty.rho": rho, "optimizer.learning_rate": rate}
-    values |= {"penalty.rows": rows, "run": run, "penalty.custom": ((0, 1.0), (10, rho))}
+    values |= {"penalty.rows": rows, "run": run, "penalty.schedule": "custom", "penalty.custom": ((0, 1.0), (10, rho))}
     config = configure("gym:Ant-v5", settings=values)
     assert from_json(to_json(config)) == config
 
@@ -175,8 +175,8 @@ def test_bounds_in_words() -> None:
         ({"train_ratio": -1.0}, "--train-ratio is -1.0"),
         ({"model__deter": 100}, "--model.deter 100 is not divisible into --model.blocks 8: 96 would be"),
         ({"penalty__posterior": 0.0}, "choose --method dreamer"),
-        ({"penalty__rows": 33}, "--penalty.rows is 33, but the model has only 32 rows"),
-        ({"penalty__custom": ((0, 1.0),)}, "only for --penalty.schedule custom"),
+        ({"penalty__rows": 33}, "--penalty.rows is 33, but the posterior has only 32 rows"),
+        ({"penalty__custom": ((0, 1.0),)}, "penalty.custom is not for penalty.schedule sqrt: choose custom or values"),
         ({"method": "dreamer"}, "method dreamer has no penalty: leave out --penalty.posterior"),
         ({"batch_length": 300, "replay__capacity": 1200}, "raise --replay.capacity to 1204 or lower --batch-length"),
         ({"behavior__min_std": 2.0}, "--behavior.min-std must not be above"),
@@ -187,6 +187,19 @@ def test_bounds_in_words() -> None:
 def test_impossible_runs_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         validate(changed(**values))
+
+
+@pytest.mark.parametrize("method", ["gpld", "dsdpg"])
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"penalty.rows": 99}, "--penalty.rows is 99, but the (posterior has only 32 rows|transition has only 1 row)$"),
+        ({"penalty.schedule": "sqrt", "penalty.custom": ((10, 0.5),)}, "penalty.custom is not for penalty.schedule"),
+    ],
+)
+def test_every_method_checks_its_regularizer(method: str, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        validate(configure("walker-walk", method=method, preset="laptop", settings=values))
 
 
 def test_unknown_names_get_the_nearest_one() -> None:

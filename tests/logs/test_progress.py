@@ -75,7 +75,9 @@ def test_run_length_is_foretold_once_after_a_minute(total: int, advised: bool) -
 def test_without_a_terminal_there_are_plain_lines_only() -> None:
     output, out, bar, err = consoles(False)
     with Progress("walker-walk gpld", 1000, clock=Clock(), output=output, bar=bar) as progress:
-        progress.update(10, 1, train_return=3.0, penalty=0.1, coefficient=0.5)
+        progress.update(10, 1)
+        progress.episode(3.0)
+        progress.metrics({"penalty": 0.1, "coefficient": 0.5})
         progress.evaluated(500, (0, 4), [[1.0, 2.0], [3.0, 5.0]])
         progress.say("checkpoint saved")
     assert err.getvalue() == ""
@@ -91,10 +93,12 @@ def test_the_bar_tells_everything() -> None:
     with Progress("walker-walk gpld", 1000, clock=clock, output=output, bar=bar) as progress:
         for second in range(11):
             clock.now = float(second)
-            progress.update(10 * second, 5 * second, train_return=12.5, penalty=0.125, **{"λ": 0.25})
+            progress.update(10 * second, 5 * second)
+        progress.metrics({"penalty": 0.125, "λ": 0.25})
+        progress.episode(12.5)
         progress.evaluated(100, (0,), [[7.0]])
         clock.now = 12.0
-        progress.update(110, 55, train_return=None)
+        progress.update(110, 55)
     shown = err.getvalue()
     parts = ("110/1,000 env steps", "5.0 updates/s", "return 12.5", "evaluation 7", "penalty 0.125", "λ 0.25", "left")
     assert [part for part in parts if part not in shown] == []
@@ -109,7 +113,9 @@ def test_the_bar_on_any_terminal(width: int, encoding: str) -> None:
     bar = Console(file=stream, force_terminal=True, width=width, _environ={"TERM": "xterm"})
     output, _, _, _ = consoles(False)
     with Progress("wälker × λ", 1000, clock=Clock(), output=output, bar=bar) as progress:
-        progress.update(10, 1, train_return=3.0, penalty=0.1, coefficient=0.5)
+        progress.update(10, 1)
+        progress.episode(3.0)
+        progress.metrics({"penalty": 0.1, "coefficient": 0.5})
         progress.say("saved ×")
     raw.getvalue().decode(encoding)
     assert raw.getvalue()

@@ -83,8 +83,9 @@ def test_floor_binds(schedule):
         ({"step_factor": 0.0}, "step-factor"),
         ({"schedule": "custom"}, "custom"),
         ({"schedule": "values"}, "schedule is values: give penalty.custom"),
-        ({"custom": ((5, 1.0), (5, 0.5))}, "increase"),
-        ({"custom": ((5, -1.0),)}, "negative"),
+        ({"custom": ((5, 1.0),)}, "not for penalty.schedule sqrt"),
+        ({"schedule": "custom", "custom": ((5, 1.0), (5, 0.5))}, "increase"),
+        ({"schedule": "values", "custom": ((5, -1.0),)}, "negative"),
     ],
 )
 def test_bad_settings_are_refused(settings, word):

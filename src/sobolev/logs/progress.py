@@ -7,7 +7,7 @@ printed on stdout in either case, so that the log file of a batch job stays shor
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -101,7 +101,7 @@ class Progress:
         self.speed, self.steps, self.shown, self.told = Speed(clock), 0, -1.0, False
         moves = bar.is_terminal and not bar.is_dumb_terminal
         self.live = Live(console=bar, auto_refresh=False, transient=True) if moves else None
-        self.values: dict[str, float | None] = {}
+        self.values: dict[str, float | None] = {"return": None, "evaluation": None}
         self.note = ""
 
     def __enter__(self) -> "Progress":
@@ -115,13 +115,9 @@ class Progress:
         if self.live is not None:
             self.live.stop()
 
-    def update(self, steps: int, updates: int, **values: float | None) -> None:
-        """Sets the env steps and updates so far. Cheap enough to be called in every iteration.
-
-        `values` are shown in the bar, by name; None keeps the earlier value.
-        """
+    def update(self, steps: int, updates: int) -> None:
+        """Sets the env steps and updates so far. Cheap enough to be called in every iteration."""
         self.steps = steps
-        self.values |= {name: value for name, value in values.items() if value is not None}
         self.speed.add(steps, updates)
         self._advise()
         self._draw()
@@ -130,6 +126,14 @@ class Progress:
         """Shows in the bar what the run does just now, such as an evaluation; "" for nothing."""
         self.note = note
         self._draw()
+
+    def episode(self, value: float) -> None:
+        """Shows in the bar the return of the training episode that ended last."""
+        self.values["return"] = value
+
+    def metrics(self, values: Mapping[str, float]) -> None:
+        """Shows in the bar the newest metrics, by the names that they have there."""
+        self.values |= values
 
     def say(self, line: str) -> None:
         """Prints a line on stdout, above the bar if there is one."""
@@ -146,7 +150,7 @@ class Progress:
         left = self.speed.remaining(self.total - steps)
         rest = f", {duration(left)} left" if left is not None and steps < self.total else ""
         self.say(f"{self.label}  {steps:,} of {self.total:,} env steps  evaluation {each}{rest}")
-        self.values["score"] = sum(means) / len(means)
+        self.values["evaluation"] = sum(means) / len(means)
 
     def _draw(self) -> None:
         if self.live is not None and self.clock() - self.shown >= 0.25:
@@ -172,9 +176,7 @@ class Progress:
             parts.append(f"{rates[1]:.1f} updates/s")
         if left is not None:
             parts.append(f"{duration(left)} left")
-        first = {"train_return": "return", "score": "evaluation"}
-        names = first | {name: name for name in self.values if name not in first}
-        parts += [f"{name} {self.values[key]:.4g}" for key, name in names.items() if self.values.get(key) is not None]
+        parts += [f"{name} {value:.4g}" for name, value in self.values.items() if value is not None]
         parts = [self.note] if self.note else parts
         text = Text(" · ".join(parts), no_wrap=True, overflow="ellipsis")
         line = Table.grid(padding=(0, 1))

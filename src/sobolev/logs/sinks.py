@@ -183,6 +183,14 @@ class RunLog:
         for index, seed in enumerate(self.seeds):
             self._row(step, seed, {name: float(column[index]) for name, column in columns.items()})
 
+    def updated(self, step: int, updates: int, metrics: Mapping[str, ArrayLike]) -> None:
+        """Writes the metrics of the updates since the last line, and the number of all updates so far."""
+        self.write(step, {**metrics, "updates": updates})
+
+    def truncated(self, step: int, episodes: ArrayLike) -> None:
+        """Writes how many episodes [seeds] of an evaluation were ended by its limit of steps."""
+        self.write(step, {"evaluation/truncated": episodes})
+
     def episode(self, step: int, seed: int, value: float, length: int) -> None:
         """Adds a training episode that ended at an env step, with its return and its length in agent steps.
 

@@ -33,7 +33,7 @@ from sobolev.smoothness.regularizers.jacobian_norm import (
     jacobian_norm_penalty,
 )
 from sobolev.smoothness.regularizers.noise import NOISE, NoiseConfig, input_noise
-from sobolev.smoothness.regularizers.registry import CHOICES, REGULARIZERS, find
+from sobolev.smoothness.regularizers.registry import CHOICES, REGULARIZERS, find, smoothing
 from sobolev.smoothness.regularizers.spectral import (
     SPECTRAL,
     SpectralConfig,
@@ -92,6 +92,7 @@ __all__ = [
     "sampled_penalty",
     "settings_type",
     "singular_values",
+    "smoothing",
     "spectrally_bounded",
     "table_shape",
 ]

@@ -67,6 +67,8 @@ class Schedule:
             raise UserError(
                 f"penalty.schedule is {self.schedule}: give penalty.custom at least one pair (update, number)"
             )
+        if self.schedule not in BY_PAIRS and updates:
+            raise UserError(f"penalty.custom is not for penalty.schedule {self.schedule}: choose custom or values")
         if updates != sorted(set(updates)):
             raise UserError(f"penalty.custom has updates {updates}: they must increase from pair to pair")
         if not all(0 <= factor < math.inf for _, factor in self.custom):

@@ -231,7 +231,7 @@ class Training:
         for s, e in np.argwhere(now.transition["last"]):
             value, seed = float(now.returns[s, e]), self.config.seeds[s]
             self.log.episode(self.plan.env_steps(now.iteration), seed, value, int(now.lengths[s, e]))
-            self.progress.values["train_return"] = value
+            self.progress.episode(value)
 
     def write_metrics(self, env_steps: int) -> None:
         """Logs, for each seed, the mean metrics of all updates since the last line, and the results of `inspect`."""
@@ -241,9 +241,9 @@ class Training:
         means |= self.now.measured
         self.now.pending.clear()
         self.now.measured = {}
-        self.log.write(env_steps, means | {"updates": self.now.updates})
+        self.log.updated(env_steps, self.now.updates, means)
         shown = self.program.agent.shown.items()
-        self.progress.values |= {name: float(means[metric].mean()) for name, metric in shown if metric in means}
+        self.progress.metrics({name: float(means[metric].mean()) for name, metric in shown if metric in means})
 
     def evaluate(self) -> None:
         """Plays evaluation episodes if they are due."""
@@ -265,7 +265,7 @@ class Training:
         for seed, found in zip(self.config.seeds, returns, strict=True):
             self.log.score(env_steps, seed, found.tolist())
         if truncated.any():
-            self.log.write(env_steps, {"evaluation/truncated": truncated.sum(1)})
+            self.log.truncated(env_steps, truncated.sum(1))
             if not self.truncated:
                 self.progress.say(limit.sentence())
             self.truncated = True

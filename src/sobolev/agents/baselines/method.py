@@ -13,8 +13,8 @@ from sobolev.agents.baselines.config import (
 )
 from sobolev.agents.dsdpg import method as dsdpg
 from sobolev.agents.dsdpg.config import with_quantiles, without_gradients
-from sobolev.agents.dsdpg.method import DEMO, EXPLORATION, PROTOCOL, SHORT, SIZES, Networks, pace_of
-from sobolev.agents.method import Method, Pace, Preset, variant
+from sobolev.agents.dsdpg.method import DEMO, EXPLORATION, PROTOCOL, SHORT, SIZES, Networks, pace
+from sobolev.agents.method import Method, Preset, variant
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
 
@@ -64,11 +64,6 @@ def make_td3(config: TD3Config, spaces: Spaces) -> "TD3Agent":
     from sobolev.agents.baselines.td3 import TD3
 
     return TD3(config, spaces)
-
-
-def pace(config: MAGEConfig | TD3Config) -> Pace:
-    """The same as DSDPG's."""
-    return pace_of(config.updates_per_step, config.exploration.random_steps)
 
 
 def check_mage(config: MAGEConfig, images: bool) -> None:

@@ -24,7 +24,7 @@ from sobolev.agents.dreamer.world_model import RECONSTRUCTION, WorldModel, world
 from sobolev.envs.specs import Spaces
 from sobolev.nn import Head, averaged, cast_floating, entropy, in_parts, over, own
 from sobolev.replay import AnyReplay, Windows
-from sobolev.smoothness import Smoothing, find
+from sobolev.smoothness import Smoothing, smoothing
 from sobolev.smoothness.sensitivity import PerturbedTable
 
 Extras = dict[str, Array]
@@ -88,7 +88,7 @@ class Dreamer:
     @property
     def smoothing(self) -> Smoothing:
         """The regularizer of the latent tables."""
-        return Smoothing(find(self.config.regularizer), self.config.penalty)
+        return smoothing(self.config.regularizer, self.config.penalty)
 
     @property
     def shown(self) -> dict[str, str]:

@@ -1,20 +1,17 @@
 """Open-loop predictions of the world model along a recorded stream."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Key
 
+from sobolev.agents.api import Step
 from sobolev.agents.dreamer.decoder import observed
 from sobolev.agents.dreamer.world_model import WorldModel
 from sobolev.nn import cast_floating, over
 
 
-def open_loop(
-    world: WorldModel, dtype: DTypeLike, steps: dict[str, Any], context: int, key: Key[Array, ""]
-) -> dict[str, Array]:
+def open_loop(world: WorldModel, dtype: DTypeLike, steps: Step, context: int, key: Key[Array, ""]) -> dict[str, Array]:
     """Predicted observations [time, batch, …], in the environment's units, by name.
 
     `steps`: leaves [time, batch, …] with `observation` (a dict), `first`, and `action`, the one chosen at each step.

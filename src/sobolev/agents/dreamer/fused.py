@@ -1,9 +1,11 @@
 """The observed window by the fused step: `rollouts.observe` in six kernels for a step and its gradient."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from sobolev.agents.dreamer import rollouts
@@ -261,5 +263,5 @@ def _slopes(networks: Observed, before: State, inputs: tuple[Array, ...], after:
     return jax.tree.map(lambda x: _padded(x.reshape(*lead, *x.shape[1:]), sizes, 1), found)
 
 
-def _images(x: Array, multiply: Any, dtype: Any, units: int) -> Array:
+def _images(x: Array, multiply: Callable[[Array], Array], dtype: DTypeLike, units: int) -> Array:
     return multiply(x.astype(dtype)).astype(jnp.float32) / units

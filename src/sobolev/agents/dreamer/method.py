@@ -15,8 +15,7 @@ from sobolev.agents.dreamer.config import (
 from sobolev.agents.method import Method, Pace, Preset, variant
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
-from sobolev.smoothness import JacobianConfig
-from sobolev.smoothness.config import BY_PAIRS
+from sobolev.smoothness import smoothing
 from sobolev.system.target import fused_step
 
 if TYPE_CHECKING:
@@ -63,16 +62,13 @@ def pace(config: DreamerConfig) -> Pace:
 
 def check(config: DreamerConfig, images: bool) -> None:
     """Raises UserError for settings that contradict each other."""
-    model, penalty, behavior = config.model, config.penalty, config.behavior
+    model, behavior = config.model, config.behavior
     if model.deter % model.blocks:
         below = max(model.blocks, model.deter // model.blocks * model.blocks)
         raise UserError(
             f"--model.deter {model.deter} is not divisible into --model.blocks {model.blocks}: {below} would be"
         )
-    if isinstance(penalty, JacobianConfig) and penalty.rows is not None and penalty.rows > model.rows:
-        raise UserError(f"--penalty.rows is {penalty.rows}, but the model has only {model.rows} rows")
-    if penalty.custom and penalty.schedule not in BY_PAIRS:
-        raise UserError("--penalty.custom is only for --penalty.schedule custom or values: give both or none")
+    smoothing(config.regularizer, config.penalty).check({"posterior": model.rows, "prior": model.rows})
     if behavior.min_std > behavior.max_std:
         raise UserError("--behavior.min-std must not be above --behavior.max-std")
     if behavior.return_low >= behavior.return_high:

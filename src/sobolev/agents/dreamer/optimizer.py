@@ -1,12 +1,12 @@
 """DreamerV3's optimizer: adaptive clipping of each tensor, RMS scaling, momentum, learning rate with warm-up."""
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from sobolev.agents import optimizer
 from sobolev.agents.dreamer.config import OptimizerConfig
@@ -22,7 +22,7 @@ def adaptive_clip(clip: float, floor: float = 1e-3) -> optax.GradientTransformat
     `optax.adaptive_grad_clip` clips the gradient of every output unit; DreamerV3 clips that of every tensor.
     """
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    def update(updates: PyTree, state: optax.OptState, params: PyTree | None = None) -> tuple[PyTree, optax.OptState]:
         def scaled(gradient: Array, size: Array, parameter_size: Array) -> Array:
             largest = clip * jnp.maximum(floor, parameter_size)
             return gradient * (1.0 / jnp.maximum(1.0, size / largest))
@@ -69,7 +69,7 @@ def norms(tree: Tree) -> Tree:
     return jax.tree.unflatten(structure, [next(small) if leaf.size < LARGE else _norm(leaf) for leaf in leaves])
 
 
-def tree_norm(tree: Any) -> Float[Array, ""]:
+def tree_norm(tree: PyTree) -> Float[Array, ""]:
     """The norm of all tensors of a tree together."""
     if not for_accelerator():
         return optax.tree.norm(tree)

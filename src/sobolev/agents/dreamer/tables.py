@@ -1,19 +1,16 @@
 """The latent tables at the states of a recorded stream, where their sensitivity is measured."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Key
 
+from sobolev.agents.api import Step
 from sobolev.agents.dreamer.world_model import WorldModel
 from sobolev.nn import cast_floating
 from sobolev.smoothness.sensitivity import PerturbedTable
 
 
-def latent_tables(
-    world: WorldModel, dtype: DTypeLike, steps: dict[str, Any], key: Key[Array, ""]
-) -> dict[str, PerturbedTable]:
+def latent_tables(world: WorldModel, dtype: DTypeLike, steps: Step, key: Key[Array, ""]) -> dict[str, PerturbedTable]:
     """Posterior and prior, with their float32 inputs at all steps of the streams, in time-major order.
 
     `steps`: leaves [time, batch, …] with `observation` (a dict), `action`, the one chosen at each step, and `first`,

@@ -15,7 +15,7 @@ from sobolev.agents.dsdpg.networks import Actor, TwinCritic, drawn, vector_size
 from sobolev.agents.dsdpg.optimizer import Rules, adam, chosen, descend, turn
 from sobolev.agents.dsdpg.units import Pairs, Statistics, imagination
 from sobolev.nn import Perceptron, follow
-from sobolev.smoothness import Smoothing, find
+from sobolev.smoothness import Smoothing, smoothing
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
     @property
     def smoothing(self) -> Smoothing:
         """The regularizer of the world model."""
-        return Smoothing(find(self.config.regularizer), self.config.penalty)
+        return smoothing(self.config.regularizer, self.config.penalty)
 
     @property
     def shown(self) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sobolev.agents.dsdpg.config import (
     AdamConfig,
@@ -15,6 +15,7 @@ from sobolev.agents.dsdpg.config import (
 from sobolev.agents.method import Method, Pace, Preset
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
+from sobolev.smoothness import smoothing
 
 if TYPE_CHECKING:
     from sobolev.agents.dsdpg.agent import DSDPG
@@ -76,20 +77,30 @@ def make(config: DSDPGConfig, spaces: Spaces) -> "DSDPG":
     return DSDPG(config, spaces)
 
 
-def pace_of(updates_per_step: int, random_steps: int) -> Pace:
+class Paced(Protocol):
+    """The settings on which the pace depends."""
+
+    @property
+    def updates_per_step(self) -> int:
+        """updates per agent step"""
+        ...
+
+    @property
+    def exploration(self) -> ExplorationConfig:
+        """with the number of random steps before the first update"""
+        ...
+
+
+def pace(config: Paced) -> Pace:
     """`updates_per_step` updates per agent step, after the random steps, as in MAGE. Windows have one step."""
-    return Pace(1, max(1, random_steps), updates_per_step, 1)
-
-
-def pace(config: DSDPGConfig) -> Pace:
-    """`updates_per_step` updates per agent step, after the random steps."""
-    return pace_of(config.updates_per_step, config.exploration.random_steps)
+    return Pace(1, max(1, config.exploration.random_steps), config.updates_per_step, 1)
 
 
 def check(config: DSDPGConfig, images: bool) -> None:
     """Raises UserError for settings that contradict each other."""
     del images
     dynamics, discrepancy = config.dynamics, config.discrepancy
+    smoothing(config.regularizer, config.penalty).check({"transition": 1})
     for name, bound in (("max-std", dynamics.max_std), ("decoder-std", dynamics.decoder_std)):
         if dynamics.min_std >= bound:
             raise UserError(f"--dynamics.min-std is {dynamics.min_std}, but must be below --dynamics.{name}, {bound}")

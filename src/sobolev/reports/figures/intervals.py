@@ -10,7 +10,7 @@ from sobolev.plotting.panels import Line, Panel, draw
 from sobolev.reports.analysis import statistics
 from sobolev.reports.analysis.aggregates import normalised, scales
 from sobolev.reports.analysis.comparison import FAMILIES, Comparison
-from sobolev.reports.analysis.measures import FINAL, MEASURES, Measure
+from sobolev.reports.analysis.measures import FINAL, Measure
 from sobolev.reports.figures.aggregate import legend
 from sobolev.reports.page.content import Illustration, Material
 
@@ -19,9 +19,7 @@ THRESHOLDS = np.linspace(0, 1, 101)
 
 def intervals(material: Material) -> list[Illustration]:
     """Returns a figure for every measure and every family of tasks."""
-    families = material.comparison.families
-    figures = [of_family(material.comparison, family, measure) for measure in MEASURES for family in families]
-    return [figure for figure in figures if figure is not None]
+    return material.of_families(of_family)
 
 
 def of_family(comparison: Comparison, family: str, measure: Measure) -> Illustration | None:

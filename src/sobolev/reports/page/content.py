@@ -1,11 +1,16 @@
 """The parts of a report, and the material from which they are made."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from sobolev.plotting.panels import Picture
 from sobolev.reports.analysis.comparison import Comparison
+from sobolev.reports.analysis.measures import MEASURES, Measure
 from sobolev.reports.page.table import Table
+
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,12 @@ class Material:
     """folder of the report, to which links are relative"""
     sensitivity: tuple[Path, ...] = ()
     """files of `sobolev sensitivity`"""
+
+    def of_families(self, part_of: Callable[[Comparison, str, Measure], P | None]) -> list[P]:
+        """Returns what `part_of` makes for every measure and every family of tasks, without None."""
+        families = self.comparison.families
+        parts = [part_of(self.comparison, family, measure) for measure in MEASURES for family in families]
+        return [part for part in parts if part is not None]
 
 
 @dataclass(frozen=True)

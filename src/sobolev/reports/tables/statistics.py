@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from sobolev.reports.analysis import statistics
 from sobolev.reports.analysis.aggregates import normalised, scales, unscaled
 from sobolev.reports.analysis.comparison import FAMILIES, Comparison
-from sobolev.reports.analysis.measures import FINAL, MEASURES, Measure
+from sobolev.reports.analysis.measures import FINAL, Measure
 from sobolev.reports.page.content import Material
 from sobolev.reports.page.table import Table, counts
 
 
 def statistics_tables(material: Material) -> list[Table]:
     """Returns a table for every measure and every family of tasks."""
-    families = material.comparison.families
-    tables = [of_family(material.comparison, family, measure) for measure in MEASURES for family in families]
-    return [table for table in tables if table is not None]
+    return material.of_families(of_family)
 
 
 def of_family(comparison: Comparison, family: str, measure: Measure) -> Table | None:

@@ -67,6 +67,8 @@ class Regularizer(Generic[S]):
     constraint: Constraint[S] | None = None
     noise: Callable[[S, tuple[int, ...], PRNGKeyArray], Array] | None = None
     """(settings, shape, key) -> float32 array of that shape, which is added to the inputs"""
+    check: Callable[[S, Mapping[str, int]], None] | None = None
+    """(settings, number of rows of each map) -> None; raises UserError for settings that do not suit the maps"""
     coefficient: float = 0.5
     """default of the initial coefficient of the agent's first map"""
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
@@ -136,6 +138,11 @@ class Smoothing:
     regularizer: Regularizer[Any]
     settings: Any
     """an instance of the regularizer's `settings_type`"""
+
+    def check(self, rows: Mapping[str, int]) -> None:
+        """Raises UserError if the settings do not suit the maps, whose tables have these numbers of rows."""
+        if self.regularizer.check:
+            self.regularizer.check(self.settings, rows)
 
     @property
     def penalised(self) -> tuple[str, ...]:

@@ -1,11 +1,13 @@
 """The Jacobian penalty as a regularizer (paper 1, Section 4), the default of `--method gpld`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from annotated_types import Ge
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from sobolev.errors import UserError
 from sobolev.smoothness.config import LatentPenalty, Sampling, check_all
 from sobolev.smoothness.penalty import Penalty, Table, jacobian_penalty
 from sobolev.smoothness.regularizers.api import Inputs, Regularizer, at_sampled_states
@@ -42,7 +44,16 @@ def penalty(
     )
 
 
-JACOBIAN = Regularizer(JacobianConfig, "penalty", penalty=penalty)
+def check(settings: JacobianConfig, rows: Mapping[str, int]) -> None:
+    """Raises UserError if more rows are penalised than a map has."""
+    for name, number in rows.items():
+        if settings.rows is not None and settings.rows > number:
+            raise UserError(
+                f"--penalty.rows is {settings.rows}, but the {name} has only {number} row{'s' if number > 1 else ''}"
+            )
+
+
+JACOBIAN = Regularizer(JacobianConfig, "penalty", penalty=penalty, check=check)
 
 
 def sampled_penalty(

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, get_type_hints
 from sobolev.errors import UserError
 from sobolev.plugins import Registry
 from sobolev.smoothness.config import Maps
-from sobolev.smoothness.regularizers.api import Regularizer, default_settings, settings_type
+from sobolev.smoothness.regularizers.api import Regularizer, Smoothing, default_settings, settings_type
 from sobolev.smoothness.regularizers.finite_difference import FINITE_DIFFERENCE
 from sobolev.smoothness.regularizers.jacobian import JACOBIAN
 from sobolev.smoothness.regularizers.jacobian_norm import JACOBIAN_NORM
@@ -36,6 +36,11 @@ def find(name: str) -> Regularizer[Any]:
     Raises UserError for an unknown name, and names the nearest one, and for an object that is not a regularizer.
     """
     return KNOWN.find(name)
+
+
+def smoothing(name: str, settings: Maps) -> Smoothing:
+    """The regularizer of that name with its settings, for an agent to call. Raises UserError as `find` does."""
+    return Smoothing(find(name), settings)
 
 
 def penalty_type(agent: type, name: str) -> type[Maps] | None:

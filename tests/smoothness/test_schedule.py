@@ -7,6 +7,7 @@ import pytest
 
 from sobolev.errors import UserError
 from sobolev.smoothness import PenaltyConfig, coefficient
+from sobolev.smoothness.config import BY_PAIRS
 
 NAMES = ("none", "sqrt", "linear", "exponential", "cosine", "step", "custom", "values")
 
@@ -17,7 +18,8 @@ def at(config, initial, *updates) -> list[float]:
 
 def config_of(schedule, **settings):
     first = 0.5 if schedule == "values" else 1.0  # a coefficient, and not a factor of it
-    return PenaltyConfig(schedule=schedule, custom=((0, first), (10, 0.5), (20, 0.0)), **settings)
+    pairs = {"custom": ((0, first), (10, 0.5), (20, 0.0))} if schedule in BY_PAIRS else {}
+    return PenaltyConfig(schedule=schedule, **pairs, **settings)
 
 
 @pytest.mark.parametrize("schedule", NAMES)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from sobolev.agents.dsdpg.config import (
     AdamConfig,
@@ -77,6 +77,7 @@ def make(config: DSDPGConfig, spaces: Spaces) -> "DSDPG":
     return DSDPG(config, spaces)
 
 
+@runtime_checkable
 class Paced(Protocol):
     """The settings on which the pace depends."""
 

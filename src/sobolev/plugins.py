@@ -45,6 +45,25 @@ class Registry(Generic[T]):
         """All names: ours, then those of packages."""
         return list(dict.fromkeys([*self.ours, *self.places, *(point.name for point in self.registered())]))
 
+    def origins(self) -> dict[str, str]:
+        """The names that only installed packages have, each with its package, in order. Imports none of them."""
+        found: dict[str, str] = {}
+        for point in self.registered():
+            if point.name not in self.ours and point.name not in self.places:
+                others = f"{found[point.name]} and " if point.name in found else ""
+                found[point.name] = others + package(point)
+        return found
+
+    def attempt(self, name: str) -> tuple[T | None, str]:
+        """The object of that name and "", or None and why it cannot be loaded.
+
+        For lists of what there is, which a broken package must not end.
+        """
+        try:
+            return self.find(name), ""
+        except Exception as error:  # the package of somebody else may raise anything
+            return None, str(error) if isinstance(error, UserError) else _brief(error)
+
     def registered(self) -> list[EntryPoint]:
         """What installed packages register, in the order of the names."""
         return sorted(entry_points(group=self.group), key=lambda point: point.name)
@@ -54,7 +73,12 @@ class Registry(Generic[T]):
         module = _module(module_name, reference)
         if not hasattr(module, attribute):
             there = [name for name, value in vars(module).items() if isinstance(value, self.of)]
-            raise nearest(f"{self.kind} of {module_name}", attribute, there or [self.of.__name__.upper()])
+            if there:
+                raise nearest(f"{self.kind} of {module_name}", attribute, there)
+            raise UserError(
+                f"{module_name} has no {self.kind}{f' {attribute!r}' if attribute else ''}, nor any other: give "
+                f"MODULE:NAME of a {_place(self.of)}, or one of {', '.join(self.names()) or 'an installed package'}"
+            )
         found: Any = getattr(module, attribute)
         if not isinstance(found, self.of):
             raise UserError(f"{reference} is of type {type(found).__name__}: it must be a {_place(self.of)}")
@@ -64,6 +88,11 @@ class Registry(Generic[T]):
 def package(point: EntryPoint) -> str:
     """The package that registers an object."""
     return point.dist.name if point.dist else point.module
+
+
+def _brief(error: Exception) -> str:
+    """The type of an error and the first line of its message."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".rstrip(": ")
 
 
 def _place(kind: type) -> str:

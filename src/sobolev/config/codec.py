@@ -82,10 +82,12 @@ def _decode_dataclass(kind: Any, value: Any, kinds: Kinds, path: str) -> Any:
     if not isinstance(value, Mapping):
         raise UserError(f"{path or 'the config'} must be a table of settings, not {value!r}")
     prefix = f"{path}." if path else ""
-    for name in value.keys() - hints(kind).keys():
-        raise nearest("setting", prefix + name, [prefix + known for known in hints(kind)])
-    for name in hints(kind).keys() - value.keys():
-        raise UserError(f"the setting '{prefix}{name}' is missing: the file is damaged or of another version")
+    for name in value:
+        if name not in hints(kind):
+            raise nearest("setting", f"{prefix}{name}", [prefix + known for known in hints(kind)])
+    for name in hints(kind):
+        if name not in value:
+            raise UserError(f"the setting '{prefix}{name}' is missing: the file is damaged or of another version")
     return kind(**{name: decode(hint, value[name], kinds, prefix + name) for name, hint in hints(kind).items()})
 
 
@@ -167,8 +169,30 @@ def _flat(value: Any) -> list[str]:
     return ["none" if value is None else str(value)]
 
 
+def flattened(given: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns settings by path: {"penalty": {"rho": 0.25}}, or {"penalty.rho": 0.25}, as {"penalty.rho": 0.25}.
+
+    Raises UserError for a setting that is given in both forms, and for a group without settings.
+    """
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        head, _, tail = f"{prefix}{name}".partition(".")
+        path = tail if tail and head in UNPREFIXED else f"{prefix}{name}"
+        below = {path: value}
+        if isinstance(value, Mapping):
+            below = flattened(value, "" if path in UNPREFIXED else f"{path}.")
+            if not below:
+                raise UserError(f"the table '{path}' has no settings: give one, or leave it out")
+        for known in below:
+            if known in found:
+                raise UserError(f"the setting '{known}' is given twice: leave one out")
+        found |= below
+    return found
+
+
 def assign(config: T, path: str, value: Any) -> T:
-    """Returns a copy of a config with the setting, or the group of settings, at `path` replaced.
+    """Returns a copy of a config with the setting at `path` replaced, or the settings that a mapping names in the group
+    at `path`.
 
     Raises UserError for an unknown path, naming the nearest one, and for a value of the wrong type.
     """
@@ -178,10 +202,22 @@ def assign(config: T, path: str, value: Any) -> T:
     return changed
 
 
+def _merged(group: Any, given: Mapping[str, Any], path: str) -> Any:
+    """Returns a copy of the group of settings at `path` with those replaced that a mapping names."""
+    for name, value in given.items():
+        changed = _assign(group, str(name).split("."), value, f"{path}.{name}")
+        if changed is None:
+            raise nearest("setting", f"{path}.{name}", [f"{path}.{known}" for known in settings(group)])
+        group = changed
+    return group
+
+
 def _assign(config: Any, names: list[str], value: Any, path: str) -> Any:
     types_of = hints(type(config))
     if names[0] in types_of:
         child = getattr(config, names[0])
+        if len(names) == 1 and is_dataclass(child) and isinstance(value, Mapping):
+            return replace(config, **{names[0]: _merged(child, value, path)})
         if len(names) == 1:
             kind = type(child) if is_dataclass(child) else types_of[names[0]]
             return replace(config, **{names[0]: decode(kind, value, None, path)})

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from sobolev.config import codec
-from sobolev.config.codec import assign, decode, encode
+from sobolev.config.codec import assign, decode, encode, flattened
 from sobolev.config.registry import METHODS
 from sobolev.config.train import TrainConfig
 from sobolev.config.validate import validate
 from sobolev.envs import default_repeat
-from sobolev.errors import nearest
+from sobolev.errors import UserError, nearest
 from sobolev.smoothness.regularizers.registry import penalty_type, regularized
 
 
@@ -32,7 +32,12 @@ def defaults(
             raise nearest(kind, name, options)
     chosen = known.presets[preset]
     agent = chosen.agent if size is None else known.sizes[size](chosen.agent)
-    agent = agent if regularizer is None else regularized(agent, regularizer)
+    if regularizer is not None:
+        fixed = known.fixed.get("regularizer") or known.fixed.get("penalty")
+        if fixed is not None:  # said here, since `validate` would name a setting that the regularizer has changed
+            reason, other = fixed
+            raise UserError(f"method {known.name} {reason}: leave out --regularizer, or choose --method {other}")
+        agent = regularized(agent, regularizer)
     config = TrainConfig[Any](task=task, method=method, size=size or chosen.size, preset=preset, agent=agent)
     for path, value in chosen.settings.items():
         config = assign(config, path, value)
@@ -49,11 +54,13 @@ def configure(
 ) -> TrainConfig[Any]:
     """Returns the config of a run, as in `configure("walker-walk", size="1m", settings={"penalty.rho": 0.25})`.
 
-    The keys of `settings` are the flags of `sobolev train` with underscores: "steps", "batch_size", "model.deter".
-    Raises UserError for an unknown key or a value of the wrong type.
+    The keys of `settings` are the flags of `sobolev train` with underscores: "steps", "batch_size", "model.deter". A
+    mapping names some of a group: {"model": {"deter": 512}} is {"model.deter": 512}. Raises UserError for an unknown
+    key, one that is given twice, and a value of the wrong type.
     """
-    config = defaults(task, method, size, preset, (settings or {}).get("regularizer"))
-    for path, value in (settings or {}).items():
+    given = settings or {}
+    config = defaults(task, method, size, preset, flattened(given).get("regularizer"))
+    for path, value in given.items():
         config = assign(config, path, value)
     return config
 

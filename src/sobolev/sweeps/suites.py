@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from sobolev.config.codec import as_path
+from sobolev.config.codec import as_path, flattened
 from sobolev.config.registry import METHODS
 from sobolev.config.variant_label import variant_label
 from sobolev.errors import UserError, nearest
@@ -103,7 +103,7 @@ def parse(name: str, table: Mapping[str, Any]) -> Suite:
         seeds=tuple(table.get("seeds", PAPER_SEEDS)),
         seeds_per_run=table.get("seeds_per_run"),
         preset=table.get("preset", "paper"),
-        settings=dict(table.get("settings", {})),
+        settings=flattened(table.get("settings", {})),
     )
     _check_suite(suite)
     return suite
@@ -127,7 +127,7 @@ def _tasks(entry: Any) -> tuple[str, ...]:
 
 def _variants(suite: str, table: Any) -> Iterator[Variant]:
     _check(f"a variant of suite {suite}", table, VARIANT_KEYS)
-    method, fixed, grid = table.get("method", "gpld"), table.get("settings", {}), table.get("grid", {})
+    method, fixed, grid = table.get("method", "gpld"), flattened(table.get("settings", {})), flattened(table.get("grid", {}))
     if not all(isinstance(values, list) and values for values in grid.values()):
         raise UserError(f"the grid of a variant of suite {suite} takes a list of values for each setting")
     for values in itertools.product(*grid.values()):
@@ -159,7 +159,7 @@ def narrowed(suite: Suite, tasks: Sequence[str] = (), methods: Sequence[str] = (
     names = {variant.method: METHODS.find(variant.method).name for variant in suite.variants}
     for kind, chosen, known in (
         ("task of the suite", tasks, suite.tasks),
-        ("method of the suite", methods, {*names.values(), *names}),
+        ("method of the suite", methods, list(dict.fromkeys([*names.values(), *names]))),
     ):
         for name in chosen:
             if name not in known:

@@ -1,8 +1,8 @@
 """The interface between a run and an agent of any method: pure functions of one pytree of state.
 
 An agent is a frozen, hashable object. All of its functions are for one seed; a run maps them over a leading axis of
-seeds. Capabilities that only some agents have are protocols of their own: `Inspected`, `Dreams`, `Constrained`,
-`Chooses`.
+seeds. Capabilities that only some agents have are protocols of their own: `Snapshots`, `Inspected`, `Dreams`,
+`LongUpdates`, `Chooses`.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ import jax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from sobolev.envs.specs import Spaces
+from sobolev.errors import UserError
 from sobolev.replay import AnyReplay, Choice, Ring, Windows
 
 __all__ = [
@@ -20,13 +21,15 @@ __all__ = [
     "AnyAgent",
     "Carry",
     "Chooses",
-    "Constrained",
     "Dreams",
     "Inspected",
+    "LongUpdates",
     "Metrics",
     "Report",
+    "Snapshots",
     "State",
     "Step",
+    "check",
 ]
 
 Metrics: TypeAlias = dict[str, Float[Array, ""]]
@@ -40,14 +43,9 @@ Step: TypeAlias = dict[str, PyTree]
 the flags first, last and terminal, and, where it is known, action, the one taken next."""
 
 
-@runtime_checkable
-class State(Protocol):
-    """Everything about an agent that changes, except its replay: an Equinox module defined by the method."""
-
-    @property
-    def model(self) -> PyTree:
-        """The trained networks."""
-        ...
+State: TypeAlias = PyTree
+"""Everything about an agent that changes, except its replay: any pytree of arrays, such as an Equinox module or a dict.
+Its leaves need different paths, by which they are named in checkpoints."""
 
 
 class Report(eqx.Module):
@@ -155,13 +153,13 @@ class Dreams(Protocol[T]):
 
 
 @runtime_checkable
-class Constrained(Protocol[T]):
-    """An agent whose networks are used under a constraint, which has arrays of its own in the state."""
+class Snapshots(Protocol[T]):
+    """An agent that does not need all of its state to act. Of other agents, a snapshot keeps the whole state."""
 
-    def constraint(self, state: T) -> dict[str, PyTree]:
-        """The fields of the state, by name, that a copy of `model` needs beside it to be used as in the run.
+    def snapshot(self, state: T) -> dict[str, PyTree]:
+        """The fields of the state, by name, that `--checkpoint.snapshots` keeps: all those that `act` reads.
 
-        {} where there is no constraint.
+        `state` may also be a tree of shapes, from which the size of a snapshot is computed.
         """
         ...
 
@@ -190,3 +188,14 @@ class Chooses(Protocol):
     def choose(self, ring: Ring, key: Key[Array, ""]) -> Choice:
         """The windows that `learn` with this key samples from a replay with these counters and this shape."""
         ...
+
+
+def check(agent: Any, who: str) -> None:
+    """Raises UserError if an agent lacks a part of `Agent`, or cannot be hashed; `who` has made it: "method calm"."""
+    lacking = [name for name in vars(Agent) if not name.startswith("_") and not hasattr(agent, name)]
+    if lacking:
+        raise UserError(f"the agent of {who} lacks {', '.join(lacking)}: `Agent` in sobolev.agents.api says what it is")
+    try:
+        hash(agent)
+    except TypeError as error:
+        raise UserError(f"the agent of {who} cannot be hashed ({error}): make it a frozen dataclass") from None

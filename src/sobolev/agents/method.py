@@ -6,10 +6,11 @@ texts and reports do not have to wait for it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 from sobolev.envs.specs import Spaces
+from sobolev.errors import UserError
 
 if TYPE_CHECKING:
     from sobolev.agents.api import Agent
@@ -99,6 +100,19 @@ class Method(Generic[C]):
     divides: bool = False
     """whether several devices may divide the batch of an update; its loss must then average over their parts (see
     `in_parts` and `averaged` in `sobolev.nn`)"""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for settings that a run cannot use, or if there is no preset of a known size."""
+        if not is_dataclass(self.config):
+            raise UserError(f"the settings of method {self.name} are no dataclass: decorate them with @dataclass")
+        there = [item.name for item in fields(self.config)]
+        for name in ("batch_size", "precision"):
+            if name not in there:
+                raise UserError(f"the settings of method {self.name} lack {name}: see AgentConfig in {__name__}")
+        if not self.presets:
+            raise UserError(
+                f"method {self.name} has no preset: give it one, as in {{'paper': Preset(Settings(), 'full')}}"
+            )
 
 
 def variant(

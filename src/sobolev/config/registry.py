@@ -26,5 +26,12 @@ def method_of(config: TrainConfig) -> Method[Any]:
 
 
 def agent_of(config: TrainConfig, spaces: Spaces) -> "AnyAgent":
-    """Creates the agent of a resolved config, for an environment with these spaces."""
-    return method_of(config).make(config.agent, spaces)
+    """Creates the agent of a resolved config, for an environment with these spaces.
+
+    Raises UserError if a run cannot use what the method makes.
+    """
+    from sobolev.agents import api  # which loads jax
+
+    agent = method_of(config).make(config.agent, spaces)
+    api.check(agent, f"method {config.method}")
+    return agent

@@ -102,7 +102,7 @@ def take(replay: HostReplay, choice: Choice, length: int) -> tuple[Streamed, Hos
 
 
 def returned(replay: HostReplay, device: Streamed) -> HostReplay:
-    """The replay with the latents of `device`, which an update or `add` has changed."""
+    """The replay with its latents replaced by those of `device`, the result of an update or of `add`."""
     return dataclasses.replace(replay, latents=device.latents)
 
 

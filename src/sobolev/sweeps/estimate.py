@@ -24,7 +24,7 @@ from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
 from sobolev.logs import provenance
 from sobolev.sweeps.run_status import saved_steps
-from sobolev.training import requirements
+from sobolev.training import requirements, snapshot
 from sobolev.training.environments import TRAINING, environments, spaces
 from sobolev.training.program import Program
 from sobolev.training.schedule import Plan
@@ -129,7 +129,9 @@ def disk(config: TrainConfig, shapes: Spaces) -> int:
     """Returns the bytes of a run's checkpoints at their largest, and of the snapshots of its networks."""
     plan, program = Plan.of(config), Program(agent_of(config, shapes), config.seeds)
     every = config.checkpoint.snapshots
-    copies = config.steps // every * requirements.size(program.state_shapes().model) if every else 0
+    copies = (
+        config.steps // every * requirements.size(snapshot.kept(program.agent, program.state_shapes())) if every else 0
+    )
     return requirements.Needs.of(program, plan).disk + copies
 
 

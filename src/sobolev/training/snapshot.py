@@ -4,16 +4,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from sobolev.agents.api import AnyAgent, Carry, Chooses, Constrained, State
+from sobolev.agents.api import AnyAgent, Carry, Chooses, Snapshots, State
 from sobolev.checkpoints import ranges
 from sobolev.checkpoints.files import Damaged, NotSaved, load_arrays, room_errors, write_arrays
-from sobolev.checkpoints.pytree_io import check_spaces, flatten, unflatten
+from sobolev.checkpoints.pytree_io import check_spaces, flatten, forms, unflatten
 from sobolev.checkpoints.ranges import Range
 from sobolev.checkpoints.slots import Checkpoints, Loaded
 from sobolev.distributed.processes import Envs
@@ -75,7 +74,11 @@ class Snapshot:
         return self.iteration - self.missing
 
     def updates_due(self, plan: Plan) -> int:
-        """Number of updates to make now; those that are due while replay holds too few steps are forgone."""
+        """Number of updates to make now.
+
+        While replay has fewer steps than the first update needs, because a damaged checkpoint lost them, the updates
+        that are due are never made; they are counted in `forgone`.
+        """
         due = plan.updates_due(self.iteration) - self.updates - self.forgone
         if self.missing and self.added <= plan.warmup:
             self.forgone += due
@@ -130,13 +133,18 @@ def save(checkpoints: Checkpoints, snapshot: Snapshot, envs: Envs, meta: dict[st
     checkpoints.save(snapshot.iteration, flatten(tree), flatten(steps), meta, keep_from=oldest)
 
 
+def kept(agent: AnyAgent, state: State) -> PyTree:
+    """The part of a state that a snapshot keeps: what a `Snapshots` says, all of it for other agents."""
+    return agent.snapshot(state) if isinstance(agent, Snapshots) else state
+
+
 def keep_weights(run: Path, agent: AnyAgent, state: State, env_steps: int) -> None:
     """Writes a copy of the networks of all seeds that is never overwritten: RUN/snapshots/<env steps>.safetensors.
 
-    Raises NotSaved if the disk has no space, or the folder is not writable.
+    It is what `kept` returns. Raises NotSaved if the disk has no space, or the folder is not writable.
     """
     path = run / "snapshots" / f"{env_steps:09d}.safetensors"
-    _write(path, flatten(state.model) | flatten(_constraint(agent, state)), "a copy of the networks")
+    _write(path, flatten(kept(agent, state)), "a copy of the networks")
 
 
 def keep_failure(run: Path, seed: int, update: int, arrays: dict[str, np.ndarray]) -> str:
@@ -161,20 +169,18 @@ def kept_weights(run: Path) -> dict[int, Path]:
 
 
 def read_weights(path: Path, agent: AnyAgent, state: State) -> State:
-    """`state` with the networks of a kept copy. Raises UserError if the file is damaged or does not fit."""
+    """`state` with what a snapshot keeps. Raises UserError if the file is damaged or does not fit."""
     try:
         arrays = load_arrays(path)
     except Damaged as error:
         raise UserError(f"{path.parent}: {error}; delete the file to go on without it") from error
-    beside = _constraint(agent, state)
-    named = {name: x for name, x in arrays.items() if name in flatten(beside)}
-    networks = unflatten(state.model, {name: x for name, x in arrays.items() if name not in named})
-    values = {"model": networks, **unflatten(beside, named)}
-    return eqx.tree_at(lambda state: [getattr(state, name) for name in values], state, list(values.values()))
-
-
-def _constraint(agent: AnyAgent, state: State) -> dict[str, PyTree]:
-    return agent.constraint(state) if isinstance(agent, Constrained) else {}
+    part = kept(agent, state)
+    names = forms(part)
+    # Version 0.2 wrote the networks' names without the field of the state that has them.
+    older = {name: f"model/{name}" for name in arrays if name not in names and f"model/{name}" in names}
+    arrays = {older.get(name, name): x for name, x in arrays.items()}
+    unflatten(part, arrays)  # raises UserError if the arrays do not fit
+    return unflatten(state, flatten(state) | arrays)
 
 
 def restore(

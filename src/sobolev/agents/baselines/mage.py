@@ -61,7 +61,7 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         return self.config.exploration.random_steps // self.config.ensemble.every
 
     def is_long(self, number: Int[Array, ""] | int) -> Bool[Array, ""] | bool:
-        """Whether update `number` trains the model first, which takes as long as some hundred others."""
+        """Whether update `number` first trains the model, which takes as long as a hundred or more other updates."""
         return (number < self.warmup) | (number % self.period == 0)
 
     def learn(

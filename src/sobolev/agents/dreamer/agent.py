@@ -150,9 +150,10 @@ class Dreamer:
         found = self.smoothing.constrained(tables(world.rssm), state.smoothing, state.updates)
         return replace(world, rssm=replace(world.rssm, **found))
 
-    def constraint(self, state: State) -> dict[str, PyTree]:
-        """The fields of the state, beside the model, on which `networks` depends; {} without a constraint."""
-        return {"smoothing": state.smoothing, "updates": state.updates} if jax.tree.leaves(state.smoothing) else {}
+    def snapshot(self, state: State) -> dict[str, PyTree]:
+        """The fields of the state on which `networks` depends: with a constraint, also its state and schedule."""
+        beside = {"smoothing": state.smoothing, "updates": state.updates}
+        return {"model": state.model} | (beside if jax.tree.leaves(state.smoothing) else {})
 
     def observe(self, state: State, transitions: Step) -> State:
         """Dreamer keeps no statistics of observations."""

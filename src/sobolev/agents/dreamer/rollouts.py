@@ -1,8 +1,9 @@
-"""The recurrence along a window in the form for accelerators: as few kernels for a step as its products allow.
+"""The recurrence along a window, arranged for accelerators: XLA compiles each step to few kernels.
 
-What depends on no state before is multiplied for all steps together, state and latents are one array, read by one
-product, and batches come first in every array, so that nothing is turned round between the products and the norms.
-The same numbers as `RSSM.observe` has on a CPU, but for the order of sums.
+Products of inputs that do not depend on the recurrent state are computed for all steps at once. The recurrent state and
+the latents are concatenated in one array, so that one product reads both. The batch is the first axis of every array,
+so that no array is transposed between products and norms. The results equal those of `RSSM.observe` on a CPU, except
+for rounding: sums are taken in another order.
 """
 
 import itertools

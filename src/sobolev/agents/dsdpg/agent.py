@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from sobolev.agents.dsdpg.config import DSDPGConfig
 from sobolev.agents.dsdpg.critic import actor_loss, critic_loss
@@ -57,10 +57,6 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
             return dynamics
         prior, decoder = self.smoothing.constrained(transition(dynamics), state.smoothing, number)["transition"]
         return replace(dynamics, prior=prior, decoder=decoder)
-
-    def constraint(self, state: State[Dynamics]) -> dict[str, PyTree]:
-        """The field of the state with the regularizer's constraint; {} without one."""
-        return {"smoothing": state.smoothing} if jax.tree.leaves(state.smoothing) else {}
 
     @property
     def rules(self) -> Rules:

@@ -36,7 +36,8 @@ class CriticConfig:
     noise: Annotated[int, Ge(1)] = 8
     """dimension of ξ ~ N(0, I), an input beside state and action (ours)"""
     draws: Literal["noise", "quantile"] = "noise"
-    """noise: ξ is normal; quantile: ξ has the features cos(π k τ), k = 1 … noise, of a quantile τ ~ U(0, 1) (IQN)"""
+    """how ξ is drawn. noise: normal; quantile: a quantile level τ ~ U(0, 1), encoded as cos(π k τ) for k from 1 to
+    --critic.noise, as in IQN"""
     samples: Annotated[int, Ge(2)] = 10
     """number of samples of each critic, and of each target critic, per state (paper 2)"""
     drop: Annotated[float, Ge(0), Lt(1)] = 0.1
@@ -54,7 +55,8 @@ class CriticConfig:
     """actions at which critics are trained: those of the policy, or those in replay (ours: the better one in
     results/tuning)"""
     spread: Annotated[float, Ge(0)] = 0.3
-    """standard deviation of the normal noise on these actions, for `actions` policy (ours; paper 2 mentions none, 0)"""
+    """with --critic.actions policy, standard deviation of the normal noise on these actions (ours; paper 2 has no such
+    noise, which is 0)"""
     smoothing: Annotated[float, Ge(0)] = 0.0
     """standard deviation of the noise on the target policy's action; 0 for none (TD3 has 0.2)"""
     smoothing_clip: Annotated[float, Ge(0)] = 0.5

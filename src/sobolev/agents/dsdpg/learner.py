@@ -105,6 +105,11 @@ class Learner(ABC, Generic[C, D]):
     ) -> tuple[State[D], Bool[Array, ""], Metrics]:
         """The state after update `number` (from 0) on a batch, whether everything was finite, and metrics."""
 
+    def snapshot(self, state: State[D]) -> dict[str, PyTree]:
+        """The networks, the statistics that normalise their inputs, and the regularizer's state, if there is one."""
+        found: dict[str, PyTree] = {"model": state.model, "statistics": state.statistics}
+        return found | ({"smoothing": state.smoothing} if jax.tree.leaves(state.smoothing) else {})
+
     def critic_noise(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "*shape noise"]:
         """Draws of the critics' input ξ; of size 0 for critics of the mean return, which have none."""
         del key

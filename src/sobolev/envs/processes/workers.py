@@ -63,7 +63,10 @@ class Workers:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of the workers; empty if this process steps the environments."""
+        """Process ids of the workers; empty if this process steps the environments.
+
+        For programs that watch them, such as the tests that no worker outlives its parent.
+        """
         return [lane.pid for lane in self._lanes if isinstance(lane, _Process)]
 
     def new_group(self) -> int:

@@ -1,13 +1,12 @@
-"""A step of the observed window in as few kernels as its sums over all units allow: three forward, three backward.
+"""A step of the observed window in six kernels: three forward, three backward.
 
-Every unit of the recurrent state reads all others three times in a step: through the product of [h, z], which is
-normalised; through the norm of the hidden layer before the gates; and through the products of the new h. A kernel ends
-where that happens, and nowhere else: norms, activations, the posterior's draw, and the small products of its logits and
-of its one-hot samples are made by every program of a kernel for itself. The forward step is `gate`, `multiply`,
-`enter`, the backward one `pull_state`, `pull_gates`, `pull_embedded`.
+A kernel must end wherever a value depends on all units of the recurrent state, because the programs of a kernel cannot
+wait for each other. In a step this happens three times: at the product of [h, z], which is normalised; at the norm of
+the hidden layer before the gates; and at the products of the new h. Norms, activations, the posterior's draw, and the
+small products of its logits and of its one-hot samples are instead repeated in every program of a kernel. The forward
+kernels are `gate`, `multiply` and `enter`, the backward ones `pull_state`, `pull_gates` and `pull_embedded`.
 
-All arrays along time stay whole: a kernel reads and writes its step in them, by a counter in memory, so that there is
-no slice to take and no result to put into place.
+Arrays along time are never sliced: a kernel reads and writes one step of the whole array, at the index in a counter.
 """
 
 from typing import Any, NamedTuple

@@ -241,6 +241,13 @@ def test_numbers_that_are_not_finite_are_refused_everywhere(method: str, value: 
                 validate(assign(config, path, value))
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_settings_that_only_fit_together_are_given_in_any_order(order: int) -> None:
+    given = {"penalty.schedule": "custom", "penalty.custom": ((0, 1.0), (10, 0.5))}
+    config = configure("walker-walk", settings=dict(list(given.items())[::order]))
+    assert (config.agent.penalty.schedule, config.agent.penalty.custom) == ("custom", ((0, 1.0), (10, 0.5)))
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_pairs_of_the_custom_schedule_are_finite(value: float) -> None:
     with pytest.raises(UserError, match="penalty.custom"):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from sobolev.errors import UserError, nearest
 from sobolev.ranges import UNPREFIXED
@@ -191,40 +191,57 @@ def flattened(given: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def assign(config: T, path: str, value: Any) -> T:
-    """Returns a copy of a config with the setting at `path` replaced, or the settings that a mapping names in the group
-    at `path`.
+    """Returns a copy of a config with one setting replaced; see `assign_all`."""
+    return assign_all(config, {path: value})
 
-    Raises UserError for an unknown path, naming the nearest one, and for a value of the wrong type.
+
+def assign_all(config: T, given: Mapping[str, Any]) -> T:
+    """Returns a copy of a config with these settings replaced: {"penalty.rho": 0.25} or {"penalty": {"rho": 0.25}}.
+
+    They are replaced at once, so that settings that only fit together may be given in any order. Raises UserError for
+    an unknown path, naming the nearest one, for a setting that is given twice, and for a value of the wrong type.
     """
-    changed = _assign(config, path.split("."), value, path)
-    if changed is None:
-        raise nearest("setting", path, settings(config))
-    return changed
+    changes: dict[str, Any] = {}
+    for path, value in flattened(given).items():
+        where = _located(config, path.split("."))
+        if where is None:
+            raise nearest("setting", path, settings(config))
+        group = changes
+        for name in where[:-1]:
+            group = group.setdefault(name, {})
+        group[where[-1]] = _Given(path, value)
+    return _replaced(config, changes)
 
 
-def _merged(group: Any, given: Mapping[str, Any], path: str) -> Any:
-    """Returns a copy of the group of settings at `path` with those replaced that a mapping names."""
-    for name, value in given.items():
-        changed = _assign(group, str(name).split("."), value, f"{path}.{name}")
-        if changed is None:
-            raise nearest("setting", f"{path}.{name}", [f"{path}.{known}" for known in settings(group)])
-        group = changed
-    return group
+class _Given(NamedTuple):
+    """A new value of the setting at a path."""
+
+    path: str
+    value: Any
 
 
-def _assign(config: Any, names: list[str], value: Any, path: str) -> Any:
-    types_of = hints(type(config))
-    if names[0] in types_of:
-        child = getattr(config, names[0])
-        if len(names) == 1 and is_dataclass(child) and isinstance(value, Mapping):
-            return replace(config, **{names[0]: _merged(child, value, path)})
+def _located(group: Any, names: list[str]) -> tuple[str, ...] | None:
+    """Returns the fields that lead to a setting, groups without a prefix included; None if there is no such setting."""
+    known = hints(type(group))
+    if names[0] in known:
+        child = getattr(group, names[0])
         if len(names) == 1:
-            kind = type(child) if is_dataclass(child) else types_of[names[0]]
-            return replace(config, **{names[0]: decode(kind, value, None, path)})
-        changed = _assign(child, names[1:], value, path) if is_dataclass(child) else None
-        return None if changed is None else replace(config, **{names[0]: changed})
-    for hidden in UNPREFIXED & types_of.keys():
-        changed = _assign(getattr(config, hidden), names, value, path)
-        if changed is not None:
-            return replace(config, **{hidden: changed})
+            return None if is_dataclass(child) else (names[0],)
+        below = _located(child, names[1:]) if is_dataclass(child) else None
+        return None if below is None else (names[0], *below)
+    for hidden in UNPREFIXED & known.keys():
+        below = _located(getattr(group, hidden), names)
+        if below is not None:
+            return (hidden, *below)
     return None
+
+
+def _replaced(group: Any, changes: Mapping[str, Any]) -> Any:
+    known = hints(type(group))
+
+    def changed(name: str, change: Any) -> Any:
+        if isinstance(change, _Given):
+            return decode(known[name], change.value, None, change.path)
+        return _replaced(getattr(group, name), change)
+
+    return replace(group, **{name: changed(name, change) for name, change in changes.items()})

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sobolev.config import codec
-from sobolev.config.codec import assign, decode, encode, flattened
+from sobolev.config.codec import assign, assign_all, decode, encode, flattened
 from sobolev.config.registry import METHODS
 from sobolev.config.train import TrainConfig
 from sobolev.config.validate import validate
@@ -39,9 +39,7 @@ def defaults(
             raise UserError(f"method {known.name} {reason}: leave out --regularizer, or choose --method {other}")
         agent = regularized(agent, regularizer)
     config = TrainConfig[Any](task=task, method=method, size=size or chosen.size, preset=preset, agent=agent)
-    for path, value in chosen.settings.items():
-        config = assign(config, path, value)
-    return config
+    return assign_all(config, chosen.settings)
 
 
 def configure(
@@ -60,9 +58,7 @@ def configure(
     """
     given = settings or {}
     config = defaults(task, method, size, preset, flattened(given).get("regularizer"))
-    for path, value in given.items():
-        config = assign(config, path, value)
-    return config
+    return assign_all(config, given)
 
 
 def checked(config: TrainConfig) -> TrainConfig[Any]:

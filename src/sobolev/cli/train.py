@@ -47,7 +47,7 @@ EVERYDAY = {
     "train_ratio": ("X", "replayed steps per agent step"),
     "updates_per_step": ("N", "updates per agent step"),
     "batch_size": ("N", "windows (or transitions) in the batch of an update"),
-    "optimizer.learning_rate": ("X", "learning rate of all networks, after the warm-up"),
+    "optimizer.learning_rate": ("X", "learning rate after the warm-up"),
     "env.number": ("N", "environments per seed"),
     "replay.memory": ("NAME", "device, or host if replay does not fit on the GPU"),
     "evaluation.every": ("N", "env steps between evaluations"),

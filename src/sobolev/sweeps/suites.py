@@ -127,7 +127,11 @@ def _tasks(entry: Any) -> tuple[str, ...]:
 
 def _variants(suite: str, table: Any) -> Iterator[Variant]:
     _check(f"a variant of suite {suite}", table, VARIANT_KEYS)
-    method, fixed, grid = table.get("method", "gpld"), flattened(table.get("settings", {})), flattened(table.get("grid", {}))
+    method, fixed, grid = (
+        table.get("method", "gpld"),
+        flattened(table.get("settings", {})),
+        flattened(table.get("grid", {})),
+    )
     if not all(isinstance(values, list) and values for values in grid.values()):
         raise UserError(f"the grid of a variant of suite {suite} takes a list of values for each setting")
     for values in itertools.product(*grid.values()):

@@ -32,13 +32,17 @@ def plan(config: TrainConfig, plan: Plan, run: Path, done: int, needs: Needs) ->
     verb = f"resumes at {done:,} of" if done else "trains"
     who = f"seeds {' '.join(map(str, config.seeds))}" if seeds > 1 else f"seed {config.seeds[0]}"
     ratio = f"{plan.updates_due(plan.total):,} updates of {plan.batch}×{plan.pace.length} each"
-    protocol = config.preset == "paper" or "paper" not in method_of(config).presets
-    other = "" if protocol else f" (preset {config.preset}, not the paper's protocol)"
     what = f"{config.task} {method_of(config).name} {config.size}, {who}"
     return [
-        f"{what}: {verb} {config.steps:,} env steps, {ratio}{other}",
+        f"{what}: {verb} {config.steps:,} env steps, {ratio}{protocol(config)}",
         f"on {where} in {config.agent.precision}; {replay}, on disk at most {human(needs.disk)}; in {run}",
     ]
+
+
+def protocol(config: TrainConfig) -> str:
+    """What is said of a preset that is not the paper's; "" for a method that has no preset of a paper."""
+    other = config.preset != "paper" and "paper" in method_of(config).presets
+    return f" (preset {config.preset}, not the paper's protocol)" if other else ""
 
 
 def memory(now: Snapshot, update: int) -> str:

@@ -100,8 +100,8 @@ def check(config: DSDPGConfig, images: bool) -> None:
         )
     if (discrepancy.kind == "quantile") != (config.critic.draws == "quantile"):
         raise UserError(
-            "--discrepancy.kind quantile works only together with --critic.draws quantile: choose --method iqn, which has "
-            "both, or leave both out"
+            "--discrepancy.kind quantile works only together with --critic.draws quantile: choose --method iqn, which "
+            "has both, or leave both out"
         )
     if discrepancy.kind == "quantile" and config.critic.gradient:
         raise UserError("--discrepancy.kind quantile is for returns alone: choose --method iqn")

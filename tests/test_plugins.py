@@ -55,7 +55,7 @@ def test_lists_name_the_packages_and_survive_a_broken_one(monkeypatch: pytest.Mo
         ("my_numbers:", "unknown number of my_numbers '': choose from SEVEN"),
         (
             "empty_numbers:NINE",
-            "empty_numbers has no number 'NINE', nor any other: give MODULE:NAME of a builtins.int, or one of one, two, both",
+            "empty_numbers has no number 'NINE', nor any other: give MODULE:NAME of a builtins.int, or one of one, two",
         ),
         ("empty_numbers:", "empty_numbers has no number, nor any other: give MODULE:NAME of a builtins.int"),
         ("my_numbers:WORD", "my_numbers:WORD is of type str: it must be a builtins.int"),

@@ -19,6 +19,7 @@ def package(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     module = types.ModuleType("my_numbers")
     vars(module).update(SEVEN=7, WORD="eight")
     monkeypatch.setitem(sys.modules, "my_numbers", module)
+    monkeypatch.setitem(sys.modules, "empty_numbers", types.ModuleType("empty_numbers"))
     points = [
         EntryPoint("seven", "my_numbers:SEVEN", "sobolev.numbers"),
         EntryPoint("both", "my_numbers:SEVEN", "sobolev.numbers"),
@@ -34,6 +35,14 @@ def test_objects_are_found_by_name_and_by_place() -> None:
     assert NUMBERS.names() == ["one", "two", "both", "seven"]
 
 
+def test_lists_name_the_packages_and_survive_a_broken_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert NUMBERS.origins() == {"both": "my_numbers and your_numbers", "seven": "my_numbers"}
+    assert NUMBERS.attempt("seven") == (7, "")
+    assert NUMBERS.attempt("my_numbers:WORD")[1].startswith("my_numbers:WORD is of type str")
+    monkeypatch.setattr(plugins.importlib, "import_module", lambda name: 1 / 0)
+    assert NUMBERS.attempt("seven") == (None, "ZeroDivisionError: division by zero")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -43,6 +52,12 @@ def test_objects_are_found_by_name_and_by_place() -> None:
             "several packages have a number 'both': give one of my_numbers:SEVEN (my_numbers), your",
         ),
         ("my_numbers:SEVNE", "unknown number of my_numbers 'SEVNE': did you mean SEVEN?"),
+        ("my_numbers:", "unknown number of my_numbers '': choose from SEVEN"),
+        (
+            "empty_numbers:NINE",
+            "empty_numbers has no number 'NINE', nor any other: give MODULE:NAME of a builtins.int, or one of one, two",
+        ),
+        ("empty_numbers:", "empty_numbers has no number, nor any other: give MODULE:NAME of a builtins.int"),
         ("my_numbers:WORD", "my_numbers:WORD is of type str: it must be a builtins.int"),
         ("no_numbers.module:ONE", "there is no module 'no_numbers' for no_numbers.module:ONE"),
         (":ONE", "':ONE' has no module"),

@@ -19,11 +19,16 @@ def suggestion(name: str, options: Iterable[str]) -> str | None:
 def nearest(kind: str, name: str, options: Iterable[str]) -> UserError:
     """The error for an unknown name: "unknown task 'walker-wlak': did you mean walker-walk?".
 
-    Where no option is near, a list of them is given instead, cut after twelve.
+    Where no option is near, a list of them is given instead (`listed`).
     """
     options = list(options)
     near = suggestion(name, options)
     if near is not None:
         return UserError(f"unknown {kind} '{name}': did you mean {near}?")
-    listed = ", ".join(options[:12]) + (", …" if len(options) > 12 else "")
-    return UserError(f"unknown {kind} '{name}': choose from {listed}")
+    return UserError(f"unknown {kind} '{name}': choose from {listed(options)}")
+
+
+def listed(options: Iterable[str]) -> str:
+    """Names for a message, cut after twelve: "a, b, …"."""
+    options = list(options)
+    return ", ".join(options[:12]) + (", …" if len(options) > 12 else "")

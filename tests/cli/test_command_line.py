@@ -22,6 +22,7 @@ from sobolev.config.codec import settings
 from sobolev.config.registry import METHODS, OURS
 from sobolev.config.validate import validate
 from sobolev.envs import check_task
+from sobolev.envs.catalog import to_try
 from sobolev.errors import UserError
 
 
@@ -110,8 +111,9 @@ def test_everyday_flags_exist() -> None:
 
 
 def test_tasks_to_try_exist() -> None:
-    names = [name for where, names in train.TASKS if where != "your own" for name in names.split(", ")]
-    for name in names:
+    shown = to_try()
+    assert [family for family, _ in shown] == ["DeepMind Control", "Gymnasium", "a toy"]
+    for name in [name for _, names in shown for name in names]:
         check_task(name)
 
 
@@ -177,7 +179,10 @@ def test_kinds_of_flags(words: str, expected: dict[str, Any]) -> None:
     ("words", "message"),
     [
         ("", "a task is missing, as in sobolev train walker-walk; others to try are cartpole-swingup"),
-        ("walker-walk walker-run", "what is 'walker-run' for"),
+        (
+            "walker-walk walker-run",
+            "unexpected argument 'walker-run': sobolev train takes one TASK, and flags, which begin with --",
+        ),
         ("walker-walk --methd gpld", "unknown flag '--methd': did you mean --method?"),
         ("walker-walk --rho 0.5", "unknown flag '--rho': did you mean --penalty.rho?"),
         ("walker-walk --agent.batch-size 3", "unknown flag '--agent.batch-size': did you mean --batch-size?"),
@@ -193,7 +198,7 @@ def test_kinds_of_flags(words: str, expected: dict[str, Any]) -> None:
         ("--step 3", "unknown flag '--step': did you mean --steps?"),
         ("--fresh=yes walker-walk", "--fresh takes no value"),
         ("walker-walk --no-fresh=yes", "--no-fresh takes no value"),
-        ("walker-walk --fresh yes", "what is 'yes' for"),
+        ("walker-walk --fresh yes", "unexpected argument 'yes'"),
         ("walker-walk -x", "unknown flag '-x'"),
         ("walker-walk --seeds 0 1 two", "--seeds takes a whole number, not 'two'"),
         ("walker-walk --penalty.custom 1 0.5 x 0.3", "--penalty.custom takes a whole number, not 'x'"),

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sobolev.agents.dreamer.config import SIZES
+from sobolev.agents.method import Pace
 from sobolev.config import TrainConfig, configure, defaults, from_json, resolved, to_json
-from sobolev.config.codec import assign, settings
+from sobolev.config.codec import assign, encode, flattened, settings
 from sobolev.config.registry import OURS
+from sobolev.config.train import EvaluationConfig
 from sobolev.config.validate import validate
 from sobolev.errors import UserError
 from sobolev.ranges import bounded, check_ranges
@@ -200,6 +202,80 @@ def test_impossible_runs_are_refused(values: dict[str, Any], message: str) -> No
 def test_every_method_checks_its_regularizer(method: str, values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         validate(configure("walker-walk", method=method, preset="laptop", settings=values))
+
+
+@pytest.mark.parametrize(
+    ("nested", "dotted"),
+    [
+        ({"evaluation": {"episodes": 1}}, {"evaluation.episodes": 1}),
+        ({"penalty": {"rho": 0.25}, "penalty.prior": 0.5}, {"penalty.rho": 0.25, "penalty.prior": 0.5}),
+        ({"agent": {"batch_size": 4, "penalty": {"rho": 0.25}}}, {"batch_size": 4, "penalty.rho": 0.25}),
+        ({"agent": {"penalty.rho": 0.25}, "agent.batch_size": 4}, {"batch_size": 4, "penalty.rho": 0.25}),
+        (
+            {"agent": {"regularizer": "spectral", "penalty": {"bound": 2}}},
+            {"regularizer": "spectral", "penalty.bound": 2},
+        ),
+    ],
+)
+def test_a_table_names_part_of_a_groups_settings(nested: dict[str, Any], dotted: dict[str, Any]) -> None:
+    assert configure("walker-walk", settings=nested) == configure("walker-walk", settings=dotted)
+    assert flattened(nested) == dotted
+
+
+def test_a_whole_group_may_be_given_as_it_is() -> None:
+    group = EvaluationConfig(every=7)
+    assert configure("walker-walk", settings={"evaluation": group}).evaluation == group
+    assert configure("walker-walk", settings={"evaluation": encode(group)}).evaluation == group
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"evaluation": {"episods": 1}}, "unknown setting 'evaluation.episods': did you mean evaluation.episodes?"),
+        ({"evaluaton": {"episodes": 1}}, "unknown setting 'evaluaton.episodes': did you mean evaluation.episodes?"),
+        ({"evaluation": {"episodes": "x"}}, "evaluation.episodes takes a whole number, not 'x'"),
+        ({"evaluation": 3}, "evaluation must be a table of settings, not 3"),
+        ({"evaluation": {}}, "the table 'evaluation' has no settings"),
+        ({"evaluation": EvaluationConfig(), "evaluation.every": 2}, "the setting 'evaluation.every' is given twice"),
+        ({"evaluation.every": 2, "evaluation": EvaluationConfig()}, "the setting 'evaluation' is given twice"),
+        ({"evaluation": {"every": 1}, "evaluation.every": 2}, "the setting 'evaluation.every' is given twice"),
+        ({"steps": {"x": 1}}, "steps takes a whole number"),
+        ({"agent": {"penalty": {"roh": 1}}}, "unknown setting 'penalty.roh': did you mean penalty.rho?"),
+    ],
+)
+def test_mistakes_in_tables(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        configure("walker-walk", settings=given)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_of_several_missing_settings_the_first_is_named() -> None:
+    tree = {name: value for name, value in encode(defaults("walker-walk")).items() if name not in ("seeds", "steps")}
+    with pytest.raises(UserError, match="the setting 'steps' is missing"):
+        from_json(json.dumps(tree))
+    with pytest.raises(UserError, match="unknown setting 'one'"):
+        from_json(json.dumps({**tree, "one": 1, "two": 2}))
+
+
+@pytest.mark.parametrize("regularizer", ["jacobian", "noise"])
+def test_a_regularizer_for_a_method_without_one_is_what_is_named(regularizer: str) -> None:
+    for call in (
+        lambda: defaults("walker-walk", "dreamer", regularizer=regularizer),
+        lambda: configure("walker-walk", method="dreamer", settings={"agent": {"regularizer": regularizer}}),
+    ):
+        with pytest.raises(UserError, match="has no regularizer: leave out --regularizer, or choose --method gpld"):
+            call()
+
+
+def test_only_flags_that_the_method_has_are_suggested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A method of one's own, whose windows have a length that no setting changes."""
+    pace = lambda agent: Pace(100, 1, 1.0, 1)  # noqa: E731
+    config = replace(defaults("walker-walk", "td3"), method="plain")
+    monkeypatch.setitem(OURS, "plain", replace(OURS["td3"], name="plain", pace=pace))
+    with pytest.raises(UserError) as caught:
+        validate(assign(config, "replay.capacity", 50 * config.env.number))
+    assert "batch_length" not in settings(config)
+    assert str(caught.value).endswith(f"raise --replay.capacity to {101 * config.env.number}")
 
 
 def test_unknown_names_get_the_nearest_one() -> None:

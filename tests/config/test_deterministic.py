@@ -71,8 +71,16 @@ def test_flags_of_a_method_are_its_own():
         ("dsdpg", {"discrepancy.last_step": 1.0}, "--discrepancy.last-step is 1.0, but must be at most"),
         ("dsdpg", {"dynamics.min_std": 3.0}, "--dynamics.min-std is 3.0, but must be below --dynamics.max-std"),
         ("mmd", {"dynamics.decoder_std": 0.001}, "is 0.01, but must be below --dynamics.decoder-std"),
-        ("dsdpg", {"discrepancy.kind": "quantile"}, "need each other: choose --method iqn"),
-        ("dsdpg", {"critic.draws": "quantile"}, "need each other: choose --method iqn"),
+        (
+            "dsdpg",
+            {"discrepancy.kind": "quantile"},
+            "works only together with --critic.draws quantile: choose --method iqn",
+        ),
+        (
+            "dsdpg",
+            {"critic.draws": "quantile"},
+            "works only together with --critic.draws quantile: choose --method iqn",
+        ),
         ("dsdpg", {"critic.draws": "quantile", "discrepancy.kind": "quantile"}, "is for returns alone"),
         ("td3", {"precision": "float16"}, "unknown precision 'float16'"),
         ("td3", {"env.observation_noise": 1.0}, r"must be in \[0, 1\)"),

@@ -1,9 +1,11 @@
+import re
 import subprocess
 import sys
 
 import pytest
 
 from sobolev.envs import check_task, default_repeat, make, tasks
+from sobolev.envs.families.gymnasium_registry import trainable
 from sobolev.errors import UserError
 
 
@@ -27,6 +29,24 @@ def test_tasks_are_sorted_and_valid():
 def test_wrong_names_get_the_nearest(wrong: str, near: str):
     with pytest.raises(UserError, match=f"unknown task '{wrong}': did you mean {near[:-1]}"):
         check_task(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["NoSuch-v0", "MountainCar", "CartPole-v9", "Taxi-v9", "Walker2d-v9", "Pendulum"])
+def test_suggested_environments_of_gymnasium_have_continuous_actions(wrong: str):
+    with pytest.raises(UserError) as caught:
+        check_task(f"gym:{wrong}")
+    suggested = re.findall(r"gym:([\w-]+-v\d+)", str(caught.value).partition("': ")[2])
+    assert suggested and set(suggested) <= set(trainable())
+    for discrete in ("CartPole-v1", "MountainCar-v0", "Taxi-v3", "Acrobot-v1", "Ant-v4"):
+        assert discrete not in trainable()
+
+
+def test_suggested_environments_can_be_created():
+    """Those of Gymnasium itself, but for the ones that need an extra of it."""
+    others = trainable(own=False)
+    for name in trainable():
+        if name not in others and not name.startswith(("BipedalWalker", "LunarLander")):
+            make(f"gym:{name}").close()
 
 
 def test_a_module_that_is_not_there_is_named():

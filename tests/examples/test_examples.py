@@ -60,7 +60,11 @@ def test_flags_help_and_config(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             train.main([word, "--method", "calm"])
         shown = capsys.readouterr().out
-        assert flag in shown and "calm     from calm-dreamer" in shown
+        assert (
+            flag in shown
+            and "calm     DreamerV3 that acts alike in states that are alike" in shown
+            and "(from calm-dreamer)" in shown
+        )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +89,7 @@ def test_flags_help_and_config(capsys: pytest.CaptureFixture[str]) -> None:
         ("line:hold --method calm_dramer.method:METHOD", "there is no module 'calm_dramer'"),
         ("line:hodl", "unknown task 'line:hodl': did you mean line:hold?"),
         ("lime:hold", "unknown task 'lime:hold': did you mean line:hold?"),
-        ("line_world.family:FAMILY", "names no task: give one after a colon"),
+        ("line_world.family:FAMILY", "line_world.family:FAMILY:NAME if FAMILY is the family"),
         ("line_world.family:FAMILY:hodl", "did you mean line:hold?"),
         ("line_world.family:Line:hold", "must be a sobolev.envs.family.Family"),
     ],

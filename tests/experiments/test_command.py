@@ -45,7 +45,7 @@ def test_the_list_of_experiments_is_there_without_jax() -> None:
         ("--seeds 1", "a study is missing before --seeds"),
         ("my_package.my_study:EXPERIMENT", "there is no module 'my_package'"),
         ("sensitivity", "a run is missing, as in sobolev study sensitivity runs"),
-        ("tabular more", "what is 'more' for"),
+        ("tabular more", "unexpected argument 'more': sobolev study tabular takes only flags, which begin with --"),
         ("tabular --lambda 1", "did you mean --lambdas?"),
         ("tabular --seeds 1", "two different seeds"),
         ("world-model", "a task is missing"),

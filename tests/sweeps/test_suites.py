@@ -121,6 +121,32 @@ def test_a_suite_of_ones_own(tmp_path):
     assert sizes == {"base": 512, "half size=1m": 512, "half size=12m": 2048}
 
 
+def test_settings_as_tables_are_settings_as_paths(tmp_path):
+    """Also where suite and variant name different settings of one group, and in the commands of the runs."""
+    path = tmp_path / "mine.toml"
+    text = """
+        tasks = ["walker-walk"]
+        seeds = [0]
+        settings.evaluation.episodes = 1
+        settings.agent.batch_size = 8
+        [[variants]]
+        method = "gpld"
+        settings.evaluation.every = 50
+        [variants.grid.penalty]
+        rho = [0.25, 0.5]
+        """
+    path.write_text(text)
+    suite = load(str(path))
+    assert [variant.label for variant in suite.variants] == ["gpld every=50 rho=0.25", "gpld every=50 rho=0.5"]
+    for run, rho in zip(expand(suite), (0.25, 0.5), strict=True):
+        config = run.config
+        assert (config.evaluation.episodes, config.evaluation.every) == (1, 50)
+        assert (config.agent.batch_size, config.agent.penalty.rho) == (8, rho)
+        assert config_from(run.command(tmp_path)[1:]).evaluation == config.evaluation
+    with pytest.raises(UserError, match="evaluation.every is what suite mine varies"):
+        expand(suite, {"gpld": {"evaluation.every": 3}})
+
+
 def test_given_settings_go_before_the_suites_and_after_a_variants():
     suite = narrowed(load("ablation-rho"), tasks=["walker-walk"])
     given = {"gpld": {"steps": 10, "penalty.decay_scale": 5.0}, "dreamer": {"steps": 10}}

@@ -112,7 +112,7 @@ def test_seeds_may_train_apart():
         ("cost --run x", "unknown flag '--run'"),
         ("cost --tasks", "--tasks needs a value"),
         ("cost --seeds", "--seeds needs a value"),
-        ("cost dmc-pixels", "what is 'dmc-pixels' for? One suite is given, 'cost'"),
+        ("cost dmc-pixels", "unexpected argument 'dmc-pixels': sobolev sweep takes one SUITE"),
         ("cost --methods gpdl", "unknown method of the suite 'gpdl': did you mean gpld?"),
         ("cost --jobs 0", "--jobs is 0, but must be at least 1"),
         ("cost --launcher slrum", "did you mean slurm?"),

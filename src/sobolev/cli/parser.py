@@ -172,8 +172,7 @@ class _Line:
             case "MissingArgs":
                 raise self.missing()
             case "UnrecognizedArgs":
-                one = "" if self.positional is None else f"One {self.positional} is given, and flags"
-                raise UserError(f"what is '{event.tokens[0]}' for? {one or 'Flags'} begin with --")
+                raise unexpected(event.tokens[0], self.prog, self.positional)
             case "BadValue":
                 raise UserError(f"{flag} needs a value") if flag in self.flags else self.missing()
             case "InvalidChoice":
@@ -190,6 +189,12 @@ class _Line:
         _, equals, value = self.words[at].partition("=")
         after = itertools.takewhile(lambda word: flag_of(word) is None, self.words[at + 1 :])
         return [value] if equals else list(after)
+
+
+def unexpected(word: str, prog: str, positional: str | None) -> UserError:
+    """Returns the error for a word that is neither a flag, nor a flag's value, nor the positional word."""
+    takes = "only flags" if positional is None else f"one {positional.upper()}, and flags"
+    return UserError(f"unexpected argument '{word}': {prog} takes {takes}, which begin with --")
 
 
 def unknown_flag(name: str, known: Iterable[str]) -> UserError:

@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 
 from sobolev.cli import short_help
 from sobolev.cli.described import described
-from sobolev.cli.parser import early, flag_of, flags, parse, parse_known, unknown_flag
+from sobolev.cli.parser import early, flag_of, flags, parse, parse_known, unexpected, unknown_flag
 from sobolev.cli.train import config_from
 from sobolev.config import defaults
 from sobolev.config.codec import settings
@@ -24,6 +24,7 @@ from sobolev.sweeps.expand import PlannedRun, expand
 from sobolev.sweeps.ledger import Sweep, entries
 from sobolev.sweeps.slurm import SlurmConfig
 from sobolev.system.columns import aligned
+from sobolev.system.sizes import human
 
 if TYPE_CHECKING:
     from sobolev.sweeps.estimate import Estimate
@@ -102,8 +103,9 @@ def plan(arguments: Sequence[str]) -> tuple[SweepConfig, suites.Suite, list[Plan
         if value is not None and value < least:
             raise UserError(f"--{name} is {value}, but must be at least {least}")
     suite = suites.narrowed(suites.load(config.suite), config.tasks, config.methods)
-    _check_flags(rest, {*OURS, *(variant.method for variant in suite.variants)})
-    given = {method: settings_from(rest, method) for method in {variant.method for variant in suite.variants}}
+    methods = list(dict.fromkeys(variant.method for variant in suite.variants))
+    _check_flags(rest, dict.fromkeys([*OURS, *methods]))
+    given = {method: settings_from(rest, method) for method in methods}
     seeds = next((chosen["seeds"] for chosen in given.values() if "seeds" in chosen), None)
     given = {method: {p: v for p, v in chosen.items() if p != "seeds"} for method, chosen in given.items()}
     usable = {flag for method in given for flag in train_flags(method, rest)}
@@ -174,13 +176,13 @@ def divided(arguments: Sequence[str]) -> tuple[SweepConfig, list[str]]:
             break
     config, rest = parse_known(default, words, prog="sobolev sweep", description="", positional="suite")
     if rest and flag_of(rest[0]) is None:
-        raise UserError(f"what is '{rest[0]}' for? One suite is given, '{config.suite}', and flags begin with --")
+        raise unexpected(rest[0], "sobolev sweep", "suite")
     return config, rest
 
 
 def _check_flags(rest: Sequence[str], methods: Iterable[str]) -> None:
     """Raises UserError for a flag that neither the sweep nor `sobolev train` with any of these methods has."""
-    known = {flag for method in methods for flag in train_flags(method, rest)}
+    known = dict.fromkeys(flag for method in methods for flag in train_flags(method, rest))
     for word, *_ in _groups(rest):
         if flag_of(word) not in known:
             raise unknown_flag(flag_of(word) or word, [*known, *flags(SweepConfig("SUITE"))])
@@ -222,8 +224,6 @@ def _groups(line: Sequence[str]) -> list[list[str]]:
 
 def dry_run(planned: Sequence[PlannedRun], output: Path, config: SweepConfig) -> list[str]:
     """Returns the lines of --dry-run: the runs, with estimates of their time and disk space."""
-    from rich.filesize import decimal
-
     from sobolev.config import resolved
     from sobolev.logs.progress import duration
     from sobolev.sweeps.estimate import estimates
@@ -241,20 +241,23 @@ def dry_run(planned: Sequence[PlannedRun], output: Path, config: SweepConfig) ->
     rows = [["task", "variant", "seeds", "env steps", "time", "disk", "folder"]]
     for run, each, guess in zip(planned, configs, left, strict=True):
         seeds = " ".join(map(str, run.seeds))
-        numbers = [f"{each.steps:,}", duration(guess.seconds) if guess.seconds else "complete", decimal(guess.disk)]
+        numbers = [
+            f"{each.steps:,}",
+            duration(guess.seconds) if guess.seconds else "complete",
+            human(guess.disk, tenths=True),
+        ]
         rows.append([run.task, run.variant.label, seeds, *numbers, str(output / run.folder)])
     return [*aligned(rows), "", *_totals(left, config)]
 
 
 def _totals(left: "Sequence[Estimate]", config: SweepConfig) -> list[str]:
-    from rich.filesize import decimal
-
     from sobolev.logs.progress import duration
     from sobolev.sweeps.estimate import MEASURED
 
     seconds, disk = sum(guess.seconds for guess in left), sum(guess.disk for guess in left)
     total = (
-        f"{len(left)} runs, {duration(seconds)} left one after another on this machine, at most {decimal(disk)} of disk"
+        f"{len(left)} runs, {duration(seconds)} left one after another on this machine, at most "
+        f"{human(disk, tenths=True)} of disk"
     )
     if config.launcher == "local" and (config.jobs or 1) > 1:
         total += f"; {duration(seconds / (config.jobs or 1))} if {config.jobs} side by side are as fast as one"

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sobolev.agents.method import Method
-from sobolev.cli import short_help
+from sobolev.cli import choices, short_help
 from sobolev.cli.described import described
 from sobolev.cli.parser import early, parse
 from sobolev.config import TrainConfig, defaults
 from sobolev.config.codec import settings
 from sobolev.config.registry import METHODS, OURS
-from sobolev.plugins import package
 from sobolev.system.output import Guard, say
 
 DESCRIPTION = """Train an agent on TASK: walker-walk and the like (DeepMind Control), or gym:Ant-v5 (Gymnasium).
@@ -23,16 +21,8 @@ changes one setting.
 
 """
 
-TASKS = (
-    ("DeepMind Control", "cartpole-swingup, finger-spin, walker-walk, hopper-hop"),
-    ("Gymnasium", "gym:InvertedDoublePendulum-v5, gym:HalfCheetah-v5"),
-    ("a toy", "toy:point-mass"),
-    ("your own", "gym:my_package.my_module:MyTask-v0"),
-)
-"""Tasks to begin with, by family."""
-
 EVERYDAY = {
-    "preset": ("NAME", "paper (for a GPU), laptop (two cores), demo"),
+    "preset": ("NAME", "set of defaults"),
     "size": ("NAME", "size of the networks"),
     "steps": ("N", "env steps per seed"),
     "seeds": ("S …", "trained in one program"),
@@ -71,7 +61,7 @@ def config_from(arguments: Sequence[str]) -> TrainConfig[Any]:
         default,
         arguments,
         prog="sobolev train",
-        description=DESCRIPTION + listed(METHODS.find(method)) if short_help.asked(arguments) else "",
+        description=DESCRIPTION + "\n".join(everything(default)) if short_help.asked(arguments) else "",
         positional="task",
         kind=TrainConfig[type(default.agent)],
     )
@@ -82,10 +72,11 @@ def everyday(default: TrainConfig[Any], regularizer: str | None) -> list[str]:
     regularizer and of a method from another package."""
     method, all_flags = METHODS.find(default.method), described(default)
     free = [flag for flag in all_flags if not f"{flag.path}.".startswith(tuple(f"{path}." for path in method.fixed))]
-    lines = ["usage: sobolev train TASK [--FLAG VALUE …]", "", *textwrap.wrap(SHORT, 80), "", "Tasks to try:"]
-    lines += short_help.table(TASKS)
-    lines += ["", listed(method), "", "Everyday flags, with their defaults in brackets:"]
-    lines += short_help.everyday(free, EVERYDAY)
+    texts = EVERYDAY | {"preset": ("NAME", choices.presets(method))}
+    lines = ["usage: sobolev train TASK [--FLAG VALUE …]", "", *textwrap.wrap(SHORT, 80), ""]
+    lines += ["Tasks to try:", *choices.tasks(), "", "Methods:", *choices.methods(default.method), ""]
+    lines += [*choices.names(default), "", "Everyday flags, with their defaults in brackets:"]
+    lines += short_help.everyday(free, texts)
     if method.name not in OURS:
         common = {path for name in OURS for path in settings(defaults("", name))}
         if own := [flag for flag in free if flag.path not in common]:
@@ -97,19 +88,16 @@ def everyday(default: TrainConfig[Any], regularizer: str | None) -> list[str]:
     return [*lines, "", f"All flags: sobolev train {short_help.ALL} [--method NAME] [--regularizer NAME]"]
 
 
+def everything(default: TrainConfig[Any]) -> list[str]:
+    """Returns the lines above the full help: tasks, methods, and the choices of flags that take a name."""
+    lines = ["Tasks to try:", *choices.tasks(), "", "Methods:", *choices.methods(default.method)]
+    for line in [*choices.names(default), *choices.more(default)]:
+        lines += ["", line]
+    return lines
+
+
 SHORT = """Train an agent on TASK, or resume a run that stopped: the same command is the same run. A larger --steps
 goes further."""
-
-
-def listed(method: Method) -> str:
-    """Returns the list of methods, with the presets and sizes of this one."""
-    about = {name: known.about for name, known in OURS.items()}
-    about |= {point.name: f"from {package(point)}" for point in METHODS.registered() if point.name not in about}
-    width = max(map(len, about))
-    lines = ["Methods:", *(f"  {name:<{width}}  {what}" for name, what in about.items()), ""]
-    return "\n".join(
-        [*lines, f"Presets of {method.name}: {', '.join(method.presets)}. Sizes: {', '.join(method.sizes)}."]
-    )
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -205,12 +205,22 @@ def assign_all(config: T, given: Mapping[str, Any]) -> T:
     for path, value in flattened(given).items():
         where = _located(config, path.split("."))
         if where is None:
-            raise nearest("setting", path, settings(config))
-        group = changes
+            raise _unknown(config, path, value)
+        group: Any = changes
         for name in where[:-1]:
-            group = group.setdefault(name, {})
+            group = group.setdefault(name, {}) if isinstance(group, dict) else group
+        if not isinstance(group, dict) or where[-1] in group:
+            raise UserError(f"the setting '{path}' is given twice, by itself and with its group: leave one out")
         group[where[-1]] = _Given(path, value)
     return _replaced(config, changes)
+
+
+def _unknown(config: Any, path: str, value: Any) -> UserError:
+    """Returns the error for a path that is none, such as steps.x, with the nearest one."""
+    known, head = settings(config), path.rpartition(".")[0]
+    if head in known:
+        return bad_value(head, str({path.rpartition(".")[2]: value}), known[head][0])
+    return nearest("setting", path, known)
 
 
 class _Given(NamedTuple):
@@ -223,10 +233,10 @@ class _Given(NamedTuple):
 def _located(group: Any, names: list[str]) -> tuple[str, ...] | None:
     """Returns the fields that lead to a setting, groups without a prefix included; None if there is no such setting."""
     known = hints(type(group))
+    if len(names) == 1 and names[0] in known:
+        return (names[0],)
     if names[0] in known:
         child = getattr(group, names[0])
-        if len(names) == 1:
-            return None if is_dataclass(child) else (names[0],)
         below = _located(child, names[1:]) if is_dataclass(child) else None
         return None if below is None else (names[0], *below)
     for hidden in UNPREFIXED & known.keys():
@@ -240,8 +250,9 @@ def _replaced(group: Any, changes: Mapping[str, Any]) -> Any:
     known = hints(type(group))
 
     def changed(name: str, change: Any) -> Any:
-        if isinstance(change, _Given):
-            return decode(known[name], change.value, None, change.path)
-        return _replaced(getattr(group, name), change)
+        child = getattr(group, name)
+        if not isinstance(change, _Given):
+            return _replaced(child, change)
+        return decode(type(child) if is_dataclass(child) else known[name], change.value, None, change.path)
 
     return replace(group, **{name: changed(name, change) for name, change in changes.items()})

@@ -87,7 +87,8 @@ class TrainConfig(Generic[C]):
     size: Annotated[str, arg(metavar="NAME")] = "12m"
     """size of the networks; the method determines the choices (see above)"""
     preset: Annotated[str, arg(metavar="NAME")] = "paper"
-    """set of defaults: paper, the paper's protocol; laptop and demo, runs of about an hour and of minutes on a CPU"""
+    """set of defaults; the method determines the choices (see above). Methods of sobolev have paper, the paper's
+    protocol, and laptop and demo, runs of about an hour and of minutes on a CPU"""
     steps: Annotated[int, Ge(1), arg(metavar="N")] = 1_000_000
     """env steps per seed (agent steps times action repeat)"""
     seeds: Annotated[tuple[int, ...], arg(metavar="S …")] = (0,)
@@ -95,8 +96,7 @@ class TrainConfig(Generic[C]):
     warm_start: Annotated[Path | None, arg(metavar="RUN")] = None
     """run whose newest checkpoint initialises some of the networks; these are trained further, the others start anew"""
     warm_start_parts: Annotated[tuple[str, ...], arg(metavar="PART …")] = ()
-    """networks that --warm-start initialises; gpld and dreamer have encoder and decoder (the default), rssm, reward,
-    cont, actor and critic"""
+    """networks that --warm-start initialises; the method determines the choices and the default (see above)"""
     run: Annotated[Path | None, arg(metavar="DIR")] = None
     """folder of the run; none: runs/TASK/METHOD-SIZE-HASH"""
     fresh: bool = False

@@ -76,9 +76,10 @@ def _check_replay(config: TrainConfig) -> None:
         raise UserError(f"method {method.name} keeps its replay on the device: leave out --replay.memory host")
     length, kept = method.pace(config.agent).length, config.replay.capacity // config.env.number
     if length + 1 > kept:
+        shorter = " or lower --batch-length" if "batch_length" in settings(config.agent) else ""
         raise UserError(
             f"a window of {length} steps and its context step do not fit the replay, which holds {kept} steps per "
-            f"environment: raise --replay.capacity to {(length + 1) * config.env.number} or lower --batch-length"
+            f"environment: raise --replay.capacity to {(length + 1) * config.env.number}{shorter}"
         )
 
 

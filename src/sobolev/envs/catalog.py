@@ -1,9 +1,11 @@
 """The registry of families of environments, and `make`, which creates the environment of a task."""
 
-from sobolev.envs.failures import guarded
+from collections.abc import Sequence
+
+from sobolev.envs.failures import brief, described, guarded
 from sobolev.envs.families import dmc, toy
 from sobolev.envs.families import gymnasium as gym
-from sobolev.envs.families.gymnasium_registry import check_id
+from sobolev.envs.families.gymnasium_registry import check_id, trainable
 from sobolev.envs.family import Family
 from sobolev.envs.specs import Environment
 from sobolev.envs.wrappers.checks import Checked
@@ -12,15 +14,29 @@ from sobolev.envs.wrappers.view import View, seen
 from sobolev.errors import UserError, nearest
 from sobolev.plugins import Registry
 
-SUITE = Family(dmc.DeepMindControl, tasks=lambda: sorted(dmc.TASKS), repeat=2, kicked=True)
+SUITE = Family(
+    dmc.DeepMindControl,
+    tasks=lambda: sorted(dmc.TASKS),
+    repeat=2,
+    kicked=True,
+    title="DeepMind Control",
+    examples=("cartpole-swingup", "finger-spin", "walker-walk", "hopper-hop"),
+)
 """DeepMind Control, whose tasks have no prefix."""
 
 FAMILIES: Registry[Family] = Registry(
     "family of environments",
     Family,
     {
-        "gym": Family(gym.Gymnasium, check_id, kicked=True),
-        "toy": Family(toy.PointMass, toy.layout_of, lambda: [toy.NAME], kicked=True),
+        "gym": Family(
+            gym.Gymnasium,
+            check_id,
+            trainable,
+            kicked=True,
+            title="Gymnasium",
+            examples=("InvertedDoublePendulum-v5", "HalfCheetah-v5"),
+        ),
+        "toy": Family(toy.PointMass, toy.layout_of, lambda: [toy.NAME], kicked=True, title="a toy"),
     },
     "sobolev.environments",
 )
@@ -44,17 +60,24 @@ def family_of(task: str) -> tuple[Family, str]:
         return FAMILIES.find(prefix), name
     attribute, colon, name = name.partition(":")
     if "." not in prefix and not colon:
-        raise nearest("task", task, [f"{known}:{attribute}" for known in FAMILIES.names()])
+        raise _unknown(task)
     if not name:
-        raise UserError(f"{task} names no task: give one after a colon, as in {prefix}:{attribute or 'FAMILY'}:NAME")
+        named = (
+            f": {prefix}:{attribute}:NAME if {attribute} is the family, {prefix}:FAMILY:{attribute} if it is the task"
+        )
+        raise UserError(f"{task} is not a whole task, which is MODULE:FAMILY:NAME{named if attribute else ''}")
     return FAMILIES.find(f"{prefix}:{attribute}"), name
 
 
 def check_task(task: str) -> None:
     """Raises UserError, with the nearest valid name, if there is no such task. Does not load dm_control."""
     family, name = family_of(task)
+    prefix = task.removesuffix(":")
+    if prefix in FAMILIES.names() and task in (prefix, f"{prefix}:"):
+        example = (*_examples(prefix), "NAME")[0]
+        raise UserError(f"'{prefix}' is a family of tasks: give one of them, as in {prefix}:{example}")
     if family is SUITE and name not in SUITE.tasks():
-        raise nearest("task", task, _known())
+        raise _unknown(task)
     family.check(name)
 
 
@@ -85,7 +108,44 @@ def make(task: str, repeat: int | None = None, *, view: View | None = None, nois
     return seen(disturbed(Checked(task, environment), noise.observation), view or View())
 
 
-def _known() -> list[str]:
-    """Returns the names to suggest: the tasks of DeepMind Control, the toys, and the prefixes of other families."""
-    toys = [f"toy:{name}" for name in FAMILIES.ours["toy"].tasks()]
-    return [*tasks(), *toys, *(f"{prefix}:" for prefix in FAMILIES.names() if prefix != "toy")]
+def to_try() -> list[tuple[str, list[str]]]:
+    """Returns every family's name, and some of its tasks: those to begin with, PREFIX:NAME if they are not known.
+
+    A family of an installed package is called by that package, which is not imported.
+    """
+    found = [(SUITE.title, list(SUITE.examples))]
+    for prefix, family in FAMILIES.ours.items():
+        found.append((family.title or prefix, [f"{prefix}:{name}" for name in _examples(prefix) or ("NAME",)]))
+    return found + [(package, [f"{prefix}:NAME"]) for prefix, package in FAMILIES.origins().items()]
+
+
+def _examples(prefix: str) -> Sequence[str]:
+    """Returns the tasks to begin with of the family with that prefix; none if they, or the family, are not known."""
+    family, _ = FAMILIES.attempt(prefix)
+    return () if family is None else family.examples or _listed(family)[0][:EXAMPLES]
+
+
+EXAMPLES = 4
+"""Number of tasks that help texts show of a family that has more."""
+
+
+def _listed(family: Family) -> tuple[Sequence[str], str]:
+    """Returns the names of a family's tasks, and why they cannot be listed, if so."""
+    try:
+        return family.tasks(), ""
+    except Exception as error:  # the code of another package
+        return (), brief(described(error))
+
+
+def _unknown(task: str) -> UserError:
+    """Returns the error for a task that does not exist, with the nearest of all families.
+
+    A family of an installed package that cannot be loaded is named with the reason, since the task may be one of it.
+    """
+    known, broken = list(SUITE.tasks()), []
+    for prefix in FAMILIES.names():
+        family, problem = FAMILIES.attempt(prefix)
+        names, failure = ((), problem) if family is None else _listed(family)
+        known += [f"{prefix}:{name}" for name in names]
+        broken += [f"; the tasks of '{prefix}' are not known ({failure})"] if failure else []
+    return UserError(str(nearest("task", task, known)) + "".join(broken))

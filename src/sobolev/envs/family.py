@@ -29,8 +29,12 @@ class Family:
     check: Callable[[str], Any] = _anything
     """raises UserError, with the nearest name, for an unknown name; should be fast"""
     tasks: Callable[[], Sequence[str]] = _none
-    """returns the names of the tasks, as far as they can be listed"""
+    """returns the names of the tasks, as far as they can be listed, for "did you mean" and help texts"""
     repeat: int = 1
     """the default action repeat"""
     kicked: bool = False
     """whether the environments add the noise to their velocities; if not, --env.dynamics-noise is refused"""
+    title: str = ""
+    """what help texts call the family; its prefix by default"""
+    examples: Sequence[str] = ()
+    """names of tasks to begin with, for help texts; the first of `tasks` by default"""

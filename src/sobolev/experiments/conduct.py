@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import numpy as np
+
 from sobolev.config.codec import encode
 from sobolev.experiments.api import Experiment, Record, S, Say
 from sobolev.plotting.output_files import create_folder, save
@@ -30,12 +33,9 @@ def conduct(experiment: Experiment[S], settings: S, command: str, say: Say = pri
 
 def provenance(settings: Any, command: str) -> Record:
     """Returns the provenance of the numbers: command, settings and versions."""
-    import jax
-    import numpy
-
     from sobolev._version import __version__
 
-    versions = {"sobolev": __version__, "numpy": numpy.__version__, "jax": jax.__version__}
+    versions = {"sobolev": __version__, "numpy": np.__version__, "jax": jax.__version__}
     return {"command": command, "settings": encode(settings), "versions": versions}
 
 
@@ -51,4 +51,4 @@ def _plain(value: Any) -> Any:
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return value.tolist() if hasattr(value, "tolist") else value
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic, jax.Array)) else value

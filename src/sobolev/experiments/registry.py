@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sobolev.errors import UserError
 from sobolev.experiments.api import Experiment, Settings
-from sobolev.plugins import Registry, package
+from sobolev.plugins import Registry
 
 
 class Entry(NamedTuple):
@@ -61,7 +61,7 @@ KNOWN: Registry[Experiment[Any]] = Registry(
 def listed() -> dict[str, str]:
     """Returns the names of all registered experiments, the built-in ones first, and a line about each."""
     ours = {name: entry.about for name, entry in EXPERIMENTS.items()}
-    return ours | {point.name: f"from {package(point)}" for point in KNOWN.registered() if point.name not in ours}
+    return ours | {name: f"from {package}" for name, package in KNOWN.origins().items()}
 
 
 def find(name: str) -> Experiment[Any]:

@@ -75,8 +75,8 @@ def read_record(run: Path) -> list[dict[str, Any]]:
 def command(config: TrainConfig) -> str:
     """Returns the shortest `sobolev train` command of a resolved config, without its preset's defaults."""
     own = defaults(config.task, config.method, None, config.preset)
-    chosen = getattr(config.agent, "regularizer", None)
-    chosen = None if chosen == getattr(own.agent, "regularizer", None) else chosen
+    regularizers = [settings(each).get("regularizer", (str, None))[1] for each in (config, own)]
+    chosen = None if regularizers[0] == regularizers[1] else regularizers[0]
     line = ["sobolev", "train", config.task, "--method", config.method]
     line += ["--preset", config.preset] if config.preset != defaults(config.task, config.method).preset else []
     line += ["--size", config.size] if config.size != own.size else []

@@ -57,7 +57,7 @@ def _train(config: TrainConfig, run: Path) -> int:
     check_same(loaded.iteration if loaded else 0)
     for note in loaded.notes if loaded else ():
         say(f"{run}: {note}")
-    if loaded and loaded.meta.get("finished", loaded.iteration) >= plan.total:
+    if loaded and loaded.meta["finished"] >= plan.total:
         say(run_messages.complete(run, plan.env_steps(loaded.iteration)))
         return 0
     with own_folder(run) as own, _environments(config) as (envs, evaluation):

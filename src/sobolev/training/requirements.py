@@ -9,6 +9,7 @@ from jaxtyping import PyTree
 
 from sobolev.config import TrainConfig
 from sobolev.errors import UserError
+from sobolev.system.sizes import human
 from sobolev.training.program import Program
 from sobolev.training.schedule import Plan
 
@@ -85,7 +86,7 @@ def _compare(config: TrainConfig, needs: Needs, what: str, needed: int, there: i
     replay = needs.steps + needs.latents
     raise UserError(
         f"this run needs {human(needed)} of {what}, of which {human(there)} are free here (its replay takes "
-        f"{human(replay)}, {needs.step / 1000:.1f} KB a step; the agent {human(needs.agent)}): "
+        f"{human(replay)}, {human(needs.step, tenths=True)} a step; the agent {human(needs.agent)}): "
         f"{cure}{_less(config, (there - (needed - replay)) / needs.step)}"
     )
 
@@ -132,12 +133,3 @@ def _read(path: Path) -> str:
 def size(tree: PyTree) -> int:
     """Bytes of a pytree's arrays, or of arrays with its shapes."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def human(size: int | float) -> str:
-    """Bytes with a unit, as in 1.2 GB."""
-    for unit in ("B", "KB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

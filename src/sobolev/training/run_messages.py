@@ -13,7 +13,8 @@ from sobolev.config.registry import method_of
 from sobolev.distributed.sharding import shards
 from sobolev.replay import HostReplay
 from sobolev.system import lazy_memory
-from sobolev.training.requirements import Needs, human, size
+from sobolev.system.sizes import human
+from sobolev.training.requirements import Needs, size
 from sobolev.training.schedule import Plan
 from sobolev.training.snapshot import Snapshot
 
@@ -27,16 +28,21 @@ def plan(config: TrainConfig, plan: Plan, run: Path, done: int, needs: Needs) ->
     used = data if data > 1 else shards(seeds, there)
     where = f"{os.cpu_count()} CPU cores" if cpu and there == 1 else f"{used} of {there} × {kind}"
     host = " in host memory" if config.replay.memory == "host" else ""
-    replay = f"replay {human(needs.steps + needs.latents)}{host} ({needs.step / 1000:.1f} KB a step)"
+    replay = f"replay {human(needs.steps + needs.latents)}{host} ({human(needs.step, tenths=True)} a step)"
     verb = f"resumes at {done:,} of" if done else "trains"
     who = f"seeds {' '.join(map(str, config.seeds))}" if seeds > 1 else f"seed {config.seeds[0]}"
     ratio = f"{plan.updates_due(plan.total):,} updates of {plan.batch}×{plan.pace.length} each"
-    protocol = "" if config.preset == "paper" else f" (preset {config.preset}, not the paper's protocol)"
     what = f"{config.task} {method_of(config).name} {config.size}, {who}"
     return [
-        f"{what}: {verb} {config.steps:,} env steps, {ratio}{protocol}",
+        f"{what}: {verb} {config.steps:,} env steps, {ratio}{protocol(config)}",
         f"on {where} in {config.agent.precision}; {replay}, on disk at most {human(needs.disk)}; in {run}",
     ]
+
+
+def protocol(config: TrainConfig) -> str:
+    """What is said of a preset that is not the paper's; "" for a method that has no preset of a paper."""
+    other = config.preset != "paper" and "paper" in method_of(config).presets
+    return f" (preset {config.preset}, not the paper's protocol)" if other else ""
 
 
 def memory(now: Snapshot, update: int) -> str:
@@ -67,7 +73,7 @@ def resident() -> int:
 
 def advice(config: TrainConfig) -> str | None:
     """Advice for a run that would take days; None if there is none."""
-    if config.preset != "paper":
+    if config.preset != "paper" or "laptop" not in method_of(config).presets:
         return None
     seen, when = f" --observations {config.observations}", "in hours"
     if config.observations == "proprio":

@@ -235,10 +235,10 @@ def restore(
         lengths=tree["lengths"],
         pending=[dict(zip(pending, values, strict=True)) for values in zip(*pending.values(), strict=True)],
         missing=count - kept.end,
-        forgone=loaded.meta.get("forgone", 0),
+        forgone=loaded.meta["forgone"],
         measured=_below("measured/", arrays),
         sent=arrays.get("sent"),
-        due=loaded.meta.get("due", False),
+        due=loaded.meta["due"],
     )
 
 
@@ -279,7 +279,7 @@ class Kept(NamedTuple):
 
 def _kept(loaded: Loaded, stored: int, capacity: int) -> Kept:
     """The steps that a replay of that capacity restores from a checkpoint with latents of the last `stored` steps."""
-    added = loaded.iteration - loaded.meta.get("missing", 0)
+    added = loaded.iteration - loaded.meta["missing"]
     needed = min(added, capacity)
     had = ranges.newest(loaded.had, min(needed, stored))
     if ranges.length(had) < needed:

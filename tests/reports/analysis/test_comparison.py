@@ -1,5 +1,6 @@
 """Runs brought together: labels, the step of the comparison, and what is said of what does not fit."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sobolev.reports.analysis.compare import compare
 from sobolev.reports.analysis.comparison import Comparison
 from sobolev.reports.analysis.measures import AREA
 from sobolev.reports.results.collect import collect
-from sobolev.reports.results.runs import Run, Task, find, flat, load
+from sobolev.reports.results.runs import Final, Run, Task, find, flat, load
 from sobolev.reports.results.scores import Series
 from sobolev.reports.results.variant_names import labelled
 from tests.reports import made_up
@@ -37,6 +38,39 @@ def made(
     scores = {first + n: Series(steps, level * steps / 100.0) for n, level in enumerate(levels)}
     folder = Path(f"{task}-{method}-{first}-{len(chosen)}")
     return Run(folder, Task(task), method, flat(config), config, scores, {})
+
+
+def short(method: str, end: int, steps: Any = (0.0,), score: float = 50.0) -> Run:
+    """A run with evaluations at `steps`, and one after training, at `end`."""
+    return replace(made(method=method, steps=steps), finals={0: Final(score, 20, end)})
+
+
+def test_short_runs_are_compared_by_the_evaluation_after_training() -> None:
+    found = compare([short("dreamer", 520), short("gpld", 520, score=80.0)])
+    task = Task("walker-walk")
+    assert found.ends == {task: 520} and found.reached[task, "gpld"].episodes == 20
+    assert [found.means(label, [task])[task] for label in found.labels] == [50, 80]
+    assert found.values(AREA, task, "gpld") == {0: 40.0}  # the curve rises from 0 at 0
+    assert "its curves end with the evaluation after training, at 520." in " ".join(found.notes)
+    assert found.cells[task, "gpld"].scores[0].steps.tolist() == [0, 520]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        made(method="gpld", steps=(0.0,)),  # without an evaluation after training
+        short("gpld", 2000, steps=(0.0, 1000.0, 2000.0)),  # which ends elsewhere
+    ],
+)
+def test_curves_end_with_training_unless_all_have_a_later_evaluation(other: Run) -> None:
+    found = compare([short("dreamer", 520), other])
+    assert found.ends == {Task("walker-walk"): 0}
+    assert found.cells[Task("walker-walk"), "dreamer"].scores[0].steps.tolist() == [0]
+
+
+def test_evaluations_during_training_that_reach_the_end_are_the_curve() -> None:
+    found = compare([short("dreamer", 101, steps=STEPS), short("gpld", 101, steps=STEPS)])
+    assert found.ends == {Task("walker-walk"): 100} and "its curves end" not in " ".join(found.notes)
 
 
 def names(*runs: Run) -> list[str]:

@@ -111,7 +111,10 @@ def check(config: DSDPGConfig, images: bool) -> None:
             f"{discrepancy.first_step}"
         )
     if (discrepancy.kind == "quantile") != (config.critic.draws == "quantile"):
-        raise UserError("--discrepancy.kind quantile and --critic.draws quantile need each other: choose --method iqn")
+        raise UserError(
+            "--discrepancy.kind quantile works only together with --critic.draws quantile: choose --method iqn, which "
+            "has both, or leave both out"
+        )
     if discrepancy.kind == "quantile" and config.critic.gradient:
         raise UserError("--discrepancy.kind quantile is for returns alone: choose --method iqn")
 

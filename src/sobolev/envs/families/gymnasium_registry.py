@@ -8,7 +8,7 @@ from typing import Any
 
 from sobolev.envs.failures import brief, described, guarded
 from sobolev.envs.printing import on_stderr
-from sobolev.errors import UserError, nearest
+from sobolev.errors import UserError, listed, suggestion
 
 
 def check_id(name: str) -> None:
@@ -23,8 +23,41 @@ def check_id(name: str) -> None:
     except gymnasium.error.Error as error:
         if plain in gymnasium.registry:
             raise UserError(f"cannot make 'gym:{name}': {brief(str(error))}") from error
-        known = [f"gym:{module}:{k}" if module else f"gym:{k}" for k in sorted(gymnasium.registry)]
-        raise nearest("task", f"gym:{name}", known) from error
+        prefix = f"gym:{module}:" if module else "gym:"
+        names = {_without_version(known): prefix + known for known in trainable(own=not module) or trainable()}
+        near = suggestion(_without_version(plain), names)  # all begin alike, and in any version
+        told = f"did you mean {names[near]}?" if near else f"choose from {listed(names.values())}"
+        raise UserError(f"unknown task 'gym:{name}': {told}") from error
+
+
+CONTINUOUS = ("BipedalWalker", "BipedalWalkerHardcore", "LunarLanderContinuous", "MountainCarContinuous", "Pendulum")
+"""Environments of Gymnasium, beside those of MuJoCo, whose actions are continuous."""
+
+
+def trainable(own: bool = True) -> list[str]:
+    """Returns the ids of the registry, in their newest versions, that sobolev can use as far as is known without
+    creating them: those of Gymnasium with continuous actions, if `own`, and all that others have registered."""
+    import gymnasium
+
+    newest: dict[tuple[str | None, str], Any] = {}
+    for entry in gymnasium.registry.values():
+        place = entry.entry_point if isinstance(entry.entry_point, str) else str(_module_of(entry.entry_point))
+        known = place.startswith("gymnasium.")
+        if known and not (place.startswith("gymnasium.envs.mujoco.") or _without_version(entry.id) in CONTINUOUS):
+            continue
+        other = newest.get((entry.namespace, entry.name))
+        if (own or not known) and (other is None or (entry.version or 0) > (other.version or 0)):
+            newest[entry.namespace, entry.name] = entry
+    return sorted(entry.id for entry in newest.values())
+
+
+def _module_of(creator: Any) -> str | None:
+    """Returns the module of a function or class; None for a callable of another kind."""
+    return getattr(creator, "__module__", None)
+
+
+def _without_version(name: str) -> str:
+    return name.rpartition("-v")[0] or name
 
 
 def creator_of(name: str) -> Any:

@@ -44,7 +44,8 @@ def grouped(runs: Sequence[Path]) -> list[Group]:
         config = read_config(run)
         if not isinstance(agent_of(config, spaces(config)), HasLatentTables):
             raise UserError(
-                f"{run} is of method {config.method}, which has no latent distributions: give runs of gpld or dreamer"
+                f"{run} is of method {config.method}, which has no latent distributions: give runs of a method whose "
+                "agent has `latent_tables`, as those of gpld and dreamer have"
             )
         alike = identity(config)
         del alike["seeds"]

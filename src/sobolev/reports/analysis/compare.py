@@ -7,8 +7,8 @@ import numpy as np
 from sobolev.errors import UserError, nearest
 from sobolev.reports.analysis import notes
 from sobolev.reports.analysis.comparison import Comparison, Reached
-from sobolev.reports.analysis.measures import FINAL, Cell, Span, final_episodes
-from sobolev.reports.results.runs import Run, Task, last_step
+from sobolev.reports.analysis.measures import FINAL, NEAR, Cell, Span, final_episodes
+from sobolev.reports.results.runs import Final, Run, Task, last_step
 from sobolev.reports.results.scores import Series
 from sobolev.reports.results.variant_names import labelled
 
@@ -31,6 +31,8 @@ def compare(
                 cells[task, label] = cell
     if not cells:
         raise UserError("these runs hold no evaluation yet: train further, or with --evaluation.episodes above 0")
+    for task in dict.fromkeys(task for task, _ in cells):
+        cells |= _to_the_end(task, cells, remarks)
     labels = tuple(dict.fromkeys(label for _, label in cells))
     if baseline not in labels:
         if baseline != "dreamer":
@@ -69,6 +71,34 @@ def _cell(label: str, task: Task, runs: Sequence[Run], remarks: list[str]) -> Ce
     episodes = {seed: one for run in runs for seed, one in run.episodes.items() if one.steps.size}
     finals = {seed: final for run in runs for seed, final in run.finals.items() if seed in scores}
     return Cell(tuple(runs), dict(sorted(scores.items())), dict(sorted(episodes.items())), finals)
+
+
+def _to_the_end(task: Task, cells: Mapping[tuple[Task, str], Cell], remarks: list[str]) -> dict[tuple[Task, str], Cell]:
+    """Returns the cells of a task, each curve with the evaluation after training as its last point, if all seeds have
+    one at about the same env step, and evaluations during training end well before it: as in runs that are shorter than
+    the time between two evaluations."""
+    mine = {place: cell for place, cell in cells.items() if place[0] == task}
+    if any(seed not in cell.finals for cell in mine.values() for seed in cell.scores):
+        return {}
+    ends = [cell.finals[seed].env_steps for cell in mine.values() for seed in cell.scores]
+    last = min(last_step(cell.scores) for cell in mine.values())
+    if max(ends) > (1 + NEAR) * min(ends) or min(ends) <= (1 + NEAR) * last:
+        return {}
+    remarks.append(
+        f"{task} has no evaluation during training after {last:,.0f} env steps: its curves end with the evaluation "
+        f"after training, at {min(ends):,}."
+    )
+    return {
+        place: cell._replace(scores={seed: _ending(one, cell.finals[seed]) for seed, one in cell.scores.items()})
+        for place, cell in mine.items()
+    }
+
+
+def _ending(one: Series, final: Final) -> Series:
+    """Returns a series with the evaluation after training as its last point, unless it has later ones."""
+    if final.env_steps <= one.steps[-1]:
+        return one
+    return Series(np.append(one.steps, final.env_steps), np.append(one.returns, final.score))
 
 
 def _span(

@@ -23,8 +23,8 @@ REGULARIZERS: dict[str, Regularizer[Any]] = {
     "noise": NOISE,
 }
 
-CHOICES = "{" + ",".join(REGULARIZERS) + "}|PACKAGE.MODULE:NAME"
-"""The values of `--regularizer`, for help texts."""
+CHOICES = "NAME|PACKAGE.MODULE:NAME"
+"""The values of `--regularizer`, for help texts, which list the names: installed packages may add to `REGULARIZERS`."""
 
 KNOWN: Registry[Regularizer[Any]] = Registry("regularizer", Regularizer, REGULARIZERS, "sobolev.regularizers")
 """`REGULARIZERS`, those of installed packages, and my_package.my_module:REGULARIZER."""

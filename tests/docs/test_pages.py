@@ -32,7 +32,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 ELSEWHERE = ("calm", "line:hold", "my_module:", "my_package.my_study", "probe_noise:", "mine.toml")
-"""Words of commands that need a package of the reader's own."""
+ELSEWHERE += tuple(f"my_package.{name}:" for name in ("scaled", "halves", "imitation", "smooth"))
+"""Words of commands that need a package of the reader's own; those of extending.md are in `test_extending`."""
 
 
 def blocks(page: Path, kind: str) -> list[str]:
@@ -165,6 +166,10 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
+PREFIXES = tuple(f"{regularizer.name}/" for regularizer in REGULARIZERS.values())
+"""What the names of regularizers' metrics begin with."""
+
+
 def metrics(agent: AnyAgent) -> set[str]:
     """The names of what an agent's updates measure; nothing is computed."""
     program: Any = Program(agent, (0,))
@@ -175,13 +180,21 @@ def metrics(agent: AnyAgent) -> set[str]:
     return {*report.metrics, *jax.eval_shape(program.functions.inspect, program.state_shapes(), report, number)}
 
 
-@pytest.mark.parametrize("method", SMALL)
-def test_every_metric_is_on_its_page(method: str) -> None:
+REGULARIZED = [(method, name) for method in ("gpld", "dsdpg") for name in REGULARIZERS]
+"""Methods with a map, and all that can be done to it. Each regularizer has metrics of its own."""
+
+
+@pytest.mark.parametrize(("method", "regularizer"), [*((method, None) for method in SMALL), *REGULARIZED])
+def test_every_metric_is_on_its_page(method: str, regularizer: str | None) -> None:
     page = (DOCS / "metrics.md").read_text(encoding="utf-8")
-    config = resolved(configure(tiny.TASK, method=method, settings=SMALL[method]), "cpu")
-    agent = agent_of(config, tiny.SPACES)
-    for name in {*metrics(agent), *OF_THE_LOOP, "updates"}:
-        name = re.sub(r"/(posterior|prior|transition)", "/MAP", name) if name.startswith("penalty/") else name
+    chosen = SMALL[method] | ({} if regularizer is None else {"regularizer": regularizer})
+    agent = agent_of(resolved(configure(tiny.TASK, method=method, settings=chosen), "cpu"), tiny.SPACES)
+    found = metrics(agent)
+    if regularizer is not None:
+        maps = ("transition",) if method == "dsdpg" else ("posterior", "prior")
+        assert {f"{REGULARIZERS[regularizer].name}/{name}" for name in maps} <= found
+    for name in {*found, *OF_THE_LOOP, "updates"}:
+        name = re.sub(r"/(posterior|prior|transition)", "/MAP", name) if name.startswith(PREFIXES) else name
         name = re.sub(r"^loss/reconstruction/.*", "loss/reconstruction/NAME", name)
         assert f"`{name}`" in page, name
 

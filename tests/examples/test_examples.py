@@ -2,9 +2,12 @@
 
 import importlib
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +44,23 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for name in ("calm_dreamer", "line_world"):
         for module in [known for known in sys.modules if known.partition(".")[0] == name]:
             del sys.modules[module]
+
+
+def test_the_readme_has_each_package_and_its_line() -> None:
+    page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    built = tomllib.loads((EXAMPLES.parent / "pyproject.toml").read_text())["build-system"]
+    folders = [path.parent for path in EXAMPLES.glob("*/pyproject.toml")]
+    packages = {folder.name: tomllib.loads((folder / "pyproject.toml").read_text()) for folder in folders}
+    assert all(package["build-system"] == built for package in packages.values())
+    assert sorted(re.findall(r"`pip install examples/(\w+)`", page)) == sorted(packages) and len(packages) == 4
+    (block,) = re.findall(r"^```toml\n(.*?)^```", page, re.M | re.S)
+    lines = {}
+    for package in packages.values():
+        lines |= package["project"]["entry-points"]
+    assert tomllib.loads(block)["project"]["entry-points"] == lines
+    for command in re.findall(r"`sobolev train ([^`]+)`", page):
+        if "hinge" not in command:  # which this module does not install
+            assert train.config_from(shlex.split(command))
 
 
 def words(task: str, method: str, *others: str) -> list[str]:

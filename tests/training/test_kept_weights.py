@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sobolev.agents.dreamer.agent import Dreamer
+from sobolev.checkpoints.files import write_arrays
 from sobolev.checkpoints.pytree_io import flatten
 from sobolev.checkpoints.run_folder import digest
 from sobolev.config import from_json, to_json
@@ -35,6 +36,26 @@ def test_networks_are_kept_every_so_many_env_steps(tmp_path: Path) -> None:
     assert expected.keys() == found.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array)
+
+
+def test_snapshots_of_version_0_2_can_be_read(tmp_path: Path) -> None:
+    """They name the networks without the field of the state that has them."""
+    agent = tiny.agent()
+    state = tiny.program(agent, (0,)).initial_state()
+    arrays = {name: np.full_like(x, 0.5) for name, x in flatten(agent.snapshot(state)).items()}
+    for file, prefix in (("now", ""), ("old", "model/")):
+        path = tmp_path / f"{file}.safetensors"
+        write_arrays(path, {name.removeprefix(prefix): x for name, x in arrays.items()})
+        found = flatten(read_weights(path, agent, state))
+        for name, x in flatten(state).items():
+            np.testing.assert_array_equal(found[name], arrays.get(name, x))
+    write_arrays(tmp_path / "odd.safetensors", arrays | {"model/other": np.zeros(1)})
+    with pytest.raises(UserError, match="it has 'model/other', which is not expected here"):
+        read_weights(tmp_path / "odd.safetensors", agent, state)
+    first = next(iter(arrays))
+    write_arrays(tmp_path / "less.safetensors", {name: x for name, x in arrays.items() if name != first})
+    with pytest.raises(UserError, match=f"it lacks '{first}'"):
+        read_weights(tmp_path / "less.safetensors", agent, state)
 
 
 def test_nothing_is_kept_unless_asked_for(tmp_path: Path) -> None:

@@ -190,11 +190,18 @@ class Chooses(Protocol):
         ...
 
 
-def check(agent: Any, who: str) -> None:
-    """Raises UserError if an agent lacks a part of `Agent`, or cannot be hashed; `who` has made it: "method calm"."""
+def check(agent: Any, who: str, host_replay: bool = False) -> None:
+    """Raises UserError if an agent lacks a part of `Agent`, or of `Chooses` if its method has `host_replay`.
+
+    Or if it cannot be hashed. `who` has made it, as in "method calm".
+    """
     lacking = [name for name in vars(Agent) if not name.startswith("_") and not hasattr(agent, name)]
     if lacking:
-        raise UserError(f"the agent of {who} lacks {', '.join(lacking)}: `Agent` in sobolev.agents.api says what it is")
+        raise UserError(f"the agent of {who} lacks {', '.join(lacking)}: see `Agent` in {__name__}")
+    if host_replay and not isinstance(agent, Chooses):
+        raise UserError(
+            f"the agent of {who} lacks windows or choose, which host_replay needs: see `Chooses` in {__name__}"
+        )
     try:
         hash(agent)
     except TypeError as error:

@@ -32,6 +32,7 @@ def agent_of(config: TrainConfig, spaces: Spaces) -> "AnyAgent":
     """
     from sobolev.agents import api  # which loads jax
 
-    agent = method_of(config).make(config.agent, spaces)
-    api.check(agent, f"method {config.method}")
+    method = method_of(config)
+    agent = method.make(config.agent, spaces)
+    api.check(agent, f"method {config.method}", method.host_replay)
     return agent

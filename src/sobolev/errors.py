@@ -7,6 +7,11 @@ class UserError(Exception):
     """A mistake of the user or of the machine that needs no traceback; the command line prints it and exits with 2."""
 
 
+def spelled(path: str) -> str:
+    """The flag of the setting at a path: --batch-size for batch_size."""
+    return "--" + path.replace("_", "-")
+
+
 def suggestion(name: str, options: Iterable[str]) -> str | None:
     """The option nearest to a misspelled name, or None where nothing is near."""
     import difflib  # which a command that begins need not wait for

@@ -16,11 +16,11 @@ import pytest
 from sobolev.agents.api import AnyAgent, Inspected
 from sobolev.cli import COMMANDS, sweep
 from sobolev.cli.described import described
-from sobolev.cli.parser import spelled
 from sobolev.cli.train import config_from
 from sobolev.config import configure, defaults, resolved
 from sobolev.config.codec import settings
 from sobolev.config.registry import OURS, agent_of
+from sobolev.errors import spelled
 from sobolev.experiments.registry import EXPERIMENTS
 from sobolev.smoothness.regularizers.registry import REGULARIZERS
 from sobolev.training.program import Program

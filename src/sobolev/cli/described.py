@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from sobolev.cli.parser import spelled
 from sobolev.config.codec import hints
+from sobolev.errors import spelled
 from sobolev.ranges import UNPREFIXED, allowed
 
 

@@ -17,29 +17,23 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin
 
-from sobolev.config.codec import as_path, bad_value, settings
-from sobolev.errors import UserError, nearest, suggestion
+from sobolev.config.codec import as_path, bad_value, off, settings
+from sobolev.errors import UserError, nearest, spelled, suggestion
 from sobolev.ranges import infinite
 
 T = TypeVar("T")
-
-
-def spelled(path: str) -> str:
-    """Returns the flag of a setting: --model.deter for model.deter."""
-    return "--" + path.replace("_", "-")
 
 
 def flags(config: Any) -> dict[str, str]:
     """Returns the setting of every flag of a config. A boolean has two flags, --fresh and --no-fresh."""
     found: dict[str, str] = {}
     for path, (kind, _) in settings(config).items():
-        head, dot, tail = path.rpartition(".")
-        found |= {spelled(path): path} | ({spelled(f"{head}{dot}no-{tail}"): path} if kind is bool else {})
+        found |= {spelled(path): path} | ({off(path): path} if kind is bool else {})
     return found
 
 
 def flag_of(word: str) -> str | None:
-    """Returns the flag in a word of the command line, in the spelling of `spelled`; None if the word is a value."""
+    """Returns the flag in a word of the command line, spelled alike; None if the word is a value."""
     flag = word.startswith("-") and not _is_number(word)
     return word.partition("=")[0].replace("_", "-") if flag else None
 

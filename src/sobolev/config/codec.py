@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from sobolev.errors import UserError, nearest
+from sobolev.errors import UserError, nearest, spelled
 from sobolev.ranges import UNPREFIXED
 from sobolev.system.atomic_files import json_text
 
@@ -156,11 +156,15 @@ def settings(config: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
 
 def words(path: str, value: Any) -> list[str]:
     """Returns the words of the command line for a setting: ["--penalty.rho", "0.25"], ["--log.no-tensorboard"]."""
-    name = path.replace("_", "-")
-    if isinstance(value, bool):
-        head, dot, tail = name.rpartition(".")
-        return [f"--{name}" if value else f"--{head}{dot}no-{tail}"]
-    return ["--" + name, *_flat(value)]
+    if isinstance(value, bool) and not value:
+        return [off(path)]
+    return [spelled(path), *([] if isinstance(value, bool) else _flat(value))]
+
+
+def off(path: str) -> str:
+    """Returns the flag that turns a switch off: --log.no-tensorboard for log.tensorboard."""
+    head, dot, tail = path.rpartition(".")
+    return spelled(f"{head}{dot}no-{tail}")
 
 
 def _flat(value: Any) -> list[str]:

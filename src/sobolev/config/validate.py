@@ -4,13 +4,8 @@ from sobolev.config.codec import settings
 from sobolev.config.registry import method_of
 from sobolev.config.train import TrainConfig
 from sobolev.envs import check_task
-from sobolev.errors import UserError, nearest
+from sobolev.errors import UserError, nearest, spelled
 from sobolev.ranges import check_ranges
-
-
-def flag(path: str) -> str:
-    """Returns the flag of a setting: --batch-size for batch_size."""
-    return "--" + path.replace("_", "-")
 
 
 def validate(config: TrainConfig) -> None:
@@ -46,7 +41,7 @@ def _check_fixed(config: TrainConfig) -> None:
     for path, (_, value) in settings(config.agent).items():
         for fixed, (reason, other) in method.fixed.items():
             if f"{path}.".startswith(f"{fixed}.") and path in usual and value != usual[path][1]:
-                raise UserError(f"method {method.name} {reason}: leave out {flag(path)}, or choose --method {other}")
+                raise UserError(f"method {method.name} {reason}: leave out {spelled(path)}, or choose --method {other}")
 
 
 def _check_warm_start(config: TrainConfig) -> None:

@@ -3,19 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sobolev.errors import UserError
-
-
-def flag(name: str) -> str:
-    """Returns the flag of a setting: --held-out for held_out."""
-    return "--" + name.replace("_", "-")
+from sobolev.errors import UserError, spelled
 
 
 def at_least(settings: Any, **least: int) -> None:
     """Checks that every named setting is at least its bound."""
     for name, bound in least.items():
         if getattr(settings, name) < bound:
-            raise UserError(f"{flag(name)} is {getattr(settings, name)}, but must be at least {bound}")
+            raise UserError(f"{spelled(name)} is {getattr(settings, name)}, but must be at least {bound}")
 
 
 def positive(settings: Any, *names: str) -> None:
@@ -24,16 +19,16 @@ def positive(settings: Any, *names: str) -> None:
         value = getattr(settings, name)
         values = value if isinstance(value, tuple) else (value,)
         if not values:
-            raise UserError(f"{flag(name)} needs one value at least")
+            raise UserError(f"{spelled(name)} needs one value at least")
         for number in values:
             if not 0 < number < float("inf"):
-                raise UserError(f"{flag(name)} is {number}, but must be above 0 and finite")
+                raise UserError(f"{spelled(name)} is {number}, but must be above 0 and finite")
 
 
 def increasing(name: str, values: Sequence[int], example: str) -> None:
     """Checks that there are values, that they are at least 1, and that they increase."""
     if not values or min(values) < 1 or sorted(set(values)) != list(values):
-        raise UserError(f"{flag(name)} must increase, from 1 on, as in {flag(name)} {example}")
+        raise UserError(f"{spelled(name)} must increase, from 1 on, as in {spelled(name)} {example}")
 
 
 def seeds(values: Sequence[int], fewest: int = 1) -> None:

@@ -55,9 +55,12 @@ def test_lists_name_the_packages_and_survive_a_broken_one(monkeypatch: pytest.Mo
         ("my_numbers:", "unknown number of my_numbers '': choose from SEVEN"),
         (
             "empty_numbers:NINE",
-            "empty_numbers has no number 'NINE', nor any other: give MODULE:NAME of a builtins.int, or one of one, two",
+            "unknown number of empty_numbers 'NINE': it has none; give one of one, two, both, seven, or MODULE:NAME",
         ),
-        ("empty_numbers:", "empty_numbers has no number, nor any other: give MODULE:NAME of a builtins.int"),
+        (
+            "empty_numbers:",
+            "empty_numbers has no number: give one of one, two, both, seven, or MODULE:NAME of a builtins.int",
+        ),
         ("my_numbers:WORD", "my_numbers:WORD is of type str: it must be a builtins.int"),
         ("no_numbers.module:ONE", "there is no module 'no_numbers' for no_numbers.module:ONE"),
         (":ONE", "':ONE' has no module"),

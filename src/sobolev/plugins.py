@@ -75,10 +75,11 @@ class Registry(Generic[T]):
             there = [name for name, value in vars(module).items() if isinstance(value, self.of)]
             if there:
                 raise nearest(f"{self.kind} of {module_name}", attribute, there)
-            raise UserError(
-                f"{module_name} has no {self.kind}{f' {attribute!r}' if attribute else ''}, nor any other: give "
-                f"MODULE:NAME of a {_place(self.of)}, or one of {', '.join(self.names()) or 'an installed package'}"
-            )
+            lack = f"{module_name} has no {self.kind}: "
+            if attribute:
+                lack = f"unknown {self.kind} of {module_name} '{attribute}': it has none; "
+            others = ", ".join(self.names()) or "an installed package"
+            raise UserError(f"{lack}give one of {others}, or MODULE:NAME of a {_place(self.of)}")
         found: Any = getattr(module, attribute)
         if not isinstance(found, self.of):
             raise UserError(f"{reference} is of type {type(found).__name__}: it must be a {_place(self.of)}")

@@ -35,10 +35,8 @@ def package(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A module that registers one of everything, and objects that cannot be loaded."""
     module = types.ModuleType("their_package")
     only = {"only": next(iter(OURS["td3"].presets.values()))}
-    module.METHOD = replace(OURS["td3"], name="theirs", about="a method of theirs", presets=only)  # pyright: ignore
-    module.FAMILY = family("hold", "reach")  # pyright: ignore
-    module.BROKEN = family()  # pyright: ignore
-    module.BROKEN = replace(module.BROKEN, tasks=broken)
+    method = replace(OURS["td3"], name="theirs", about="a method of theirs", presets=only)
+    vars(module).update(METHOD=method, FAMILY=family("hold", "reach"), BROKEN=replace(family(), tasks=broken))
     monkeypatch.setitem(sys.modules, "their_package", module)
     points = [
         EntryPoint("theirs", "their_package:METHOD", "sobolev.methods"),

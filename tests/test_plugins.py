@@ -59,7 +59,7 @@ def test_lists_name_the_packages_and_survive_a_broken_one(monkeypatch: pytest.Mo
         ),
         (
             "empty_numbers:",
-            "empty_numbers has no number: give one of one, two, both, seven, or MODULE:NAME of a builtins.int",
+            "empty_numbers has no number: give one of one, two, both, seven, or MODULE:NAME of a",
         ),
         ("my_numbers:WORD", "my_numbers:WORD is of type str: it must be a builtins.int"),
         ("no_numbers.module:ONE", "there is no module 'no_numbers' for no_numbers.module:ONE"),

@@ -2,16 +2,19 @@
 
 import mmap
 import re
+from pathlib import Path
 
 import jax
 
 from sobolev.agents.dreamer.agent import Dreamer
 from sobolev.agents.dreamer.config import SIZES, DreamerConfig
-from sobolev.config import configure
+from sobolev.config import configure, resolved
 from sobolev.envs import VectorEnv, Workers
 from sobolev.envs.specs import ArraySpec, Spaces
 from sobolev.training import run_messages, snapshot
 from sobolev.training.program import Program
+from sobolev.training.requirements import Needs
+from sobolev.training.schedule import Plan
 from tests import tiny
 
 SHAPES = {"height": (), "orientations": (14,), "velocity": (9,)}
@@ -32,6 +35,13 @@ def test_the_advice_is_for_what_the_agent_sees():
     assert "`sobolev train walker-run --method gpld --preset laptop` learns within the hour" in advice["proprio"]
     assert "`sobolev train walker-run --observations pixels --method gpld --preset laptop` learns" in advice["pixels"]
     assert run_messages.advice(configure("walker-run", preset="laptop")) is None
+
+
+def test_small_steps_of_replay_are_in_bytes():
+    config = resolved(configure("toy:point-mass", method="td3"), "cpu")
+    needs = Needs(steps=19_000_000, latents=0, agent=10, stored=1_000_000, devices=1)
+    line = run_messages.plan(config, Plan.of(config), Path("run"), 0, needs)[1]
+    assert "replay 19 MB (19 B a step), on disk at most 19 MB; in run" in line
 
 
 def test_the_memory_that_is_announced_is_the_sum_of_its_parts():

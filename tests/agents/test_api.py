@@ -43,7 +43,7 @@ def test_a_snapshot_has_all_that_acting_reads(method: str, regularizer: str | No
     made = agent(method)
     if regularizer is not None:
         made = replace(made, config=regularized(made.config, regularizer))
-    assert isinstance(made, Snapshots)
+    assert isinstance(agent(method), Snapshots)
     rng, flag = np.random.default_rng(0), np.zeros(2, bool)
     seen: dict[str, Any] = {"reward": np.zeros(2, np.float32), "first": flag, "last": flag, "terminal": flag}
     spaces = made.spaces.observation

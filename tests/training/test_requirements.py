@@ -69,7 +69,7 @@ def test_a_device_that_is_too_small(monkeypatch, tmp_path):
     machine(monkeypatch, 6, 20, 20)
     sentence = said(config(), tmp_path)
     assert "needs 8.4 GB of device memory, of which 6.0 GB are free here" in sentence
-    assert "its replay takes 8.2 GB, 16.4 KB a step" in sentence
+    assert "its replay takes 8.2 GB, 16.4 kB a step" in sentence
     assert "--replay.memory host keeps all but the latents in host memory" in sentence
     assert "a --replay.capacity of at most 350000 agent steps" in sentence
     smaller = config(replay__capacity=350_000)

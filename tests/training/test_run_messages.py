@@ -20,7 +20,7 @@ from tests import tiny
 SHAPES = {"height": (), "orientations": (14,), "velocity": (9,)}
 WALKER = Spaces(tuple((name, ArraySpec(shape, "float32")) for name, shape in SHAPES.items()), 6)
 SEEN = ("proprio", "pixels")
-UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9}
+UNITS = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
 def test_a_replayed_step_of_the_12m_agent_takes_less_than_5_kilobytes():
@@ -41,7 +41,7 @@ def test_small_steps_of_replay_are_in_bytes():
     config = resolved(configure("toy:point-mass", method="td3"), "cpu")
     needs = Needs(steps=19_000_000, latents=0, agent=10, stored=1_000_000, devices=1)
     line = run_messages.plan(config, Plan.of(config), Path("run"), 0, needs)[1]
-    assert "replay 19 MB (19 B a step), on disk at most 19 MB; in run" in line
+    assert "replay 19.0 MB (19 bytes a step), on disk at most 19.0 MB; in run" in line
 
 
 def test_the_memory_that_is_announced_is_the_sum_of_its_parts():
@@ -49,12 +49,12 @@ def test_the_memory_that_is_announced_is_the_sum_of_its_parts():
     with Workers(0) as workers:
         now = snapshot.begin(program, VectorEnv(workers, tiny.TASK, 1, (2,), 2, 0), tiny.CAPACITY)
         line = run_messages.memory(now, 300_000_000)
-    printed = re.findall(r"([\d.]+) ([KMG]?B)", line)
+    printed = re.findall(r"([\d.]+) (bytes|[kMG]B)", line)
     sizes = [float(number) * UNITS[unit] for number, unit in printed]
-    # Each number is rounded by itself, gigabytes to a tenth, all others to a whole.
-    rounding = sum((0.05 if unit == "GB" else 0.5) * UNITS[unit] for _, unit in printed)
+    # Each number is rounded by itself, to a tenth of its unit.
+    rounding = sum(0.05 * UNITS[unit] for _, unit in printed)
     assert len(sizes) == 5 and abs(sizes[0] - sum(sizes[1:])) <= 1.001 * rounding
-    assert sizes[1] == round(run_messages.size(now.replay), -6) and sizes[3] == 300e6
+    assert sizes[1] == round(run_messages.size(now.replay), -5) and sizes[3] == 300e6
     assert sizes[0] >= run_messages.resident()
 
 

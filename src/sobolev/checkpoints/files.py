@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.filesize import decimal
 from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors
 
@@ -188,11 +189,11 @@ def _number(error: Exception) -> int | None:
 
 def _no_room(folder: Path, size: int, what: str) -> NotSaved:
     try:
-        free = f" ({free_room(folder) / 1e6:.1f} MB free)"
+        free = f" ({decimal(free_room(folder))} free)"
     except OSError:
         free = ""
     return NotSaved(
-        f"no room for {what} of {size / 1e6:.1f} MB in {folder}{free}",
+        f"no room for {what} of {decimal(size)} in {folder}{free}",
         "free some space and give the same command again",
     )
 

@@ -24,7 +24,6 @@ from sobolev.sweeps.expand import PlannedRun, expand
 from sobolev.sweeps.ledger import Sweep, entries
 from sobolev.sweeps.slurm import SlurmConfig
 from sobolev.system.columns import aligned
-from sobolev.system.sizes import human
 
 if TYPE_CHECKING:
     from sobolev.sweeps.estimate import Estimate
@@ -224,6 +223,8 @@ def _groups(line: Sequence[str]) -> list[list[str]]:
 
 def dry_run(planned: Sequence[PlannedRun], output: Path, config: SweepConfig) -> list[str]:
     """Returns the lines of --dry-run: the runs, with estimates of their time and disk space."""
+    from rich.filesize import decimal
+
     from sobolev.config import resolved
     from sobolev.logs.progress import duration
     from sobolev.sweeps.estimate import estimates
@@ -244,20 +245,21 @@ def dry_run(planned: Sequence[PlannedRun], output: Path, config: SweepConfig) ->
         numbers = [
             f"{each.steps:,}",
             duration(guess.seconds) if guess.seconds else "complete",
-            human(guess.disk, tenths=True),
+            decimal(guess.disk),
         ]
         rows.append([run.task, run.variant.label, seeds, *numbers, str(output / run.folder)])
     return [*aligned(rows), "", *_totals(left, config)]
 
 
 def _totals(left: "Sequence[Estimate]", config: SweepConfig) -> list[str]:
+    from rich.filesize import decimal
+
     from sobolev.logs.progress import duration
     from sobolev.sweeps.estimate import MEASURED
 
     seconds, disk = sum(guess.seconds for guess in left), sum(guess.disk for guess in left)
     total = (
-        f"{len(left)} runs, {duration(seconds)} left one after another on this machine, at most "
-        f"{human(disk, tenths=True)} of disk"
+        f"{len(left)} runs, {duration(seconds)} left one after another on this machine, at most {decimal(disk)} of disk"
     )
     if config.launcher == "local" and (config.jobs or 1) > 1:
         total += f"; {duration(seconds / (config.jobs or 1))} if {config.jobs} side by side are as fast as one"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import jax
 from jaxtyping import PyTree
+from rich.filesize import decimal
 
 from sobolev.config import TrainConfig
 from sobolev.errors import UserError
-from sobolev.system.sizes import human
 from sobolev.training.program import Program
 from sobolev.training.schedule import Plan
 
@@ -75,8 +75,8 @@ def check(config: TrainConfig, needs: Needs, run: Path, resuming: bool) -> None:
     if needs.disk > free:
         share = (free - STATES_ON_DISK * needs.agent) / ((needs.disk - STATES_ON_DISK * needs.agent) / needs.stored)
         raise UserError(
-            f"the checkpoints of this run take up to {human(needs.disk)} on the disk of {run}, which has {human(free)} "
-            f"for them: choose another disk with --run, or {_less(config, share)}"
+            f"the checkpoints of this run take up to {decimal(needs.disk)} on the disk of {run}, which has "
+            f"{decimal(free)} for them: choose another disk with --run, or {_less(config, share)}"
         )
 
 
@@ -85,8 +85,8 @@ def _compare(config: TrainConfig, needs: Needs, what: str, needed: int, there: i
         return
     replay = needs.steps + needs.latents
     raise UserError(
-        f"this run needs {human(needed)} of {what}, of which {human(there)} are free here (its replay takes "
-        f"{human(replay)}, {human(needs.step, tenths=True)} a step; the agent {human(needs.agent)}): "
+        f"this run needs {decimal(needed)} of {what}, of which {decimal(there)} are free here (its replay takes "
+        f"{decimal(replay)}, {decimal(round(needs.step))} a step; the agent {decimal(needs.agent)}): "
         f"{cure}{_less(config, (there - (needed - replay)) / needs.step)}"
     )
 

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import jax
+from rich.filesize import decimal
 
 from sobolev.config import TrainConfig
 from sobolev.config.registry import method_of
 from sobolev.distributed.sharding import shards
 from sobolev.replay import HostReplay
 from sobolev.system import lazy_memory
-from sobolev.system.sizes import human
 from sobolev.training.requirements import Needs, size
 from sobolev.training.schedule import Plan
 from sobolev.training.snapshot import Snapshot
@@ -28,14 +28,14 @@ def plan(config: TrainConfig, plan: Plan, run: Path, done: int, needs: Needs) ->
     used = data if data > 1 else shards(seeds, there)
     where = f"{os.cpu_count()} CPU cores" if cpu and there == 1 else f"{used} of {there} × {kind}"
     host = " in host memory" if config.replay.memory == "host" else ""
-    replay = f"replay {human(needs.steps + needs.latents)}{host} ({human(needs.step, tenths=True)} a step)"
+    replay = f"replay {decimal(needs.steps + needs.latents)}{host} ({decimal(round(needs.step))} a step)"
     verb = f"resumes at {done:,} of" if done else "trains"
     who = f"seeds {' '.join(map(str, config.seeds))}" if seeds > 1 else f"seed {config.seeds[0]}"
     ratio = f"{plan.updates_due(plan.total):,} updates of {plan.batch}×{plan.pace.length} each"
     what = f"{config.task} {method_of(config).name} {config.size}, {who}"
     return [
         f"{what}: {verb} {config.steps:,} env steps, {ratio}{protocol(config)}",
-        f"on {where} in {config.agent.precision}; {replay}, on disk at most {human(needs.disk)}; in {run}",
+        f"on {where} in {config.agent.precision}; {replay}, on disk at most {decimal(needs.disk)}; in {run}",
     ]
 
 
@@ -59,7 +59,7 @@ def memory(now: Snapshot, update: int) -> str:
         taken = sum(lazy_memory.held(leaf) for leaf in jax.tree.leaves(stored))
         parts["the program itself"] = max(0, resident() - taken - agent)
     whole, where = sum(parts.values()), "memory" if cpu else "device memory"
-    return f"{where} {human(whole)}: " + ", ".join(f"{name} {human(size)}" for name, size in parts.items())
+    return f"{where} {decimal(whole)}: " + ", ".join(f"{name} {decimal(size)}" for name, size in parts.items())
 
 
 def resident() -> int:

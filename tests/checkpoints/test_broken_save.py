@@ -125,7 +125,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_nothing_else(folder, monke
             if len(calls) == call + 1:
                 raise NO_SPACE[error]
 
-    with watched(monkeypatch, on_call), pytest.raises(UserError, match=rf"MB in {folder}"):
+    with watched(monkeypatch, on_call), pytest.raises(UserError, match=rf"bytes in {folder}"):
         save(checkpoints, 3)
     assert names(folder) == before
     assert_loads(folder, 2)

@@ -14,10 +14,10 @@ from sobolev.smoothness import (
     joint_energies,
     probability_table,
     row_energies,
-    sampled_penalty,
 )
 from sobolev.smoothness.layers import norm_silu
 from sobolev.smoothness.linear_first import gram, quadratic
+from tests.smoothness.sampled import sampled_penalty
 
 FORMS = pytest.mark.parametrize("form", ["fast", "general"])
 ESTIMATORS = {"rows": row_energies, "joint": joint_energies}

@@ -17,8 +17,8 @@ from sobolev.smoothness import (
     probability_table,
     row_energies,
     sample_states,
-    sampled_penalty,
 )
+from tests.smoothness.sampled import sampled_penalty
 
 FORMS = pytest.mark.parametrize("form", ["fast", "general"])
 

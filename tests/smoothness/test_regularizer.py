@@ -24,9 +24,9 @@ from sobolev.smoothness import (
     default_settings,
     find,
     input_noise,
-    sampled_penalty,
     settings_type,
 )
+from tests.smoothness.sampled import sampled_penalty
 
 
 @dataclass(frozen=True)

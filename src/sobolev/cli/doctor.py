@@ -1,7 +1,6 @@
 """`sobolev doctor`: checks this machine. Each line says ok, or what to do."""
 
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from sobolev.errors import UserError
+from sobolev.system.resources import cores
 
 TOLERANCE = 1e-3
 """Relative difference between jitted and op-by-op results above which jax counts as broken (2e-7 is usual)."""
@@ -202,7 +202,8 @@ def check_memory() -> Line:
     free = host_memory()
     if free is None:
         return Line("memory", "unknown", "note", "the system does not tell")
-    found = f"{free / 2**30:.1f} GiB free, {os.cpu_count()} cores"
+    number = len(cores())
+    found = f"{free / 2**30:.1f} GiB free, {number} core{'s' if number > 1 else ''}"
     if free < 2 * 2**30:
         return Line("memory", found, "note", "little; use --size 1m and a small --replay.capacity")
     return Line("memory", found)

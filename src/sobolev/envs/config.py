@@ -1,12 +1,12 @@
 """The settings of the training environments."""
 
-import os
 from dataclasses import dataclass
 from typing import Annotated
 
 from annotated_types import Ge, Lt
 
 from sobolev.envs.wrappers.noise import Noise
+from sobolev.system.resources import cores
 
 
 @dataclass(frozen=True)
@@ -39,5 +39,4 @@ def worker_count(config: EnvConfig, environments: int) -> int:
     """Returns the number of worker processes for so many environments in total (seeds × number)."""
     if config.workers is not None:
         return min(config.workers, environments)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, environments)
+    return min(len(cores()), environments)

@@ -23,6 +23,7 @@ from sobolev.errors import UserError
 from sobolev.system.atomic_files import write_json
 from sobolev.system.json_lines import last_lines
 from sobolev.system.output import Guard
+from sobolev.system.resources import cores
 
 NAME = "record.json"
 
@@ -100,10 +101,9 @@ def machine() -> dict[str, Any]:
     """Returns the processor, the cores that this process may use, the memory in GiB, and jax's devices."""
     import jax
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     devices = [device.device_kind for device in jax.devices()]
-    return {"processor": _processor(), "cores": cores, "memory_gib": round(memory, 1), "devices": devices}
+    return {"processor": _processor(), "cores": len(cores()), "memory_gib": round(memory, 1), "devices": devices}
 
 
 def _entry(config: TrainConfig, started: float) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from sobolev.smoothness.regularizers.finite_difference import (
     FiniteDifferenceConfig,
     finite_difference_penalty,
 )
-from sobolev.smoothness.regularizers.jacobian import JACOBIAN, JacobianConfig, PenaltyConfig, sampled_penalty
+from sobolev.smoothness.regularizers.jacobian import JACOBIAN, JacobianConfig, PenaltyConfig
 from sobolev.smoothness.regularizers.jacobian_norm import (
     JACOBIAN_NORM,
     JacobianNormConfig,
@@ -89,7 +89,6 @@ __all__ = [
     "probability_table",
     "row_energies",
     "sample_states",
-    "sampled_penalty",
     "settings_type",
     "singular_values",
     "smoothing",

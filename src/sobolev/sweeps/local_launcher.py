@@ -14,6 +14,7 @@ from sobolev.checkpoints.run_folder import in_use
 from sobolev.sweeps.ledger import Entry, Sweep, alive
 from sobolev.sweeps.run_process import Work
 from sobolev.sweeps.run_status import evaluated, saved_steps
+from sobolev.system.resources import cores
 from sobolev.system.signals import NUMBERS
 
 
@@ -46,9 +47,9 @@ def shares(jobs: int, cores: Sequence[int], gpus: Sequence[str]) -> list[Share]:
     return divided
 
 
-def cores_here() -> list[int]:
-    """Returns the cores that this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+def cores_here() -> Sequence[int]:
+    """Returns the cores that this process may use; none where a process cannot be bound to cores."""
+    return cores() if hasattr(os, "sched_setaffinity") else ()
 
 
 def gpus_here() -> list[str]:

@@ -1,6 +1,5 @@
 """Messages of a run: before it starts, when it ends, and advice on settings that fit this machine better."""
 
-import os
 import resource
 import shlex
 import sys
@@ -14,6 +13,7 @@ from sobolev.config.registry import method_of
 from sobolev.distributed.sharding import shards
 from sobolev.replay import HostReplay
 from sobolev.system import lazy_memory
+from sobolev.system.resources import cores
 from sobolev.training.requirements import Needs, size
 from sobolev.training.schedule import Plan
 from sobolev.training.snapshot import Snapshot
@@ -26,7 +26,8 @@ def plan(config: TrainConfig, plan: Plan, run: Path, done: int, needs: Needs) ->
     cpu, kind = device.platform == "cpu", device.device_kind
     there, data = jax.device_count(), config.devices.data
     used = data if data > 1 else shards(seeds, there)
-    where = f"{os.cpu_count()} CPU cores" if cpu and there == 1 else f"{used} of {there} × {kind}"
+    number = len(cores())
+    where = f"{number} CPU core{'s' if number > 1 else ''}" if cpu and there == 1 else f"{used} of {there} × {kind}"
     host = " in host memory" if config.replay.memory == "host" else ""
     replay = f"replay {decimal(needs.steps + needs.latents)}{host} ({decimal(round(needs.step))} a step)"
     verb = f"resumes at {done:,} of" if done else "trains"

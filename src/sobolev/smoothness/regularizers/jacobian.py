@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from sobolev.errors import UserError
 from sobolev.smoothness.config import LatentPenalty, Sampling, check_all
 from sobolev.smoothness.penalty import Penalty, Table, jacobian_penalty
-from sobolev.smoothness.regularizers.api import Inputs, Regularizer, at_sampled_states
+from sobolev.smoothness.regularizers.api import Regularizer
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,3 @@ def check(settings: JacobianConfig, rows: Mapping[str, int]) -> None:
 
 
 JACOBIAN = Regularizer(JacobianConfig, "penalty", penalty=penalty, check=check)
-
-
-def sampled_penalty(
-    fn: Table,
-    inputs: Inputs,
-    key: PRNGKeyArray,
-    config: PenaltyConfig,
-) -> Penalty:
-    """The Jacobian penalty at a fraction of a batch's states, without its coefficient: see `at_sampled_states`."""
-    return at_sampled_states(lambda x, key: penalty(config, fn, x, key), inputs, key, config)

@@ -1,6 +1,7 @@
 """The study of the point mass: runs that differ in the method alone, its controller, true gradients, a tiny pass."""
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -223,10 +224,15 @@ def test_a_tiny_pass_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert np.isfinite(list(seed.values())).all() and seed["variance"] > 0 and abs(seed["cosine"]) <= 1
     assert [sorted(r) for r in written["controller"]] == [["dimensions", "goals", "locations", "noise", "returns"]]
     names = ("point-mass", "point-mass-curves", "point-mass-gradients")
-    files = {f"{name}.{kind}" for name in names for kind in ("png", "pdf")} | {"point-mass.json", "runs"}
+    files = {f"{name}.{kind}" for name in names for kind in ("png", "pdf")} | {"point-mass.json", "parts", "runs"}
     assert {path.name for path in tmp_path.iterdir()} == files
-    before = (tmp_path / "runs" / "td3-2-4d-noise-0.2" / "metrics.jsonl").read_text()
+    run, (part,) = tmp_path / "runs" / "td3-2-4d-noise-0.2", (tmp_path / "parts").iterdir()
+    before = (run / "metrics.jsonl").read_text()
+    part.unlink()
     with tiny.quickly():
-        assert main(["point-mass", *words.split()]) == 0  # what is complete is not made again
-    assert (tmp_path / "runs" / "td3-2-4d-noise-0.2" / "metrics.jsonl").read_text() == before
+        assert main(["point-mass", *words.split()]) == 0  # a run that is complete is measured, not trained
+    assert (run / "metrics.jsonl").read_text() == before
+    shutil.rmtree(tmp_path / "runs")
+    assert main(["point-mass", *words.split()]) == 0  # a part that is kept does not need its run
+    assert not run.exists()
     assert json.loads((tmp_path / "point-mass.json").read_text())["records"] == written["records"]

@@ -127,5 +127,6 @@ def test_a_tiny_pass_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert seed["kappa"] >= 1 and seed["kappa"] >= seed["slope"] > 0 and seed["error"] > 0
     assert {path.name for path in tmp_path.iterdir()} == {
         *(f"transition.{kind}" for kind in ("png", "pdf", "json")),
+        "parts",
         "runs",
     }

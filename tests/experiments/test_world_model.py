@@ -121,7 +121,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.long
 def test_the_study_writes_its_numbers_and_figures(written: Path) -> None:
     kinds = [f"cartpole-swingup{name}.{kind}" for name in ("", "-horizon", "-scale") for kind in ("png", "pdf")]
-    assert {path.name for path in written.iterdir()} == {"cartpole-swingup.json", *kinds}
+    assert {path.name for path in written.iterdir()} == {"cartpole-swingup.json", "parts", *kinds}
     facts = json.loads((written / "cartpole-swingup.json").read_text())
     assert facts["command"].startswith("sobolev study world-model cartpole-swingup --out")
     records = facts["records"]
@@ -132,6 +132,8 @@ def test_the_study_writes_its_numbers_and_figures(written: Path) -> None:
         assert all(np.isfinite(np.ravel(value)).all() for value in record.values() if not isinstance(value, str))
     by_strength = {record["multiple"]: record["posterior_jacobian"] for record in records}
     assert set(by_strength) == set(MULTIPLES) and len(set(by_strength.values())) == 3
+    parts = [json.loads(file.read_text())["record"] for file in (written / "parts").rglob("*.json")]
+    assert sorted(parts, key=str) == sorted(records, key=str)
 
 
 def test_table_by_hand() -> None:

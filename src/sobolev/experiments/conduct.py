@@ -1,6 +1,5 @@
 """Runs an experiment, and writes its numbers and figures into a folder."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,6 +7,7 @@ import numpy as np
 
 from sobolev.config.codec import encode
 from sobolev.experiments.api import Experiment, Record, S, Say
+from sobolev.experiments.parts import plain
 from sobolev.plotting.output_files import create_folder, save
 from sobolev.system.atomic_files import write_json
 
@@ -25,7 +25,7 @@ def conduct(experiment: Experiment[S], settings: S, command: str, say: Say = pri
     facts, written = provenance(settings, command), []
     for name, record in results.items():
         written.append(out / f"{name}.json")
-        write_json(written[-1], _plain(_joined(facts, record)))
+        write_json(written[-1], plain(_joined(facts, record)))
     for name, figure in experiment.draw(settings, results).items():
         written += save(figure, out / name)
     return [*experiment.summary(settings, results), *(f"written: {path}" for path in written)]
@@ -43,12 +43,3 @@ def _joined(facts: Record, record: Record) -> Record:
     if taken := facts.keys() & record.keys():
         raise ValueError(f"results may not be called {', '.join(sorted(taken))}: these names are for their provenance")
     return facts | record
-
-
-def _plain(value: Any) -> Any:
-    """Converts a result to a JSON tree, with numbers and arrays of NumPy and JAX as numbers and lists."""
-    if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic, jax.Array)) else value

@@ -10,6 +10,7 @@ import numpy as np
 from sobolev.agents.api import Agent, State
 from sobolev.checkpoints.run_folder import read_config
 from sobolev.config import TrainConfig
+from sobolev.config.codec import encode
 from sobolev.config.registry import agent_of
 from sobolev.envs import Workers
 from sobolev.experiments.api import Record
@@ -36,6 +37,13 @@ def trained(config: TrainConfig, episodes: int) -> tuple[Path, Record]:
     scores = read(folder / "scores.json")
     curve = {"steps": scores[0]["xs"], "returns": [score["ys"] for score in scores]}
     return folder, {"returns": returns, "curve": curve}
+
+
+def settings_of(config: TrainConfig) -> Record:
+    """Returns the settings of a run without its folder, which changes nothing that is computed."""
+    found = encode(config)
+    del found["run"]
+    return found
 
 
 class Visited(NamedTuple):

@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +13,9 @@ import numpy as np
 from sobolev.config import TrainConfig, configure
 from sobolev.envs.families.toy import Layout
 from sobolev.experiments.api import Record, Say
+from sobolev.experiments.parts import FOLDER, kept
 from sobolev.experiments.point_mass.gradients import compare
-from sobolev.experiments.trained import final_returns, trained
+from sobolev.experiments.trained import final_returns, settings_of, trained
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,11 @@ def cell_of(record: Record) -> Cell:
     return Cell(*(record[name] for name in Cell._fields))
 
 
+def run_name(method: str, cell: Cell) -> str:
+    """Returns the name of a run's folder."""
+    return f"{method}-{cell.locations}-{cell.dimensions}d-noise-{cell.noise:g}"
+
+
 def train_config(config: PointMassConfig, method: str, cell: Cell) -> TrainConfig:
     """Returns the config of a method on a point mass, by the preset laptop, whose settings were chosen for each method
     (results/tuning). All methods have the same networks, exploration and number of updates."""
@@ -105,7 +112,7 @@ def train_config(config: PointMassConfig, method: str, cell: Cell) -> TrainConfi
         "evaluation.every": max(1, config.steps // 8),
         "evaluation.episodes": 8,
         "log.tensorboard": False,
-        "run": config.out / "runs" / f"{method}-{cell.locations}-{cell.dimensions}d-noise-{cell.noise:g}",
+        "run": config.out / "runs" / run_name(method, cell),
     }
     settings = shared | dict(variant.settings)
     return configure(f"toy:{cell.layout.name}", method=variant.method, preset="laptop", settings=settings)
@@ -115,19 +122,27 @@ def train_all(config: PointMassConfig, say: Say) -> list[Record]:
     """Trains the runs. Returns a record per point mass and method, with `returns` [seeds] (means over the episodes
     after training), `curve` (`steps` and `returns` of the evaluations) and `gradients` (see `gradients.compare`).
 
-    Runs that are complete are not trained again. `say` gets a line per run. Raises SystemExit with the status of a run
-    that a signal ended.
+    A record that is kept (see `parts.kept`) or a run that is complete is not computed again. `say` gets a line per
+    run. Raises SystemExit with the status of a run that a signal ended.
     """
     records = []
     for cell, method in itertools.product(cells(config), config.methods):
         begun = time.monotonic()
-        folder, found = trained(train_config(config, method, cell), config.episodes)
-        found["gradients"] = compare(folder, cell.layout, cell.noise, config.states, config.rollouts)
-        records.append({"method": method, **cell._asdict(), **found})
+        settings = {"run": settings_of(train_config(config, method, cell))}
+        settings |= {"episodes": config.episodes, "states": config.states, "rollouts": config.rollouts}
+        file = config.out / FOLDER / f"{run_name(method, cell)}.json"
+        record = kept(file, settings, partial(_record, config, method, cell))
+        records.append(record)
         seconds = time.monotonic() - begun
-        returns = final_returns(found)
+        returns = final_returns(record)
         say(f"{method}, {cell}: return {np.mean(returns):.1f} ± {np.std(returns):.1f}, {seconds:.0f} s")
     return records
+
+
+def _record(config: PointMassConfig, method: str, cell: Cell) -> Record:
+    folder, found = trained(train_config(config, method, cell), config.episodes)
+    found["gradients"] = compare(folder, cell.layout, cell.noise, config.states, config.rollouts)
+    return {"method": method, **cell._asdict(), **found}
 
 
 def gradients_of(record: Record, name: str) -> Sequence[float]:

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from sobolev.config import TrainConfig, configure
 from sobolev.experiments.api import Record, Say
-from sobolev.experiments.trained import final_returns, trained
+from sobolev.experiments.parts import FOLDER, kept
+from sobolev.experiments.trained import final_returns, settings_of, trained
 from sobolev.experiments.transition.measure import measured
 
 
@@ -58,6 +60,11 @@ def cells(config: TransitionConfig) -> list[Cell]:
     return [NONE, *(Cell(name, strength) for name in config.regularizers for strength in config.strengths)]
 
 
+def run_name(cell: Cell) -> str:
+    """Returns the name of a run's folder."""
+    return f"{cell.regularizer.replace(':', '-')}-{cell.strength:g}"
+
+
 def train_config(config: TransitionConfig, cell: Cell) -> TrainConfig[Any]:
     """Returns the config of a run. They differ in the penalty alone."""
     shared = {
@@ -66,7 +73,7 @@ def train_config(config: TransitionConfig, cell: Cell) -> TrainConfig[Any]:
         "updates_per_step": config.updates_per_step,
         "evaluation.every": max(1, config.steps // 8),
         "log.tensorboard": False,
-        "run": config.out / "runs" / (f"{cell.regularizer.replace(':', '-')}-{cell.strength:g}"),
+        "run": config.out / "runs" / run_name(cell),
     }
     if cell != NONE:
         shared |= {"regularizer": cell.regularizer, "penalty.transition": cell.strength}
@@ -77,14 +84,23 @@ def train_config(config: TransitionConfig, cell: Cell) -> TrainConfig[Any]:
 
 def train_all(config: TransitionConfig, say: Say) -> list[Record]:
     """Trains the runs. Returns a record per run, with the fields of `Cell`, those of `trained`, and `model`, what
-    `measured` finds for each seed."""
+    `measured` finds for each seed.
+
+    A record that is kept (see `parts.kept`) or a run that is complete is not computed again."""
     records = []
     for cell in cells(config):
         begun = time.monotonic()
-        folder, found = trained(train_config(config, cell), config.episodes)
-        found["model"] = measured(folder, config.states)
-        records.append({**cell._asdict(), **found})
-        returns, kappa = final_returns(found), np.mean([seed["kappa"] for seed in found["model"]])
+        settings = {"run": settings_of(train_config(config, cell))}
+        settings |= {"episodes": config.episodes, "states": config.states}
+        file = config.out / FOLDER / f"{run_name(cell)}.json"
+        record = kept(file, settings, partial(_record, config, cell))
+        records.append(record)
+        returns, kappa = final_returns(record), np.mean([seed["kappa"] for seed in record["model"]])
         seconds = time.monotonic() - begun
         say(f"{cell}: return {np.mean(returns):.1f} ± {np.std(returns):.1f}, κ {kappa:.2f}, {seconds:.0f} s")
     return records
+
+
+def _record(config: TransitionConfig, cell: Cell) -> Record:
+    folder, found = trained(train_config(config, cell), config.episodes)
+    return {**cell._asdict(), **found, "model": measured(folder, config.states)}

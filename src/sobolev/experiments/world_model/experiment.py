@@ -7,6 +7,7 @@ seed with the same number of updates on a fixed dataset, and is measured on epis
 import itertools
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,9 @@ from matplotlib.figure import Figure
 from sobolev.agents.dreamer.agent import Dreamer
 from sobolev.agents.dreamer.tables import latent_tables
 from sobolev.agents.dreamer.world_model import WorldModel
+from sobolev.config.codec import encode
 from sobolev.experiments.api import Experiment, Record, Results, Say
+from sobolev.experiments.parts import FOLDER, kept
 from sobolev.experiments.sensitivity.measure import TABLES, Measured, measure
 from sobolev.experiments.world_model import comparison, figures, prediction
 from sobolev.experiments.world_model.config import WorldModelConfig, agent_config, check
@@ -29,7 +32,8 @@ size from TASK.
 
 Measures on held-out episodes the errors of observation and reward one and more steps ahead, KL, sensitivity and the
 scale of the posterior's inputs, with mean and 95% interval over seeds. Writes TASK, TASK-horizon and TASK-scale, each
-as .png and .pdf, and TASK.json (all numbers, and the command) into --out."""
+as .png and .pdf, TASK.json (all numbers, and the command) and parts (those of each model) into --out. A study that was
+stopped goes on from parts."""
 
 
 def file_name(config: WorldModelConfig) -> str:
@@ -38,8 +42,12 @@ def file_name(config: WorldModelConfig) -> str:
 
 
 def run(config: WorldModelConfig, say: Say) -> Results:
-    """`records`: one for every behaviour, seed, dataset size and multiple of the penalty, see `_measured`."""
+    """`records`: one for every behaviour, seed, dataset size and multiple of the penalty, see `_measured`. Those that
+    are kept (see `parts.kept`) are not computed again."""
     records = []
+    shared = encode(config)
+    for name in ("out", "behaviors", "seeds", "episodes", "multiples"):
+        del shared[name]
     for behavior in config.behaviors:
         start = time.monotonic()
         spaces, training, held_out = datasets(config, behavior)
@@ -47,12 +55,22 @@ def run(config: WorldModelConfig, say: Say) -> Results:
         agents = {multiple: Dreamer(agent_config(config, multiple), spaces) for multiple in config.multiples}
         for seed, episodes, unseen in zip(config.seeds, training, held_out, strict=True):
             for number, (multiple, agent) in itertools.product(config.episodes, agents.items()):
-                world, loss = train(agent, episodes, number, config.updates, seed)
-                facts = {"behavior": behavior, "seed": seed, "episodes": number, "multiple": multiple, "loss": loss}
-                facts["transitions"] = sum(len(episode["reward"]) - 1 for episode in episodes[:number])
-                records.append(facts | _measured(config, world, unseen, seed))
+                facts = {"behavior": behavior, "seed": seed, "episodes": number, "multiple": multiple}
+                file = config.out / FOLDER / file_name(config) / ("-".join(map(str, facts.values())) + ".json")
+                compute = partial(_record, config, agent, episodes, unseen, facts)
+                records.append(kept(file, {"study": shared, **facts}, compute))
             say(f"{behavior}, seed {seed}: {time.monotonic() - start:.0f} s")
     return {file_name(config): {"records": records}}
+
+
+def _record(
+    config: WorldModelConfig, agent: Dreamer, episodes: Sequence[Episode], unseen: Sequence[Episode], facts: Record
+) -> Record:
+    """Trains one world model and measures it."""
+    number, seed = facts["episodes"], facts["seed"]
+    world, loss = train(agent, episodes, number, config.updates, seed)
+    transitions = sum(len(episode["reward"]) - 1 for episode in episodes[:number])
+    return {**facts, "loss": loss, "transitions": transitions, **_measured(config, world, unseen, seed)}
 
 
 def _measured(config: WorldModelConfig, world: WorldModel, episodes: Sequence[Episode], seed: int) -> Record:

@@ -1,0 +1,52 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sobolev.errors import UserError
+from sobolev.experiments.parts import kept
+
+COUNTED = {"numbers": np.array([1.5, 2.0]), "nested": ({"count": np.int64(3)},)}
+
+
+class Counter:
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self):
+        self.calls += 1
+        return COUNTED
+
+
+def test_a_part_is_computed_once(tmp_path: Path):
+    file, compute = tmp_path / "parts" / "one.json", Counter()
+    found = [kept(file, {"steps": 5, "seeds": (0, 1)}, compute) for _ in range(2)]
+    assert found[0] == found[1] == {"numbers": [1.5, 2.0], "nested": [{"count": 3}]}
+    assert compute.calls == 1
+    assert {"settings", "commit", "machine", "record"} <= json.loads(file.read_text()).keys()
+
+
+def test_other_settings_are_another_part(tmp_path: Path):
+    file, compute = tmp_path / "one.json", Counter()
+    for steps in (5, 6, 6, 5):
+        kept(file, {"steps": steps}, compute)
+    assert compute.calls == 3
+
+
+def test_a_part_that_fails_leaves_no_file(tmp_path: Path):
+    def fail():
+        raise SystemExit(130)
+
+    with pytest.raises(SystemExit):
+        kept(tmp_path / "one.json", {}, fail)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"record": {}}'])
+def test_damaged_files_are_not_overwritten(content: str, tmp_path: Path):
+    file, compute = tmp_path / "one.json", Counter()
+    file.write_text(content)
+    with pytest.raises(UserError, match=r"one\.json.*without it, it is computed"):
+        kept(file, {}, compute)
+    assert file.read_text() == content and compute.calls == 0

@@ -1,0 +1,115 @@
+"""The programs in results, which read runs as the plans beside them say."""
+
+import importlib.util
+import json
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.reports import made_up
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+def program(name: str) -> types.ModuleType:
+    """A program in results."""
+    spec = importlib.util.spec_from_file_location(name.replace("/", "_"), RESULTS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def printed(module: types.ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str):
+    """What a program prints, without repeated spaces."""
+    monkeypatch.setattr(sys, "argv", ["program", *words])
+    module.main()
+    return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def point_mass(gains: dict[tuple[int, float], float]) -> dict:
+    """Records of two methods with areas 10 + gain and 10, and final returns 20 − D / 100 and 20."""
+    records = []
+    for (dimensions, noise), gain in gains.items():
+        for method, mean in (("dsdpg", 10 + gain), ("mage", 10)):
+            curves = [[mean + seed / 10, mean + seed / 10] for seed in (-1, 0, 1)]
+            less = dimensions / 100 * (method == "dsdpg")
+            returns = [score - less for score in (20.0, 21.0, 19.0)]
+            record = {"method": method, "dimensions": dimensions, "noise": noise, "returns": returns}
+            records.append({**record, "curve": {"steps": [0, 10], "returns": curves}})
+    return {"records": records}
+
+
+def test_the_point_mass_is_read_as_planned(tmp_path, capsys, monkeypatch):
+    gains = {(1, 0.0): 0.0, (4, 0.0): 1.0, (16, 0.0): -1.0, (1, 0.2): 0.05, (4, 0.2): 2.0, (16, 0.2): 5.0}
+    (tmp_path / "point-mass.json").write_text(json.dumps(point_mass(gains)))
+    lines = printed(program("point-mass/compare"), capsys, monkeypatch, str(tmp_path / "point-mass.json"))
+    assert lines[0] == "area, dsdpg against mage D = 1 D = 4 D = 16 better, worse rank with D"
+    assert lines[1] == "noise 0 +0.00 no difference +0.05 better -0.05 worse 1, 1 -0.5"
+    assert lines[2] == "noise 0.2 +0.00 no difference +0.09 better +0.20 better 2, 0 +1.0"
+    change = np.mean([0.05 / 20.05, 2 / 22, 5 / 25]) - np.mean([0, 1 / 21, -1 / 19])
+    assert lines[3].startswith(f"from noise 0 to 0.2: {change:+.3f} (+0.0")
+    final = lines[lines.index("") + 1 :]
+    assert final[0].startswith("final return") and final[1].count("no difference") == 3
+    assert final[1].endswith("0, 0 -1.0")
+
+
+def test_the_bootstrap_of_growth_covers_what_seeds_leave_open():
+    """With seeds that differ much, the interval of no change has 0 inside, and it is wider than that of equal seeds."""
+    module, rng = program("point-mass/compare"), np.random.default_rng(1)
+    cells = {(m, d, n): rng.normal(10, 3, 5) for m in ("dsdpg", "mage") for d in (1, 2) for n in (0.0, 0.2)}
+    value, low, high = module.growth(cells, "mage", [1, 2], [0.0, 0.2])
+    assert low < value < high and low < 0 < high
+    equal = {key: np.full(5, 10.0) for key in cells}
+    assert module.growth(equal, "mage", [1, 2], [0.0, 0.2]) == (0, 0, 0)
+
+
+def test_mujoco_is_read_as_planned(tmp_path, capsys, monkeypatch):
+    module = program("mujoco/compare")
+    for number, task in enumerate(module.ACTIONS):
+        for noise in (0.0, 0.1):
+            for method, level in (("dsdpg", 100.0 + 50 * number * (noise > 0)), ("mage", 100.0)):
+                folder = tmp_path / f"{task[4:]}-{method}-{noise}"
+                made_up.run(folder, task, method, end=5000, every=1000, level=level, env__dynamics_noise=noise)
+    lines = printed(module, capsys, monkeypatch, str(tmp_path))
+    head = "InvertedDoublePendulum-v5 (1) gym:Hopper-v5 (3) gym:HalfCheetah-v5 (6) gym:Ant-v5 (8)"
+    assert lines[0] == f"area, dsdpg against mage gym:{head}"
+    assert lines[1].startswith("no noise ") and lines[1].endswith("of 4")
+    assert lines[2].startswith("dynamics noise 0.1") and lines[2].split("gym")[0].count(" better") >= 3
+    assert lines[4].endswith("; rises with the dimensions")
+    assert any(line.startswith("final, dsdpg against mage") for line in lines)
+
+
+def test_seeds_that_overlap_are_no_difference():
+    module = program("mujoco/compare")
+    assert module.called([3, 4, 5], [1, 2, 2.9]) == "better"
+    assert module.called([1, 2, 2.9], [3, 4, 5]) == "worse"
+    assert module.called([1, 2, 3], [3, 4, 5]) == "no difference"
+    assert module.relative([3.0], [-1.0]) == 1.0
+
+
+def test_settings_are_ranked_by_areas_over_those_of_their_preset(tmp_path):
+    module = program("tuning/measure")
+    from sobolev.reports.analysis.compare import compare
+    from sobolev.reports.analysis.measures import AREA
+    from sobolev.reports.results.runs import find, load
+
+    for name, samples, level in (("preset", 10, 100.0), ("many", 20, 150.0), ("few", 5, 50.0)):
+        for task in ("gym:Hopper-v5", "gym:Ant-v5"):
+            folder = tmp_path / f"{name}-{task[4:]}"
+            made_up.run(folder, task, "dsdpg", (0, 1), level=level, critic__samples=samples)
+    comparison = compare([run for folder in find([tmp_path]) for run in load(folder)], baseline="dsdpg")
+    entries = module.ranking(comparison)
+    assert [entry["measure"] for entry in entries] == sorted((e["measure"] for e in entries), reverse=True)
+    assert [entry["label"].split("samples=")[-1] for entry in entries] == ["20", "dsdpg", "5"]
+    assert entries[1]["measure"] == 1 and entries[1]["ratios"].keys() == {"gym:Hopper-v5", "gym:Ant-v5"}
+    for task in comparison.tasks():
+        ratio = np.mean(list(comparison.values(AREA, task, entries[0]["label"]).values())) / np.mean(
+            list(comparison.values(AREA, task, "dsdpg").values())
+        )
+        assert entries[0]["ratios"][str(task)] == pytest.approx(ratio)
+    head = "setting gym:Ant-v5 gym:Hopper-v5 measure expected over true"
+    assert module.table(entries)[0].split() == head.split()

@@ -27,6 +27,8 @@ def nearest(kind: str, name: str, options: Iterable[str]) -> UserError:
     Where no option is near, a list of them is given instead (`listed`).
     """
     options = list(options)
+    if not options:
+        return UserError(f"unknown {kind} '{name}': there is none")
     near = suggestion(name, options)
     if near is not None:
         return UserError(f"unknown {kind} '{name}': did you mean {near}?")

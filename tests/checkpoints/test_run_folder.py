@@ -100,7 +100,7 @@ def test_another_config_is_refused_and_told(tmp_path: Path) -> None:
     with opened(config(run=tmp_path)):
         pass
     other = opened(config(run=tmp_path, penalty__rho=0.25))
-    with pytest.raises(UserError, match="with penalty.rho 0.5, not 0.25: choose another --run"), other:
+    with pytest.raises(UserError, match="with --penalty.rho 0.5, not 0.25: choose another --run"), other:
         pass
     assert read_config(tmp_path) == config(run=tmp_path)
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import sys
+import types
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,9 +26,9 @@ from sobolev.ranges import bounded, check_ranges
 
 def changed(**values: Any) -> TrainConfig[Any]:
     """The laptop preset with settings changed; a double underscore is a dot."""
-    return configure(
-        "walker-walk", preset="laptop", settings={name.replace("__", "."): value for name, value in values.items()}
-    )
+    method = values.pop("method", "gpld")
+    settings = {name.replace("__", "."): value for name, value in values.items()}
+    return configure("walker-walk", method=method, preset="laptop", settings=settings)
 
 
 def test_paper_preset_is_table_2() -> None:
@@ -178,8 +180,14 @@ def test_bounds_in_words() -> None:
         ({"model__deter": 100}, "--model.deter 100 is not divisible into --model.blocks 8: 96 would be"),
         ({"penalty__posterior": 0.0}, "choose --method dreamer"),
         ({"penalty__rows": 33}, "--penalty.rows is 33, but the posterior has only 32 rows"),
-        ({"penalty__custom": ((0, 1.0),)}, "penalty.custom is not for penalty.schedule sqrt: choose custom or values"),
-        ({"method": "dreamer"}, "method dreamer has no penalty: leave out --penalty.posterior"),
+        (
+            {"penalty__custom": ((0, 1.0),)},
+            "--penalty.custom is not for --penalty.schedule sqrt: choose",
+        ),
+        (
+            {"method": "dreamer", "penalty__posterior": 0.5},
+            "method dreamer has no penalty: leave out --penalty",
+        ),
         ({"batch_length": 300, "replay__capacity": 1200}, "raise --replay.capacity to 1204 or lower --batch-length"),
         ({"behavior__min_std": 2.0}, "--behavior.min-std must not be above"),
         ({"behavior__return_low": 96.0}, "--behavior.return-low must be below"),
@@ -196,7 +204,10 @@ def test_impossible_runs_are_refused(values: dict[str, Any], message: str) -> No
     ("values", "message"),
     [
         ({"penalty.rows": 99}, "--penalty.rows is 99, but the (posterior has only 32 rows|transition has only 1 row)$"),
-        ({"penalty.schedule": "sqrt", "penalty.custom": ((10, 0.5),)}, "penalty.custom is not for penalty.schedule"),
+        (
+            {"penalty.schedule": "sqrt", "penalty.custom": ((10, 0.5),)},
+            "--penalty.custom is not for --penalty.schedule",
+        ),
     ],
 )
 def test_every_method_checks_its_regularizer(method: str, values: dict[str, Any], message: str) -> None:
@@ -278,12 +289,44 @@ def test_only_flags_that_the_method_has_are_suggested(monkeypatch: pytest.Monkey
     assert str(caught.value).endswith(f"raise --replay.capacity to {101 * config.env.number}")
 
 
+def test_size_and_preset_among_the_settings_choose_the_defaults() -> None:
+    for several in ({"size": "1m", "preset": "demo", "steps": 100}, {"steps": 100, "preset": "demo", "size": "1m"}):
+        assert configure("walker-walk", settings=several) == configure(
+            "walker-walk", size="1m", preset="demo", settings={"steps": 100}
+        )
+    assert configure("walker-walk", settings={"size": "12m"}) == configure("walker-walk", size="12m")
+    for one, message in (
+        ({"size": "1m"}, "size is given twice, as 12m and among the settings as 1m"),
+        ({"preset": "demo"}, "preset is given twice, as laptop and among the settings as demo"),
+        ({"method": "td3"}, "method is among the settings: give it as an argument of its own"),
+        ({"task": "walker-run"}, "task is among the settings"),
+    ):
+        with pytest.raises(UserError, match=message):
+            configure("walker-walk", size="12m", preset="laptop", settings=one)
+
+
+def test_a_method_of_another_package_cannot_pass_for_one_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("impostor")
+    monkeypatch.setitem(sys.modules, "impostor", module)
+    module.METHOD = replace(OURS["td3"], about="another one")  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="impostor:METHOD is called td3, which is a method of sobolev: rename it"):
+        validate(configure("gym:Ant-v5", method="impostor:METHOD"))
+    module.METHOD = replace(OURS["td3"], name="td3-mine")  # type: ignore[attr-defined]
+    validate(configure("gym:Ant-v5", method="impostor:METHOD"))
+    for name in ("a/b", "two words", "", "-x", ".."):
+        with pytest.raises(UserError, match="a method cannot be called"):
+            replace(OURS["td3"], name=name)
+
+
 def test_unknown_names_get_the_nearest_one() -> None:
     for call, message in (
         (lambda: validate(configure("walker-wlak")), "unknown task 'walker-wlak': did you mean walker-walk"),
         (lambda: defaults("walker-walk", method="gpdl"), "unknown method 'gpdl': did you mean gpld"),
-        (lambda: defaults("walker-walk", size="1"), "unknown size '1': did you mean 1m"),
-        (lambda: defaults("walker-walk", preset="laptpo"), "unknown preset 'laptpo': did you mean laptop"),
+        (lambda: defaults("walker-walk", size="1"), "unknown size of method gpld '1': did you mean 1m"),
+        (
+            lambda: defaults("walker-walk", preset="laptpo"),
+            "preset of method gpld 'laptpo': did you mean laptop",
+        ),
         (lambda: changed(penalty__roh=0.5), "unknown setting 'penalty.roh': did you mean penalty.rho"),
         (lambda: changed(steps="3"), "steps takes a whole number, not '3'"),
     ):

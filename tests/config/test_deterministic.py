@@ -54,7 +54,7 @@ def test_flags_of_a_method_are_its_own():
     for words, message in (
         ("gym:Ant-v5 --method td3 --ensemble.members 4", "unknown flag '--ensemble.members'"),
         ("gym:Ant-v5 --method td3 --model.deter 4", "unknown flag '--model.deter'"),
-        ("gym:Ant-v5 --method td3 --size 12m", "unknown size '12m': choose from small, medium, full"),
+        ("gym:Ant-v5 --method td3 --size 12m", "unknown size of method td3 '12m': choose from small, medium, full"),
         ("gym:Ant-v5 --method sdpg", "unknown method 'sdpg': did you mean dsdpg"),
         ("gym:Ant-v5 --critic.samples 4", "unknown flag '--critic.samples'"),
     ):

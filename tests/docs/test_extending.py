@@ -19,7 +19,7 @@ from sobolev.agents.api import Agent, check
 from sobolev.agents.method import Method
 from sobolev.checkpoints.files import load_arrays
 from sobolev.checkpoints.slots import Checkpoints
-from sobolev.cli import evaluate, report, train
+from sobolev.cli import evaluate, report, sweep, train
 from sobolev.config import configure, resolved
 from sobolev.config.registry import METHODS, agent_of
 from sobolev.errors import UserError
@@ -151,8 +151,27 @@ def test_maps_of_a_method_take_every_penalty() -> None:
     ):
         names = {f"{metric}/policy{part}" for part in ("", "_lambda", "_row_std")}
         assert set(learned(made("smooth", *flags)).metrics) == {"loss", *names}
-    with pytest.raises(UserError, match="method smooth takes penalties only, and spectral is none"):
+    with pytest.raises(UserError, match="method smooth takes penalties only: --regularizer spectral is not one"):
         made("smooth", "--regularizer", "spectral")
+    with pytest.raises(UserError, match="--penalty.rows is 3, but the policy has only 1 row"):
+        made("smooth", "--penalty.rows", "3")
+
+
+def test_a_sweep_beside_a_method_of_sobolev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    suite = tmp_path / "mine.toml"
+    suite.write_text(f'tasks = ["{tiny.TASK}"]\nmethods = ["my_package.imitation:METHOD", "td3"]\n')
+    _, _, runs = sweep.plan([str(suite), "--seeds", "3"])
+    assert [(run.config.method, run.config.preset, run.config.size) for run in runs] == [
+        ("my_package.imitation:METHOD", "usual", "linear"),
+        ("td3", "paper", "full"),
+    ]
+    with pytest.raises(UserError, match="unknown preset of method imitation 'laptop': choose from usual"):
+        sweep.plan([str(suite), "--preset", "laptop"])
+    _, _, runs = sweep.plan([str(suite), "--preset", "usual", "--methods", "my_package.imitation:METHOD"])
+    assert [run.command(Path("there"))[2:6] for run in runs] == [
+        ["--method", "my_package.imitation:METHOD", "--preset", "usual"]
+    ]
 
 
 @pytest.mark.parametrize("module", ["scaled", "halves"])
@@ -213,3 +232,29 @@ def test_mistakes_are_told_in_a_sentence() -> None:
             call()
         assert message in str(caught.value) and "\n" not in str(caught.value)
     assert isinstance(imitation, Method)
+
+
+def test_arguments_are_given_by_position_and_states_stay_alike() -> None:
+    agent: Any = made("imitation")
+
+    class Own(type(agent)):
+        """Arguments with names of its own."""
+
+        def act(self, s, c, t, k, m):
+            assert m in ("train", "evaluate")
+            return super().act(s, c, t, k, m)
+
+        def learn(self, s, r, k, n):
+            state, replay, report = super().learn(s, r, k, n)
+            return self.spoilt(state), replay, report
+
+    for spoilt, message in (
+        (lambda state: state, None),
+        (lambda state: {}, r"the agent's state has \['kernel'\] from init, and not in what learn returns"),
+        (lambda state: {**state, "count": 1}, r"has \['count'\] from learn, and not in what init returns"),
+        (lambda state: {"kernel": state["kernel"][:1]}, r"float32\[5, 1\] from init and float32\[1, 1\] from learn"),
+        (lambda state: {"kernel": state["kernel"].astype("int32")}, r"from init and int32\[5, 1\] from learn"),
+    ):
+        with pytest.raises(UserError, match=message) if message else contextlib.nullcontext():
+            own: Any = type("Spoilt", (Own,), {"spoilt": staticmethod(spoilt)})
+            learned(own(agent.config, agent.spaces))

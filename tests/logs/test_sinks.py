@@ -10,6 +10,7 @@ import pytest
 
 from sobolev.config.train import LogConfig
 from sobolev.logs.sinks import RunLog, field_name
+from sobolev.reports.results.scores import task_name
 from tests.system.test_atomic_files import full_disk
 
 
@@ -38,10 +39,16 @@ def advance(log: RunLog, steps: range) -> None:
         ("ball-in-cup-catch", "dmc_ball_in_cup_catch"),
         ("gym:Ant-v5", "gym_Ant-v5"),
         ("toy:point-mass", "toy_point-mass"),
+        ("gym:My_Task-v0", "gym_My_Task-v0"),
+        ("my_family:hold", "my_family:hold"),
+        ("dmc:hold", "dmc:hold"),
+        ("my_package.my_env:FAMILY:hold", "my_package.my_env:FAMILY:hold"),
+        ("gym:my_package.my_module:MyTask-v0", "gym:my_package.my_module:MyTask-v0"),
     ],
 )
 def test_names_in_score_files(task: str, name: str) -> None:
     assert field_name(task) == name
+    assert task_name(name) == task
 
 
 def test_lines_and_scores(tmp_path: Path) -> None:

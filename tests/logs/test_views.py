@@ -38,6 +38,7 @@ def broken(origin: Origin, log: LogConfig) -> Kept:
 KEPT = Sink(lambda run: "kept", Kept)
 REFUSED = Sink(lambda run: "refused", Kept, check=refuse)
 BROKEN = Sink(lambda run: "broken", broken)
+NAMELESS = Sink(lambda run: str(run.parents[99]), Kept)
 HERE = "tests.logs.test_views"
 
 
@@ -65,6 +66,15 @@ def test_rows_go_to_a_sink_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFix
     ((_, again),) = resumed.views
     assert isinstance(again, Kept)
     assert again.origin == Origin(tmp_path, (3, 5), 14, 3)
+
+
+def test_a_sink_that_cannot_say_where_it_writes_ends_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = opened(tmp_path, f"{HERE}:NAMELESS", f"{HERE}:KEPT")
+    assert len(log.views) == 1
+    assert capsys.readouterr().err.startswith(f"sobolev: {HERE}:NAMELESS cannot be written (IndexError")
+    log.close()
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,12 @@ from sobolev.smoothness import (
     NOISE,
     REGULARIZERS,
     LatentPenalty,
+    Latents,
     Penalty,
     PenaltyConfig,
     Regularizer,
     Sampling,
+    Schedule,
     Smoothing,
     at_sampled_states,
     coefficients,
@@ -170,6 +172,34 @@ def test_a_share_of_the_states_is_sampled(make_inputs):
     batch = at_sampled_states(count, (inputs[:, :1], inputs[:, 1:]), key, Sampling(rho=0.3, average="batch"))
     assert seen == [(3, 6), (3, 6)]
     assert float(plain.value) == 1 and float(batch.value) == pytest.approx(0.3)
+
+
+@dataclass(frozen=True)
+class Three(Latents):
+    """A third map."""
+
+    decoder: float = 0.3
+
+
+@dataclass(frozen=True)
+class ThreePenalty(Schedule, Three):
+    """What all regularizers of three maps have."""
+
+
+@dataclass(frozen=True)
+class Misplaced(LatentPenalty):
+    """A map's coefficient where none is looked for."""
+
+    decoder: float = 0.3
+
+
+def test_maps_are_added_in_a_subclass_of_maps():
+    settings = default_settings(JACOBIAN, ThreePenalty)
+    assert coefficients(settings) == {"posterior": 0.5, "prior": 0.0, "decoder": 0.0}
+    for name in REGULARIZERS:
+        assert tuple(coefficients(settings_type(find(name), ThreePenalty)())) == ("posterior", "prior", "decoder")
+    with pytest.raises(UserError, match="Misplaced has the setting decoder: if it is a map's, put it in a subclass"):
+        settings_type(JACOBIAN, Misplaced)
 
 
 def test_sampled_penalty_is_the_jacobian_regularizer(make_network, make_inputs):

@@ -175,12 +175,30 @@ def test_given_settings_go_before_the_suites_and_after_a_variants():
         ({"tasks": ["walker-walk"], "seeds": []}, "seeds of suite x are"),
         ({"tasks": ["walker-walk"], "seeds_per_run": 0}, "must be at least 1"),
         ({"tasks": ["walker-walk"], "variants": [{"warm_start": "bsae"}, {"label": "base"}]}, "did you mean base?"),
+        ({"tasks": ["walker-walk"], "variants": [{"warm_start": "base"}]}, "one at least must start by itself"),
+        ({"tasks": ["walker-walk"], "variants": [{"grid": {"penalty.rho": []}}]}, "for penalty.rho, with one at least"),
+        ({"tasks": ["walker-walk"], "preset": "labtop"}, "unknown preset of method dreamer 'labtop'"),
+        ({"tasks": ["walker-walk"], "settings": {"preset": "demo"}}, "cannot have preset: it is given by preset = ..."),
+        ({"tasks": ["walker-walk"], "variants": [{"settings": {"seeds": [5]}}]}, "it is given by seeds = [...]"),
+        ({"tasks": ["walker-walk"], "variants": [{"settings": {"method": "td3"}}]}, "it is given by method = ..."),
+        ({"tasks": ["walker-walk"], "variants": [{"settings": {"run": "a"}}]}, "it is given by --output"),
+        ({"tasks": ["walker-walk"], "variants": [{"grid": {"task": ["a"]}}]}, "it is given by tasks = [...]"),
     ],
 )
 def test_mistakes_are_one_sentence(table, message):
     with pytest.raises(UserError) as caught:
         expand(parse("x", table))
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_presets_of_variants():
+    variants = [{"method": "td3"}, {"method": "td3", "label": "small", "preset": "demo"}, {"method": "mage"}]
+    table = {"tasks": ["gym:Ant-v5"], "variants": variants}
+    assert [run.config.preset for run in expand(parse("x", table))] == ["paper", "demo", "paper"]
+    variants[1]["preset"], table["preset"] = "paper", "laptop"
+    assert [run.config.preset for run in expand(parse("x", table))] == ["laptop", "paper", "laptop"]
+    found = expand(parse("x", {**table, "variants": variants[::2]}), preset="demo")
+    assert [(run.config.preset, run.config.size) for run in found] == [("demo", "small")] * 2
 
 
 def test_unknown_suites_and_files(tmp_path):

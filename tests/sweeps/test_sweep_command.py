@@ -120,7 +120,7 @@ def test_seeds_may_train_apart():
         ("cost --methods dreamer --penalty.rho 0.3", "no method of suite cost has --penalty.rho"),
         ("cost --steps 0", "--steps is 0, but must be at least 1"),
         ("cost --tasks walker-run", "unknown task of the suite"),
-        ("cost --preset labtop", "unknown preset 'labtop': did you mean laptop?"),
+        ("cost --preset labtop", "unknown preset of method dreamer 'labtop': did you mean laptop?"),
     ],
 )
 def test_mistakes(words, message, tmp_path, monkeypatch):

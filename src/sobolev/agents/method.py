@@ -5,6 +5,7 @@ A method is one `Method(...)` in a module of its own, and a line in `config/regi
 texts and reports do not have to wait for it.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
@@ -20,6 +21,10 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 C = TypeVar("C", bound="AgentConfig")
 D = TypeVar("D", bound="AgentConfig")
+
+
+NAME = r"[A-Za-z0-9]+([_.-]+[A-Za-z0-9]+)*"
+"""Names of methods, which are part of the names of folders, and words of labels."""
 
 
 @runtime_checkable
@@ -102,7 +107,10 @@ class Method(Generic[C]):
     `in_parts` and `averaged` in `sobolev.nn`)"""
 
     def __post_init__(self) -> None:
-        """Raises UserError for settings that a run cannot use, or if there is no preset of a known size."""
+        """Raises UserError for a name that no folder can have, for settings that a run cannot use, and if there is no
+        preset."""
+        if not re.fullmatch(NAME, self.name):
+            raise UserError(f"a method cannot be called '{self.name}': take letters, digits, and _ . - between them")
         if not is_dataclass(self.config):
             raise UserError(f"the settings of method {self.name} are no dataclass: decorate them with @dataclass")
         there = [item.name for item in fields(self.config)]

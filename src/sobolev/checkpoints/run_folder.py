@@ -24,7 +24,7 @@ from sobolev.checkpoints.files import OWN_TEMPORARY, room_errors
 from sobolev.config import TrainConfig, from_json, to_json
 from sobolev.config.codec import encode, settings
 from sobolev.config.registry import method_of
-from sobolev.errors import UserError
+from sobolev.errors import UserError, spelled
 from sobolev.system.atomic_files import TEMPORARY, file_name, write_text
 
 NOT_COMPUTED = (
@@ -223,12 +223,12 @@ def _reason(error: Exception) -> str:
 
 
 def differences(there: TrainConfig, asked: TrainConfig) -> list[str]:
-    """Returns the differences in what two resolved configs compute, as in "method dreamer, not gpld"."""
+    """Returns the differences in what two resolved configs compute, as in "--method dreamer, not gpld"."""
     ignored = tuple(f"{name}." for name in NOT_COMPUTED)
     old, new = settings(there), settings(asked)
     paths = [path for path in old if path not in NOT_COMPUTED and not path.startswith(ignored)]
     paths = [path for path in paths if path not in ("env.workers", "replay.memory") and old[path][1] != new[path][1]]
-    return [f"{path} {_shown(old[path][1])}, not {_shown(new[path][1])}" for path in paths]
+    return [f"{spelled(path)} {_shown(old[path][1])}, not {_shown(new[path][1])}" for path in paths]
 
 
 def _shown(value: Any) -> str:

@@ -158,7 +158,8 @@ class Checkpoints:
                 notes=notes,
             )
         if lost:
-            raise UserError(f"no checkpoint in {self.folder} is whole ({'; '.join(lost)}): start again with --fresh")
+            told = "; ".join(dict.fromkeys(lost))  # two manifests may name one file
+            raise UserError(f"no checkpoint in {self.folder} is whole ({told}): sobolev train --fresh starts over")
         return None
 
     def pieces(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:

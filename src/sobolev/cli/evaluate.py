@@ -143,6 +143,8 @@ def _check(config: EvaluateConfig) -> None:
 
 def table(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """Returns the lines of a table with a row per seed and, if there are several, one over all seeds."""
+    from sobolev.reports.results.scores import task_name
+
     rows = [[str(r["seed"]), str(r["episodes"]), f"{r['mean']:.1f}", f"{r['std']:.1f}"] for r in results]
     if len(results) > 1:
         every = [value for result in results for value in result["returns"]]
@@ -151,5 +153,5 @@ def table(results: Sequence[Mapping[str, Any]]) -> list[str]:
         rows.append(["all", str(len(every)), f"{mean:.1f}", f"{std:.1f}"])
     rows.insert(0, ["seed", "episodes", "mean return", "std"])
     lines = aligned(rows, right=range(4))
-    head = f"{results[0]['task']}  {results[0]['method']}" if results else "no seeds"
+    head = f"{task_name(results[0]['task'])}  {results[0]['method']}" if results else "no seeds"
     return [head, lines[0], "-" * len(lines[0]), *lines[1:]]

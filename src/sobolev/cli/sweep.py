@@ -103,6 +103,9 @@ def plan(arguments: Sequence[str]) -> tuple[SweepConfig, suites.Suite, list[Plan
             raise UserError(f"--{name} is {value}, but must be at least {least}")
     suite = suites.narrowed(suites.load(config.suite), config.tasks, config.methods)
     methods = list(dict.fromkeys(variant.method for variant in suite.variants))
+    preset = early(rest, "preset")["preset"]
+    for method in methods if preset else ():
+        defaults("", method, preset=preset)
     _check_flags(rest, dict.fromkeys([*OURS, *methods]))
     given = {method: settings_from(rest, method) for method in methods}
     seeds = next((chosen["seeds"] for chosen in given.values() if "seeds" in chosen), None)
@@ -111,7 +114,6 @@ def plan(arguments: Sequence[str]) -> tuple[SweepConfig, suites.Suite, list[Plan
     for word, *_ in _groups(rest):
         if flag_of(word) not in usable:
             raise UserError(f"no method of suite {suite.name} has {flag_of(word)}: leave it out")
-    preset = early(rest, "preset")["preset"]
     return config, suite, expand(suite, given, preset, seeds, config.seeds_per_run, folder(config, suite))
 
 
@@ -190,10 +192,9 @@ def _check_flags(rest: Sequence[str], methods: Iterable[str]) -> None:
 def train_flags(method: str, arguments: Sequence[str]) -> dict[str, str]:
     """Returns the flags of `sobolev train` that a sweep accepts for runs of a method, each with its setting."""
     fixed = (*OWN, *METHODS.find(method).fixed)
-    chosen = early(arguments, "preset", "regularizer")
-    default = defaults("", method, None, chosen["preset"])
-    if chosen["regularizer"] is not None and "regularizer" in settings(default) and "regularizer" not in fixed:
-        default = defaults("", method, None, chosen["preset"], chosen["regularizer"])
+    chosen, default = early(arguments, "regularizer")["regularizer"], defaults("", method)
+    if chosen is not None and "regularizer" in settings(default) and "regularizer" not in fixed:
+        default = defaults("", method, regularizer=chosen)
     known = flags(default)
     return {flag: path for flag, path in known.items() if not f"{path}.".startswith(tuple(f"{own}." for own in fixed))}
 

@@ -11,6 +11,8 @@ from sobolev.cli.parser import early, parse
 from sobolev.config import TrainConfig, defaults
 from sobolev.config.codec import settings
 from sobolev.config.registry import METHODS, OURS
+from sobolev.smoothness.config import map_names
+from sobolev.smoothness.regularizers.registry import penalty_type
 from sobolev.system.output import Guard, say
 
 DESCRIPTION = """Train an agent on TASK: walker-walk and the like (DeepMind Control), or gym:Ant-v5 (Gymnasium).
@@ -30,9 +32,6 @@ EVERYDAY = {
     "run": ("DIR", "folder of the run; unless given, runs/TASK/METHOD-SIZE-HASH"),
     "fresh": ("", "delete what an earlier run left, and start over"),
     "regularizer": ("NAME", "how maps of the model are smoothed"),
-    "penalty.posterior": ("X", "initial coefficient, on the posterior"),
-    "penalty.prior": ("X", "initial coefficient, on the prior"),
-    "penalty.transition": ("X", "initial coefficient, on the world model"),
     "penalty.rho": ("X", "share of a batch's states that is penalised"),
     "train_ratio": ("X", "replayed steps per agent step"),
     "updates_per_step": ("N", "updates per agent step"),
@@ -45,7 +44,8 @@ EVERYDAY = {
     "log.wandb": ("PROJECT", "log to Weights & Biases too"),
     "devices.data": ("N", "devices that divide each batch"),
 }
-"""Settings that are changed often, in the order of the help: a placeholder for the value, and a description."""
+"""Settings that are changed often, in the order of the help: a placeholder for the value, and a description. The
+coefficients of a method's maps come after the regularizer."""
 
 
 def config_from(arguments: Sequence[str]) -> TrainConfig[Any]:
@@ -72,7 +72,7 @@ def everyday(default: TrainConfig[Any], regularizer: str | None) -> list[str]:
     regularizer and of a method from another package."""
     method, all_flags = METHODS.find(default.method), described(default)
     free = [flag for flag in all_flags if not f"{flag.path}.".startswith(tuple(f"{path}." for path in method.fixed))]
-    texts = EVERYDAY | {"preset": ("NAME", choices.presets(method))}
+    texts = _with_maps(default) | {"preset": ("NAME", choices.presets(method))}
     lines = ["usage: sobolev train TASK [--FLAG VALUE …]", "", *textwrap.wrap(SHORT, 80), ""]
     lines += ["Tasks to try:", *choices.tasks(), "", "Methods:", *choices.methods(default.method), ""]
     lines += [*choices.names(default), "", "Everyday flags, with their defaults in brackets:"]
@@ -86,6 +86,18 @@ def everyday(default: TrainConfig[Any], regularizer: str | None) -> list[str]:
         if own := [flag for flag in free if flag.group == "penalty" and flag.path not in common]:
             lines += ["", f"Flags of {regularizer}:", *short_help.in_full(own)]
     return [*lines, "", f"All flags: sobolev train {short_help.ALL} [--method NAME] [--regularizer NAME]"]
+
+
+def _with_maps(default: TrainConfig[Any]) -> dict[str, tuple[str, str]]:
+    """Returns the texts of the everyday flags, with the coefficient of every map that the method can regularise."""
+    kind = penalty_type(type(default.agent), "jacobian")
+    maps = map_names(kind) if kind else ()
+    texts: dict[str, tuple[str, str]] = {}
+    for path, text in EVERYDAY.items():
+        texts[path] = text
+        if path == "regularizer":
+            texts |= {f"penalty.{name}": ("X", f"initial coefficient, on the {name}") for name in maps}
+    return texts
 
 
 def everything(default: TrainConfig[Any]) -> list[str]:

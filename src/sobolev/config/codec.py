@@ -116,6 +116,9 @@ def bad_value(path: str, value: str, kind: Any) -> UserError:
     return UserError(f"{path} takes {describe(kind)}, not '{value}'")
 
 
+MANY: Mapping[Any, str] = {int: "whole numbers", float: "numbers", str: "words", Path: "paths"}
+
+
 def describe(kind: Any) -> str:
     """Describes a type in words: "a whole number", "a path or none"."""
     words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false", Path: "a path"}
@@ -125,7 +128,7 @@ def describe(kind: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if origin is tuple:
-        return "several of: " + describe(arguments[0])
+        return "a list of " + MANY.get(arguments[0], describe(arguments[0]))
     return words.get(kind, str(kind))
 
 

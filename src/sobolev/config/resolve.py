@@ -29,7 +29,7 @@ def defaults(
     preset = preset or next(iter(known.presets))
     for kind, name, options in (("preset", preset, known.presets), ("size", size, known.sizes)):
         if name is not None and name not in options:
-            raise nearest(kind, name, options)
+            raise nearest(f"{kind} of method {known.name}", name, options)
     chosen = known.presets[preset]
     agent = chosen.agent if size is None else known.sizes[size](chosen.agent)
     if regularizer is not None:
@@ -53,12 +53,19 @@ def configure(
     """Returns the config of a run, as in `configure("walker-walk", size="1m", settings={"penalty.rho": 0.25})`.
 
     The keys of `settings` are the flags of `sobolev train` with underscores: "steps", "batch_size", "model.deter". A
-    mapping names some of a group: {"model": {"deter": 512}} is {"model.deter": 512}. Raises UserError for an unknown
-    key, one that is given twice, and a value of the wrong type.
+    mapping names some of a group: {"model": {"deter": 512}} is {"model.deter": 512}. "size", "preset" and "regularizer"
+    choose the defaults that the other settings change, whatever their order. Raises UserError for an unknown key, one
+    that is given twice, and a value of the wrong type.
     """
-    given = settings or {}
-    config = defaults(task, method, size, preset, flattened(given).get("regularizer"))
-    return assign_all(config, given)
+    given = flattened(settings or {})
+    for name, value in (("task", task), ("method", method)):
+        if given.pop(name, value) != value:
+            raise UserError(f"{name} is among the settings: give it as an argument of its own, {name}=...")
+    for name, value in (("size", size), ("preset", preset)):
+        if value is not None and given.get(name, value) != value:
+            raise UserError(f"{name} is given twice, as {value} and among the settings as {given[name]}: leave one out")
+    size, preset = given.pop("size", size), given.pop("preset", preset)
+    return assign_all(defaults(task, method, size, preset, given.get("regularizer")), given)
 
 
 def checked(config: TrainConfig) -> TrainConfig[Any]:

@@ -1,7 +1,7 @@
 """Checks that a run is possible: an impossible setting raises a UserError that says what to do."""
 
 from sobolev.config.codec import settings
-from sobolev.config.registry import method_of
+from sobolev.config.registry import OURS, method_of
 from sobolev.config.train import TrainConfig
 from sobolev.envs import check_task
 from sobolev.errors import UserError, nearest, spelled
@@ -11,6 +11,7 @@ from sobolev.ranges import check_ranges
 def validate(config: TrainConfig) -> None:
     """Raises UserError for the first impossible setting of a config."""
     check_task(config.task)
+    _check_name(config)
     check_ranges(config)
     _check_seeds(config.seeds)
     _check_fixed(config)
@@ -24,6 +25,13 @@ def validate(config: TrainConfig) -> None:
 def _require(condition: bool, sentence: str) -> None:
     if not condition:
         raise UserError(sentence)
+
+
+def _check_name(config: TrainConfig) -> None:
+    """Raises UserError if scores of a method of another package would count as those of a built-in one."""
+    method = method_of(config)
+    if OURS.get(method.name, method) is not method:
+        raise UserError(f"method {config.method} is called {method.name}, which is a method of sobolev: rename it")
 
 
 def _check_seeds(seeds: tuple[int, ...]) -> None:
@@ -61,7 +69,7 @@ def _check_images(config: TrainConfig) -> None:
     if config.observations != "proprio" and not method_of(config).images:
         raise UserError(
             f"method {method_of(config).name} does not see images: leave out --observations {config.observations}, or "
-            "choose --method gpld"
+            f"choose --method {next(name for name, method in OURS.items() if method.images)}"
         )
 
 

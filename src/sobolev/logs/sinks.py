@@ -32,8 +32,15 @@ Curves = dict[int, tuple[list[int], list[float]]]
 
 
 def field_name(task: str) -> str:
-    """Returns the name of a task in score files: dmc_walker_walk for walker-walk, gym_Ant-v5 for gym:Ant-v5."""
-    return task.replace(":", "_") if ":" in task else "dmc_" + task.replace("-", "_")
+    """Returns the name of a task in score files: dmc_walker_walk for walker-walk, gym_Ant-v5 for gym:Ant-v5.
+
+    A task whose prefix or name could not be told apart again (see `task_name` in `reports/results/scores.py`) keeps its
+    own name.
+    """
+    prefix, *names = task.split(":")
+    if not names:
+        return "dmc_" + task.replace("-", "_")
+    return f"{prefix}_{names[0]}" if len(names) == 1 and "_" not in prefix and prefix != "dmc" else task
 
 
 class JsonLines:

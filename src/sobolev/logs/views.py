@@ -96,9 +96,10 @@ def wanted(log: LogConfig) -> list[Sink]:
 def views(origin: Origin, log: LogConfig) -> list[tuple[Guard, View]]:
     """Opens the views in a run's settings, each with the guard through which to call it. Raises like `wanted`."""
     found: list[tuple[Guard, View]] = []
-    for sink in wanted(log):
-        guard = Guard(sink.called(origin.run), Exception)
+    for name, sink in zip(names(log), wanted(log), strict=True):
+        guard = Guard(name, Exception)
         try:
+            guard = Guard(sink.called(origin.run), Exception)
             found.append((guard, sink.opened(origin, log)))
         except Exception as error:  # a full disk, no network, no login: metrics.jsonl has the same rows
             guard.tell(error)

@@ -24,7 +24,8 @@ BY_PAIRS = ("custom", "values")
 class Maps:
     """The maps of an agent that can be regularised: a subclass has one field for each, with its initial coefficient.
 
-    By default, only the first map is regularised.
+    By default, only the first map is regularised. A subclass of a subclass adds maps, as in `class Three(Latents)`; the
+    settings that all regularizers of an agent have in common then extend `Schedule` and `Three`.
     """
 
 
@@ -65,14 +66,16 @@ class Schedule:
         updates = [update for update, _ in self.custom]
         if self.schedule in BY_PAIRS and not updates:
             raise UserError(
-                f"penalty.schedule is {self.schedule}: give penalty.custom at least one pair (update, number)"
+                f"--penalty.schedule is {self.schedule}: give --penalty.custom at least one pair (update, number)"
             )
         if self.schedule not in BY_PAIRS and updates:
-            raise UserError(f"penalty.custom is not for penalty.schedule {self.schedule}: choose custom or values")
+            raise UserError(f"--penalty.custom is not for --penalty.schedule {self.schedule}: choose custom or values")
         if updates != sorted(set(updates)):
-            raise UserError(f"penalty.custom has updates {updates}: they must increase from pair to pair")
+            raise UserError(f"--penalty.custom has updates {updates}: they must increase from pair to pair")
         if not all(0 <= factor < math.inf for _, factor in self.custom):
-            raise UserError("penalty.custom has a negative or infinite number: a coefficient is finite and at least 0")
+            raise UserError(
+                "--penalty.custom has a negative or infinite number: coefficients are finite and not below 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,12 @@ def coefficients(settings: Maps) -> Mapping[str, float]:
 
 
 def map_names(kind: type[Maps]) -> tuple[str, ...]:
-    """The names of the maps for which settings of that type have a coefficient."""
-    owner = next(cls for cls in kind.__mro__ if Maps in cls.__bases__)
-    return tuple(item.name for item in fields(owner))
+    """The names of the maps for which settings of that type have a coefficient: the fields of the classes that extend
+    `Maps` and nothing else, in the order of declaration."""
+    owners = [
+        cls for cls in kind.__mro__ if cls is not object and all(issubclass(each, Maps) for each in cls.__mro__[:-1])
+    ]
+    return tuple(dict.fromkeys(item.name for owner in owners for item in fields(owner)))
 
 
 def check_all(self: Any) -> None:

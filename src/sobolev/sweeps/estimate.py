@@ -159,7 +159,8 @@ def estimates(
             seconds, source = config.steps * len(known) / sum(known), EARLIER_RUNS
         else:
             if kind(config) not in costs:
-                say(f"measuring a few updates of {method_of(config).name} {config.size} with {len(config.seeds)} seeds")
+                seeds = f"{len(config.seeds)} seed{'s' if len(config.seeds) > 1 else ''}"
+                say(f"measuring a few updates of {method_of(config).name} {config.size} with {seeds}")
                 costs[kind(config)] = measure(config)
             seconds, source = costs[kind(config)].seconds(config), MEASURED
         shapes = json.dumps([config.task, config.observations, encode(config.env)])

@@ -11,6 +11,7 @@ from typing import Any
 from sobolev.checkpoints.run_folder import folder
 from sobolev.config import TrainConfig, configure, resolved
 from sobolev.config.codec import assign, words
+from sobolev.config.registry import METHODS
 from sobolev.errors import UserError
 from sobolev.sweeps.suites import Settings, Suite, Variant
 
@@ -24,16 +25,15 @@ class PlannedRun:
     preset: str
     seeds: tuple[int, ...]
     settings: Settings
-    """settings that differ from the defaults of preset and method, by path; may include "size" """
+    """settings that differ from the defaults of preset and method, by path; "size" among them is applied first"""
     needs: Path | None = None
     """`folder` of the run that has to be complete before this one starts"""
 
     @cached_property
     def config(self) -> TrainConfig[Any]:
         """Returns the config of the run, unresolved. Raises UserError for settings that do not exist."""
-        settings = {path: value for path, value in self.settings.items() if path != "size"} | {"seeds": self.seeds}
-        size = self.settings.get("size")
-        return configure(self.task, method=self.variant.method, size=size, preset=self.preset, settings=settings)
+        settings = {**self.settings, "seeds": self.seeds}
+        return configure(self.task, method=self.variant.method, preset=self.preset, settings=settings)
 
     def checked(self) -> TrainConfig[Any]:
         """Returns the resolved config, but for the precision, which depends on the device. Raises UserError if it is
@@ -65,9 +65,10 @@ def expand(
     """Returns the runs of a suite, ordered by task, each with a valid config.
 
     `given` are the settings for all runs, by method, since methods have different flags. They override the settings of
-    the suite, and are overridden by those of a variant. `preset`, `seeds` and `seeds_per_run` replace the suite's;
-    `output` is the folder of the sweep, by default runs/SUITE. Raises UserError if a given setting is one that the
-    suite varies, if two runs are the same, or if a config is invalid.
+    the suite, and are overridden by those of a variant. `preset`, `seeds` and `seeds_per_run` replace the suite's, and
+    `preset` the variants' too; without any preset, a run has the first one of its method. `output` is the folder of the
+    sweep, by default runs/SUITE. Raises UserError if a given setting is one that the suite varies, if two runs are the
+    same, or if a config is invalid.
     """
     given = given or {}
     for variant in suite.variants:
@@ -79,7 +80,8 @@ def expand(
     for task, variant in itertools.product(suite.tasks, suite.variants):
         settings = {**suite.settings, **given.get(variant.method, {}), **variant.settings}
         for together in _chunks(tuple(seeds or suite.seeds), per_run):
-            runs.append(PlannedRun(task, variant, preset or suite.preset, together, settings))
+            chosen = preset or variant.preset or suite.preset or next(iter(METHODS.find(variant.method).presets))
+            runs.append(PlannedRun(task, variant, chosen, together, settings))
     runs = [_with_warm_start(run, runs, output or Path("runs") / suite.name) for run in runs]
     _check_distinct(runs)
     return runs

@@ -28,6 +28,8 @@ class Variant:
     label: str
     """name among the variants of the suite, as in "gpld rho=0.25" """
     settings: Settings = field(default_factory=dict)
+    preset: str | None = None
+    """None is the suite's"""
     warm_start: str | None = None
     """label of the variant from whose run of the same task this one starts"""
 
@@ -43,7 +45,8 @@ class Suite:
     seeds: tuple[int, ...] = PAPER_SEEDS
     seeds_per_run: int | None = None
     """seeds to train in one program; None for all"""
-    preset: str = "paper"
+    preset: str | None = None
+    """None is the first one of each method"""
     settings: Settings = field(default_factory=dict)
     """for all runs"""
 
@@ -58,7 +61,16 @@ KEYS = {
     "seeds_per_run": int,
     "preset": str,
 }
-VARIANT_KEYS = {"method": str, "label": str, "settings": dict, "grid": dict, "warm_start": str}
+VARIANT_KEYS = {"method": str, "label": str, "preset": str, "settings": dict, "grid": dict, "warm_start": str}
+ELSEWHERE = {
+    "task": "tasks = [...] of the suite",
+    "method": "method = ... of a variant",
+    "preset": "preset = ... of the suite or of a variant",
+    "seeds": "seeds = [...] of the suite",
+    "run": "--output of sobolev sweep",
+    "fresh": "--output of sobolev sweep, a new folder",
+}
+"""Settings of a run that a suite does not have among its `settings`, and what gives them."""
 
 
 @cache
@@ -102,8 +114,8 @@ def parse(name: str, table: Mapping[str, Any]) -> Suite:
         variants=variants,
         seeds=tuple(table.get("seeds", PAPER_SEEDS)),
         seeds_per_run=table.get("seeds_per_run"),
-        preset=table.get("preset", "paper"),
-        settings=flattened(table.get("settings", {})),
+        preset=table.get("preset"),
+        settings=_settings(f"suite {name}", table.get("settings", {})),
     )
     _check_suite(suite)
     return suite
@@ -127,19 +139,26 @@ def _tasks(entry: Any) -> tuple[str, ...]:
 
 def _variants(suite: str, table: Any) -> Iterator[Variant]:
     _check(f"a variant of suite {suite}", table, VARIANT_KEYS)
-    method, fixed, grid = (
-        table.get("method", "gpld"),
-        flattened(table.get("settings", {})),
-        flattened(table.get("grid", {})),
-    )
-    if not all(isinstance(values, list) and values for values in grid.values()):
-        raise UserError(f"the grid of a variant of suite {suite} takes a list of values for each setting")
+    what, method = f"a variant of suite {suite}", table.get("method", "gpld")
+    fixed, grid = (_settings(what, table.get(key, {})) for key in ("settings", "grid"))
+    for path, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise UserError(f"the grid of {what} takes a list of values for {path}, with one at least, not {values!r}")
     for values in itertools.product(*grid.values()):
         settings = {**fixed, **dict(zip(grid, values, strict=True))}
         label = variant_label(METHODS.find(method).name, settings)
         if "label" in table:
             label = variant_label(table["label"], dict(zip(grid, values, strict=True)))
-        yield Variant(method, label, settings, table.get("warm_start"))
+        yield Variant(method, label, settings, table.get("preset"), table.get("warm_start"))
+
+
+def _settings(what: str, table: Mapping[str, Any]) -> Settings:
+    """Returns settings by path. Raises UserError for one that is given elsewhere."""
+    found = flattened(table)
+    for path in found:
+        if path in ELSEWHERE:
+            raise UserError(f"the settings of {what} cannot have {path}: it is given by {ELSEWHERE[path]}")
+    return found
 
 
 def _check_suite(suite: Suite) -> None:
@@ -153,6 +172,8 @@ def _check_suite(suite: Suite) -> None:
         raise UserError(f"seeds_per_run of suite {suite.name} is {suite.seeds_per_run}: it must be at least 1")
     cold = [variant.label for variant in suite.variants if variant.warm_start is None]
     for variant in suite.variants:
+        if variant.warm_start is not None and not cold:
+            raise UserError(f"all variants of suite {suite.name} have warm_start: one at least must start by itself")
         if variant.warm_start is not None and variant.warm_start not in cold:
             raise nearest(f"variant to start '{variant.label}' from,", variant.warm_start, cold)
 

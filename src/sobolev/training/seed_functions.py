@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, Integer, Key, PyTree
 from sobolev import replay as memory
 from sobolev.agents.api import AnyAgent, Carry, Chooses, Dreams, Inspected, Report, State, Step
 from sobolev.distributed.sharding import Layout
+from sobolev.errors import UserError
 from sobolev.nn.draws import part_of
 from sobolev.replay import AnyReplay
 from sobolev.training.seed_axis import map_axes, with_another
@@ -30,6 +31,21 @@ PURPOSES = {"initial": 0, "act": 1, "learn": 2, "evaluate": 3, "dream": 4, "insp
 
 Counter: TypeAlias = Int[Array, ""] | Int[np.ndarray, ""]
 """The number of an iteration, an update, an episode or a step."""
+
+
+def _check_same(before: State, after: State, function: str) -> None:
+    """Raises UserError if a function of the agent has changed the structure of its state, or a shape or dtype in it."""
+    old, new = (
+        {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        for tree in (before, after)
+    )
+    if unequal := sorted(old.keys() ^ new.keys()):
+        there, lacking = ("init", f"what {function} returns") if unequal[0] in old else (function, "what init returns")
+        raise UserError(f"the agent's state has {unequal[0]} from {there}, and not in {lacking}: both must be alike")
+    for path, leaf in old.items():
+        kinds = [f"{getattr(each, 'dtype', type(each).__name__)}{list(np.shape(each))}" for each in (leaf, new[path])]
+        if kinds[0] != kinds[1]:
+            raise UserError(f"{path} of the agent's state is {kinds[0]} from init and {kinds[1]} from {function}")
 
 
 def strong(leaf: Array) -> Array:
@@ -58,7 +74,7 @@ class SeedFunctions:
     ) -> tuple[Float[Array, "seeds environments action"], State, Carry, AnyReplay]:
         """Chooses actions for a transition, adds both to replay, and lets the agents observe them."""
         keys = self._keys("act", iteration)
-        action, carry, extras = self._over_seeds(partial(self.agent.act, mode="train"))(state, carry, transition, keys)
+        action, carry, extras = self._over_seeds(self._act_in_training)(state, carry, transition, keys)
         step = {**transition, "action": action}
         axes = memory.replay_axes(replay)
         add = self.layout.spread(jax.vmap(memory.add, (axes, 0, 0), axes), (axes, 0, 0), axes)
@@ -67,9 +83,16 @@ class SeedFunctions:
         state = eqx.combine(observed, state) if jax.tree.leaves(observed) else state
         return action, state, carry, replay
 
+    def _act_in_training(
+        self, state: State, carry: Carry, transition: Step, key: Key[Array, ""]
+    ) -> tuple[Array, Carry, PyTree]:
+        return self.agent.act(state, carry, transition, key, "train")
+
     def _observed(self, state: State, step: Step) -> tuple[PyTree]:
         """The leaves of a state that a step changes, and None in place of the others, which then are not copied."""
-        return (jax.tree.map(lambda new, old: None if new is old else new, self.agent.observe(state, step), state),)
+        observed = self.agent.observe(state, step)
+        _check_same(state, observed, "observe")
+        return (jax.tree.map(lambda new, old: None if new is old else new, observed, state),)
 
     def act(
         self,
@@ -89,7 +112,7 @@ class SeedFunctions:
             state: State, carry: Carry, transition: Step, key: Key[Array, ""], first: Counter | None
         ) -> tuple[Array, Carry, PyTree]:
             with part_of(whole, cast(Array, first), len(transition["reward"])) if whole else nullcontext():
-                return self.agent.act(state, carry, transition, key, mode="evaluate")
+                return self.agent.act(state, carry, transition, key, "evaluate")
 
         action, carry, _ = self._over_seeds(act, (0, 0, 0, 0, None))(state, carry, transition, keys, first)
         return action, carry
@@ -97,7 +120,12 @@ class SeedFunctions:
     def learn(self, state: State, replay: AnyReplay, update: Counter) -> tuple[State, AnyReplay, Report]:
         """One update of every seed."""
         axes, keys = memory.replay_axes(replay), self._keys("learn", update)
-        learn = partial(self.agent.learn, number=jnp.asarray(update))
+
+        def learn(state: State, replay: AnyReplay, key: Key[Array, ""]) -> tuple[State, AnyReplay, Report]:
+            new, replay, report = self.agent.learn(state, replay, key, jnp.asarray(update))
+            _check_same(state, new, "learn")
+            return new, replay, report
+
         return self._over_seeds(learn, (0, axes, 0), (0, axes, 0))(state, replay, keys)
 
     def learn_many(

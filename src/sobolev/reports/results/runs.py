@@ -48,8 +48,7 @@ class Task(NamedTuple):
     def family(self) -> str:
         """The family of tasks with which it is averaged: the observations for DeepMind Control without noise, else
         "other"."""
-        foreign = ":" in self.name and self.observations == "proprio"
-        return "other" if foreign or self.noise else self.observations
+        return "other" if ":" in self.name or self.noise else self.observations
 
     @property
     def title(self) -> str:

@@ -55,7 +55,9 @@ def _is_score(entry: object) -> bool:
 
 def task_name(field_name: str) -> str:
     """Returns a task of a score file in the papers' spelling: walker-walk for dmc_walker_walk, gym:Ant-v5 for
-    gym_Ant-v5."""
+    gym_Ant-v5. A name with a colon is the task's own."""
+    if ":" in field_name:
+        return field_name
     family, _, name = field_name.partition("_")
     return name.replace("_", "-") if family == "dmc" else f"{family}:{name}" if name else field_name
 

@@ -92,8 +92,12 @@ def settings_type(regularizer: Regularizer[Any], common: type[Common]) -> type[C
     """The flat dataclass of all settings: the regularizer's own, and those that all regularizers of an agent have.
 
     `common` is a `Schedule` with the `Maps` of the agent. The settings of a penalty also include `Sampling`. Equal
-    arguments give the same class; an existing class with these bases, such as `PenaltyConfig`, is returned.
+    arguments give the same class; an existing class with these bases, such as `PenaltyConfig`, is returned. Raises
+    UserError if `common` has a setting of neither.
     """
+    known = {*map_names(common), *(item.name for item in fields(Schedule))}
+    if other := [item.name for item in fields(common) if item.name not in known]:
+        raise UserError(f"{common.__name__} has the setting {other[0]}: if it is a map's, put it in a subclass of Maps")
     bases = (regularizer.settings, *((Sampling,) if regularizer.penalty else ()), common)
     for known in common.__subclasses__():
         if known.__bases__ == bases:

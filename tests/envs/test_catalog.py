@@ -70,3 +70,8 @@ def test_importing_the_package_imports_neither_jax_nor_physics():
         check=True,
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_a_family_that_is_not_installed_is_told() -> None:
+    with pytest.raises(UserError, match=r"unknown family 'foo' of task 'foo:bar': install its package, or choose from"):
+        check_task("foo:bar")

@@ -11,7 +11,7 @@ from sobolev.envs.specs import Environment
 from sobolev.envs.wrappers.checks import Checked
 from sobolev.envs.wrappers.noise import Kicks, Noise, disturbed
 from sobolev.envs.wrappers.view import View, seen
-from sobolev.errors import UserError, nearest
+from sobolev.errors import UserError, listed, nearest, suggestion
 from sobolev.plugins import Registry
 
 SUITE = Family(
@@ -148,4 +148,8 @@ def _unknown(task: str) -> UserError:
         names, failure = ((), problem) if family is None else _listed(family)
         known += [f"{prefix}:{name}" for name in names]
         broken += [f"; the tasks of '{prefix}' are not known ({failure})"] if failure else []
+    prefix, colon, _ = task.partition(":")
+    if colon and prefix not in FAMILIES.names() and suggestion(task, known) is None:
+        there = listed([*FAMILIES.names(), "or a DeepMind Control task, without a prefix"])
+        return UserError(f"unknown family '{prefix}' of task '{task}': install its package, or choose from {there}")
     return UserError(str(nearest("task", task, known)) + "".join(broken))

@@ -16,7 +16,7 @@ class EnvConfig:
     number: Annotated[int, Ge(1)] = 16
     """environments per seed"""
     repeat: Annotated[int, Ge(1)] | None = None
-    """control steps per action; None: 2 for DeepMind Control, 1 for others"""
+    """control steps per action; none: 2 for DeepMind Control, 1 for others"""
     image_size: Annotated[int, Ge(16)] = 64
     """height and width of rendered images (--observations pixels or both), a multiple of 16"""
     observation_noise: Annotated[float, Ge(0), Lt(1)] = 0.0
@@ -26,7 +26,7 @@ class EnvConfig:
     """standard deviation of the normal noise added to all velocities of the physics before every control step, in
     training and evaluation"""
     workers: Annotated[int, Ge(0)] | None = None
-    """processes that step the environments of all seeds; None: min(cores, environments); 0: step them in this process.
+    """processes that step the environments of all seeds; none: min(cores, environments); 0: step them in this process.
     Does not change what is computed"""
 
     @property

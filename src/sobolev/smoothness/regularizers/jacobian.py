@@ -20,7 +20,7 @@ class JacobianConfig:
     estimator: Literal["rows", "joint"] = "rows"
     """rows: one random probe for each row, as in the paper; joint: one probe over all rows"""
     rows: Annotated[int, Ge(1)] | None = None
-    """number of rows of the table that are penalised; None for all"""
+    """number of rows of the table that are penalised; none: all"""
     row_choice: Literal["first", "random"] = "first"
     """which rows are penalised, if not all: the first ones, or random ones in every update"""
 

@@ -35,15 +35,15 @@ def test_the_laplacian_is_the_double_sum_of_equation_1():
 
 def test_no_smoothing_gives_frequencies_and_uniform_where_nothing_was_seen():
     counts = np.array([[[3.0, 1.0]], [[0.0, 0.0]]])
-    found = tabular.estimate(counts, np.array([[0.0], [1.0]]), 0.5, 1.0, tolerance=1e-12).transitions
+    found = tabular.estimate(counts, np.array([[0.0], [1.0]]), 0.5, 1.0, tolerance=1e-12)
     np.testing.assert_allclose(found[:, 0], [[0.75, 0.25], [0.5, 0.5]], atol=1e-5)
-    alone = tabular.estimate(counts, np.array([[0.0], [1.0]]), 2.0, 0.0, tolerance=1e-12).transitions
+    alone = tabular.estimate(counts, np.array([[0.0], [1.0]]), 2.0, 0.0, tolerance=1e-12)
     np.testing.assert_allclose(alone, found, atol=1e-5)
 
 
 def test_strong_smoothing_pools_the_counts():
     counts = np.array([[[3.0, 1.0]], [[0.0, 6.0]]])
-    found = tabular.estimate(counts, np.array([[0.0], [1.0]]), 2.0, 1e7).transitions
+    found = tabular.estimate(counts, np.array([[0.0], [1.0]]), 2.0, 1e7)
     np.testing.assert_allclose(found[:, 0], [[0.3, 0.7]] * 2, atol=1e-4)
 
 
@@ -69,20 +69,20 @@ def test_against_a_general_convex_solver(seed, strength):
     reference = minimize(value, start, jac=slope, bounds=bounds, constraints=rows, method="SLSQP", options=options)
     found = tabular.estimate(counts, embedding, epsilon, strength, tolerance=1e-10)
     assert reference.success
-    assert value(found.transitions.ravel()) <= reference.fun + 1e-7
-    assert value(found.transitions.ravel()) >= reference.fun - 1e-5 * abs(reference.fun)
-    np.testing.assert_allclose(found.transitions.ravel(), reference.x, atol=2e-3)
+    assert value(found.ravel()) <= reference.fun + 1e-7
+    assert value(found.ravel()) >= reference.fun - 1e-5 * abs(reference.fun)
+    np.testing.assert_allclose(found.ravel(), reference.x, atol=2e-3)
 
 
 @pytest.mark.parametrize("strength", [1e-4, 0.1, 100.0])
-def test_answer_is_a_law_and_its_gap_is_certified(strength):
-    """No other law that was tried is below the objective by more than the gap."""
+def test_answer_is_a_law_and_close_to_the_minimum(strength):
+    """No other law that was tried is below the objective by more than the tolerance."""
     rng = np.random.default_rng(4)
     mdp = tabular.grid_mdp(12, 1, 2, rng)
     counts = tabular.sample_counts(mdp, 200, rng)
-    found, gap = tabular.estimate(counts, mdp.embedding, 0.2, strength)
+    found, gap = tabular.estimate(counts, mdp.embedding, 0.2, strength), 1e-8 * 200
     np.testing.assert_allclose(found.sum(-1), 1)
-    assert (found > 0).all() and 0 <= gap <= 2 * 1e-8 * 200
+    assert (found > 0).all()
     best = objective(found, counts, mdp.embedding, 0.2, strength)
     for size in (1e-2, 1e-4, 1e-6):
         for _ in range(20):
@@ -130,9 +130,10 @@ def test_sparse_counts_and_strong_smoothing_are_solved(number, strength):
     """Laws with hardly any counts have multipliers near 0 beside probabilities near 0: the hard case for the solver."""
     mdp = tabular.grid_mdp(15, 1, 1, np.random.default_rng(8), jump=0.5)
     counts = tabular.sample_counts(mdp, number, np.random.default_rng(9))
-    found, gap = tabular.estimate(counts, mdp.embedding, 0.3, strength)
-    assert gap <= 1e-5 * max(1, number)
+    found = tabular.estimate(counts, mdp.embedding, 0.3, strength)
     pooled = np.repeat((counts.sum(0) + 1e-9) / (number + 15e-9), 15, 0).reshape(counts.shape)
     for other in (pooled, mdp.transitions, np.full(counts.shape, 1 / 15)):
         best = objective(found, counts, mdp.embedding, 0.3, strength)
-        assert best <= objective(other, counts, mdp.embedding, 0.3, strength) + 2 * gap + 1e-6
+        assert (
+            best <= objective(other, counts, mdp.embedding, 0.3, strength) + 1e-8 * max(1, number) + 5e-6
+        )  # of rounding

@@ -10,7 +10,6 @@ The problem is convex, separates over actions, and is solved with a certified ga
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -26,15 +25,6 @@ class EmbeddedMDP:
     """e(s)"""
     transitions: Float[np.ndarray, "states actions states"]
     """P(s' | s, a)"""
-
-
-class Estimate(NamedTuple):
-    """An estimate of the transition probabilities."""
-
-    transitions: Float[np.ndarray, "states actions states"]
-    """P(s' | s, a), every entry positive, every row summing to 1"""
-    gap: float
-    """upper bound on the objective's distance from its minimum"""
 
 
 def grid_mdp(
@@ -97,18 +87,19 @@ def estimate(
     strength: float,
     *,
     tolerance: float = 1e-8,
-) -> Estimate:
-    """argmin_P L_MLE(P) + strength * L_FD(P) (Section 3.1), with a gap of at most `tolerance` * max(1, transitions).
+) -> Float[np.ndarray, "states actions states"]:
+    """P(s' | s, a) that minimises L_MLE(P) + strength * L_FD(P) (Section 3.1); all entries are positive.
 
-    For very strong smoothing, float64 may not allow for that gap; the returned one is larger then. If the minimum is
-    not unique (a state without counts, whose neighbours have none), the result is the central minimum, which is uniform
-    there. Raises UserError for negative counts or strength, or if the solver does not converge.
+    For each action, the objective is above its minimum by at most `tolerance` * max(1, number of its transitions), or
+    by the rounding of float64 where that is larger, for very strong smoothing. If the minimum is not unique (a state
+    without counts, whose neighbours have none), the result is the central minimum, which is uniform there. Raises
+    UserError for negative counts or strength, or if the solver does not converge.
     """
     if strength < 0 or (counts < 0).any():
         raise UserError("counts and the strength of the smoothing must be at least 0")
     coupling = 4 * strength * laplacian(embedding, epsilon)
-    solved = [_solve(counts[:, action].astype(np.float64), coupling, tolerance) for action in range(counts.shape[1])]
-    return Estimate(np.stack([probabilities for probabilities, _ in solved], 1), sum(gap for _, gap in solved))
+    actions = range(counts.shape[1])
+    return np.stack([_solve(counts[:, action].astype(np.float64), coupling, tolerance) for action in actions], 1)
 
 
 def error_curve(
@@ -126,19 +117,19 @@ def error_curve(
         for j, strength in enumerate(strengths):
             for k, epsilon in enumerate(epsilons):
                 estimated = estimate(counts, mdp.embedding, epsilon, strength, tolerance=1e-6)
-                errors[i, j, k] = state_errors(estimated.transitions, mdp.transitions)
+                errors[i, j, k] = state_errors(estimated, mdp.transitions)
     return errors
 
 
 def _solve(
     counts: Float[np.ndarray, "states next"], coupling: Float[np.ndarray, "states states"], tolerance: float
-) -> tuple[np.ndarray, float]:
+) -> np.ndarray:
     """Primal-dual interior-point method for min -<counts, log P> + tr(P^T coupling P) / 2 over row-stochastic P.
 
     At the optimum, coupling P + nu 1^T = t and P t = counts, where t is the multiplier of P > 0 and of the logarithm.
     Steps aim at P t = counts + mu with mu decreasing to 0; mu acts as a pseudo-count for all entries. The first
     equation is linear and holds from the start (coupling maps uniform rows to 0), so that every iterate has a bound on
-    its gap.
+    its gap, the objective's distance from its minimum.
     """
     probs = np.full(counts.shape, 1 / counts.shape[1])
     levels = counts.sum(1) + counts.sum() / len(counts) + 1
@@ -155,7 +146,7 @@ def _solve(
         levels += length * (new_levels - levels)
         gap = _gap(probs, counts, coupling @ probs + levels[:, None])
         if gap <= bound:
-            return probs, gap
+            return probs
     raise UserError(f"the smoothing estimator stopped {gap:.1e} above its minimum: try a smaller strength")
 
 

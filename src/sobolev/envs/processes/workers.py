@@ -61,14 +61,6 @@ class Workers:
         """Number of processes that step environments, which is 1 if this process does."""
         return len(self._lanes)
 
-    @property
-    def pids(self) -> list[int]:
-        """Process ids of the workers; empty if this process steps the environments.
-
-        For programs that watch them, such as the tests that no worker outlives its parent.
-        """
-        return [lane.pid for lane in self._lanes if isinstance(lane, _Process)]
-
     def new_group(self) -> int:
         """Returns a new number for the environments of one `VectorEnv`."""
         self._groups += 1

@@ -80,14 +80,14 @@ def test_answer_is_a_law_and_close_to_the_minimum(strength):
     rng = np.random.default_rng(4)
     mdp = tabular.grid_mdp(12, 1, 2, rng)
     counts = tabular.sample_counts(mdp, 200, rng)
-    found, gap = tabular.estimate(counts, mdp.embedding, 0.2, strength), 1e-8 * 200
+    found, tolerance = tabular.estimate(counts, mdp.embedding, 0.2, strength), 1e-8 * 200
     np.testing.assert_allclose(found.sum(-1), 1)
     assert (found > 0).all()
     best = objective(found, counts, mdp.embedding, 0.2, strength)
     for size in (1e-2, 1e-4, 1e-6):
         for _ in range(20):
             other = (1 - size) * found + size * rng.dirichlet(np.full(12, 0.3), size=(12, 2))
-            assert objective(other, counts, mdp.embedding, 0.2, strength) >= best - gap - 1e-12 * abs(best)
+            assert objective(other, counts, mdp.embedding, 0.2, strength) >= best - tolerance - 1e-12 * abs(best)
 
 
 def test_sampled_counts():
@@ -131,9 +131,8 @@ def test_sparse_counts_and_strong_smoothing_are_solved(number, strength):
     mdp = tabular.grid_mdp(15, 1, 1, np.random.default_rng(8), jump=0.5)
     counts = tabular.sample_counts(mdp, number, np.random.default_rng(9))
     found = tabular.estimate(counts, mdp.embedding, 0.3, strength)
+    tolerance = 1e-8 * max(1, number) + 5e-6  # and rounding
     pooled = np.repeat((counts.sum(0) + 1e-9) / (number + 15e-9), 15, 0).reshape(counts.shape)
     for other in (pooled, mdp.transitions, np.full(counts.shape, 1 / 15)):
         best = objective(found, counts, mdp.embedding, 0.3, strength)
-        assert (
-            best <= objective(other, counts, mdp.embedding, 0.3, strength) + 1e-8 * max(1, number) + 5e-6
-        )  # of rounding
+        assert best <= objective(other, counts, mdp.embedding, 0.3, strength) + tolerance

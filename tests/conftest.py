@@ -65,13 +65,17 @@ LONG = (
     "experiments/test_point_mass.py",
     "sweeps/test_slurm.py",
     "benchmarks/test_penalty.py",
+    "benchmarks/test_programs.py",
     "examples/test_examples.py",
 )
 """Files of many seconds, which begin first, so that no worker is left with one of them while the other has nothing."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first; whichever come later, in the order of their names."""
+    """Long files first; whichever come later, in the order of their names. An entry of `LONG` that is no file fails."""
+    there = {"/".join(path.parts[-2:]) for path in Path(__file__).parent.rglob("test_*.py")}
+    if missing := set(LONG) - there:
+        raise pytest.UsageError(f"LONG in tests/conftest.py names {', '.join(sorted(missing))}, which is not there")
     place = {name: number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get("/".join(item.path.parts[-2:]), len(LONG)))
 

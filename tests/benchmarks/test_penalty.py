@@ -1,26 +1,17 @@
 """The benchmark of the penalty, on an agent of a few units: what it times, which programs it shares, and its tables."""
 
-import importlib
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from tests import tiny
-
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+from tests.benchmarks.scripts import load
 
 
 @pytest.fixture(scope="module")
 def penalty() -> ModuleType:
-    """The script as a module, for which its own folder must be on the path, as when it runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        module = importlib.import_module("penalty")
-    sys.modules.pop("penalty")
-    return module
+    return load("penalty")
 
 
 @pytest.mark.long

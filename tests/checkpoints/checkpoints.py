@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sobolev.checkpoints import files
+from sobolev.checkpoints import files, ranges
 from sobolev.checkpoints.slots import Checkpoints
 
 DTYPES = ("bool", "uint8", "uint16", "uint32", "int32", "int64", "float32")
@@ -36,13 +36,33 @@ def assert_same(found, wanted):
         np.testing.assert_array_equal(found[name], value)
 
 
+def steps_in(checkpoints):
+    """The growing data of the checkpoint that was loaded, from its pieces, as programs read it."""
+    parts = {}
+    for start, piece in checkpoints.pieces():
+        length = len(next(iter(piece.values())))
+        for a, b in ranges.common(checkpoints.held(), [(start, start + length)]):
+            for name, array in piece.items():
+                parts.setdefault(name, []).append(array[a - start : b - start])
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def content(folder):
+    """The newest checkpoint, and every array of it: the state, and the growing data as "steps/<name>"."""
+    checkpoints = Checkpoints(folder)
+    loaded = checkpoints.load()
+    assert loaded is not None
+    return loaded, {**loaded.state, **{f"steps/{name}": array for name, array in steps_in(checkpoints).items()}}
+
+
 def assert_loads(folder, iteration, start=0, notes=0):
-    loaded = Checkpoints(folder).load()
+    checkpoints = Checkpoints(folder)
+    loaded = checkpoints.load()
     assert loaded is not None and loaded.iteration == iteration
     assert loaded.meta == {"iteration": iteration, "name": "é"}
     assert_same(loaded.state, state_of(iteration))
-    assert (loaded.growing_from, loaded.growing_to) == (start, 10 * iteration)
-    assert_same(loaded.growing, steps_of(start, 10 * iteration))
+    assert loaded.whole == [(start, 10 * iteration)] and checkpoints.next_step() == 10 * iteration
+    assert_same(steps_in(checkpoints), steps_of(start, 10 * iteration))
     assert (len(loaded.notes) > 0) == (notes > 0), loaded.notes
     return loaded
 

@@ -19,6 +19,7 @@ from sobolev.checkpoints.slots import Checkpoints
 from sobolev.errors import UserError
 from tests.checkpoints.checkpoints import (
     assert_loads,
+    content,
     kill_states,
     names,
     save,
@@ -96,10 +97,10 @@ def test_a_real_kill(tmp_path):
         child.send_signal(signal.SIGKILL)
         child.stdout.close()
         child.wait()
-        loaded = Checkpoints(tmp_path).load()
-        assert loaded is not None and loaded.iteration >= seen[-1] and loaded.notes == []
-        np.testing.assert_array_equal(loaded.state["x"], np.full(20000, loaded.iteration))
-        np.testing.assert_array_equal(loaded.growing["y"], np.arange(loaded.iteration))
+        loaded, arrays = content(tmp_path)
+        assert loaded.iteration >= seen[-1] and loaded.notes == []
+        np.testing.assert_array_equal(arrays["x"], np.full(20000, loaded.iteration))
+        np.testing.assert_array_equal(arrays["steps/y"], np.arange(loaded.iteration))
 
 
 # A full disk.

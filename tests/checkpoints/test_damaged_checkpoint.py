@@ -22,6 +22,7 @@ from tests.checkpoints.checkpoints import (
     names,
     save,
     state_of,
+    steps_in,
     steps_of,
 )
 
@@ -47,7 +48,7 @@ def test_of_damaged_steps_these_alone_are_lost(folder, damage, lost):
     assert_same(loaded.state, state_of(2))
     kept = (10 - lost, 20 - lost)
     assert loaded.had == [(0, 20)] and loaded.whole == checkpoints.held() == [kept]
-    assert_same(loaded.growing, steps_of(*kept))
+    assert_same(steps_in(checkpoints), steps_of(*kept))
     (note,) = loaded.notes
     assert f"replay has damage in steps {lost} to {lost + 9} ({name}" in note
     assert "resumes without them" in note and "no longer the same to the bit" in note
@@ -69,7 +70,8 @@ def test_steps_that_are_not_finite_are_left_out(tmp_path):
     assert loaded is not None
     assert loaded.had == [(0, 20)] and loaded.whole == [(0, 3), (5, 9), (10, 20)]
     assert "replay holds NaN or infinity in steps 3 to 4 and 9: the run resumes without them" in loaded.notes[0]
-    assert np.isfinite(loaded.growing["observation/x"]).all() and len(loaded.growing["first"]) == 17
+    found = steps_in(checkpoints)
+    assert np.isfinite(found["observation/x"]).all() and len(found["first"]) == 17
     checkpoints.save(2, state_of(2), steps_of(20, 25), {})
     loaded = Checkpoints(tmp_path).load(strict=True)
     assert loaded is not None and loaded.notes == [] and loaded.whole == [(0, 3), (5, 9), (10, 25)]
@@ -192,11 +194,12 @@ def test_a_hundred_damages(tmp_path):
         file.write_bytes(b"" if how == "empty" else content)
         if how == "gone":
             file.unlink()
-        loaded = Checkpoints(folder).load()
+        checkpoints = Checkpoints(folder)
+        loaded = checkpoints.load()
         assert loaded is not None and loaded.iteration in (29, 30)
         assert_same(loaded.state, state_of(loaded.iteration))
         numbers = np.concatenate([np.arange(a, b) for a, b in loaded.whole])
-        np.testing.assert_array_equal(loaded.growing["observation/x"][:, 0], numbers)
+        np.testing.assert_array_equal(steps_in(checkpoints)["observation/x"][:, 0], numbers)
         whole = loaded.iteration == 30 and len(numbers) == 300
         older = file.name in ("state-29.safetensors", "checkpoint-0.json")
         assert whole or loaded.notes, (file.name, how)

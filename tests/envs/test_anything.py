@@ -1,6 +1,5 @@
 """An environment may do anything at any moment: what steps it goes on, or ends with a sentence, and leaves nothing."""
 
-import os
 import pathlib
 import tempfile
 import time
@@ -14,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sobolev.envs import VectorEnv, WorkerError, Workers
 from sobolev.errors import UserError
 from tests.envs import odd_environments as odd
+from tests.envs.children import children
 
 MOMENTS = ("make", "reset", "step", "render", "close")
 WHAT = (
@@ -38,14 +38,14 @@ class Anything(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.file = pathlib.Path(self.folder.name) / "armed"
         self.task = odd.put(f"Armed-{self.count}-v0", odd.Armed, file=str(self.file))
-        self.workers, self.pids = Workers(self.count), []
+        self.before, self.workers, self.begun = children(), Workers(self.count), set[int]()
         self.armed = ""
         self.open()
 
     def open(self) -> None:
         """New environments, which may fail in being made."""
         self.environments, self.started = VectorEnv(self.workers, self.task, 1, [0], 2, 0), False
-        self.pids += self.workers.pids
+        self.begun |= children() - self.before
         self.attempt(lambda: self.environments.spaces)
 
     def attempt(self, call, *arguments) -> bool:
@@ -113,7 +113,7 @@ class Anything(RuleBasedStateMachine):
         begun = time.monotonic()
         self.workers.close()
         assert time.monotonic() - begun < 10
-        assert not any(os.path.exists(f"/proc/{pid}") for pid in self.pids)
+        assert len(self.begun) >= self.count and not self.begun & children()
         self.folder.cleanup()
 
 

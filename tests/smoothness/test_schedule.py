@@ -1,5 +1,8 @@
 """The coefficient's schedules beside the reference numbers: start, zero, floor, custom, bad settings."""
 
+from dataclasses import make_dataclass
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,7 +99,6 @@ def test_bad_settings_are_refused(settings, word):
 
 
 def test_unknown_schedule_names_the_nearest():
-    config = PenaltyConfig()
-    object.__setattr__(config, "schedule", "cosin")
+    kind = make_dataclass("Misspelled", [("schedule", Any, "cosin")], bases=(PenaltyConfig,), frozen=True)
     with pytest.raises(UserError, match="did you mean cosine"):
-        coefficient(config, 0.5, jnp.zeros((), jnp.int32))
+        coefficient(kind(), 0.5, jnp.zeros((), jnp.int32))

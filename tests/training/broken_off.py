@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sobolev.checkpoints.slots import Checkpoints
 from sobolev.config.train import TrainConfig
 from sobolev.training.loop import Training
 from sobolev.training.start import start
 from tests import tiny
+from tests.checkpoints import checkpoints
 from tests.quick_runs import quick_runs
 
 
@@ -54,9 +54,9 @@ def crash_late(folder: Path, saves: tuple[int, ...], end: int, config: TrainConf
 
 def content(folder: Path) -> dict[str, np.ndarray]:
     """Every array of the newest checkpoint."""
-    loaded = Checkpoints(folder / "checkpoint").load()
-    assert loaded and not loaded.notes
-    return {**loaded.state, **{f"steps/{name}": x for name, x in loaded.growing.items()}}
+    loaded, arrays = checkpoints.content(folder / "checkpoint")
+    assert not loaded.notes
+    return arrays
 
 
 def assert_same(folder: Path, wanted: Path) -> None:

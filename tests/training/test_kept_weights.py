@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,20 @@ def test_networks_are_kept_every_so_many_env_steps(tmp_path: Path) -> None:
     assert expected.keys() == found.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array)
+
+
+def test_files_of_a_run_can_be_read_by_whom_the_user_allows(tmp_path: Path) -> None:
+    """By the umask, checkpoints included: members of a group can evaluate a run."""
+    settings = {"train_ratio": 0.0, "steps": 40, "evaluation__episodes": 0, "checkpoint__snapshots": 15}
+    before = os.umask(0o027)
+    try:
+        with quick_runs(None):
+            run, _ = start(dataclasses.replace(tiny.config(**settings), run=tmp_path / "run"))
+    finally:
+        os.umask(before)
+    modes = {str(path.relative_to(run)): path.stat().st_mode & 0o777 for path in run.rglob("*") if path.is_file()}
+    assert len([name for name in modes if name.endswith(".safetensors")]) >= 4
+    assert {name: oct(mode) for name, mode in modes.items() if mode != 0o640} == {}
 
 
 def test_snapshots_of_version_0_2_can_be_read(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from sobolev import jacobian_penalty
-from sobolev.checkpoints.slots import Checkpoints
 from sobolev.config.train import TrainConfig
 from sobolev.training.evaluation import evaluate, load_policy
 from sobolev.training.start import start
 from tests import tiny
 from tests.agents import family
+from tests.checkpoints import checkpoints
 from tests.quick_runs import quick_runs
 
 
@@ -40,9 +40,9 @@ def config(method: str) -> TrainConfig:
 def run(folder: Path, method: str, steps: int = 60) -> dict[str, np.ndarray]:
     """The content of the last checkpoint of a run, begun or resumed."""
     assert start(dataclasses.replace(config(method), run=folder, steps=steps)) == (folder, 0)
-    loaded = Checkpoints(folder / "checkpoint").load()
-    assert loaded and loaded.meta["updates"] > 0
-    return {**loaded.state, **{f"steps/{name}": x for name, x in loaded.growing.items()}}
+    loaded, arrays = checkpoints.content(folder / "checkpoint")
+    assert loaded.meta["updates"] > 0
+    return arrays
 
 
 @pytest.mark.long

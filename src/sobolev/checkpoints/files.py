@@ -53,8 +53,11 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]
         if array.dtype.name not in _DTYPES:
             raise ValueError(f"'{name}' is {array.dtype}, which cannot be saved")
     with replacing(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         # older versions of safetensors ignore strides; order="C" keeps the shape of a scalar
         safetensors.save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary)
+        temporary.chmod(mode)  # as the umask says; safetensors makes files that their owner alone may read
         record = {"name": path.name, "size": temporary.stat().st_size, "sha256": _sha256(temporary)}
     return record
 

@@ -66,7 +66,7 @@ def digest(config: TrainConfig) -> str:
 
 
 def folder(config: TrainConfig) -> Path:
-    """Returns the folder of a resolved config: its `run`, else runs/TASK/METHOD-SIZE-HASH."""
+    """Returns the folder of a resolved config: its `run`, or runs/TASK/METHOD-SIZE-HASH if that is None."""
     if config.run is not None:
         return config.run
     return Path("runs") / file_name(config.task) / f"{method_of(config).name}-{config.size}-{digest(config)}"

@@ -54,12 +54,6 @@ class Loaded(NamedTuple):
 
     iteration: int
     state: dict[str, np.ndarray]
-    growing: dict[str, np.ndarray]
-    """all steps of `whole` in order"""
-    growing_from: int
-    """number of the first kept step"""
-    growing_to: int
-    """number of the step after the last kept one"""
     had: list[Range]
     """the steps with which it was saved"""
     whole: list[Range]
@@ -118,15 +112,16 @@ class Checkpoints:
 
     def load(
         self,
-        growing: Literal["read", "check", "leave"] = "read",
+        growing: Literal["check", "leave"] = "check",
         finite: Sequence[str] = (),
         strict: bool = False,
     ) -> Loaded | None:
         """Loads the newest checkpoint with an undamaged state; None if there is no checkpoint. Does not write.
 
-        growing: whether to read the growing data, only to check it (for `pieces`), or neither. finite: prefixes of the
-        names of arrays that must be finite, otherwise the state counts as damaged. If the newest state is damaged, the
-        one before is loaded. Steps that are damaged, or hold NaN or infinity, are left out. `notes` reports both.
+        growing: whether to check the growing data, which `pieces` then reads, or to leave its files unopened. finite:
+        prefixes of the names of arrays that must be finite, otherwise the state counts as damaged. If the newest state
+        is damaged, the one before is loaded. Steps that are damaged, or hold NaN or infinity, are left out. `notes`
+        reports both.
 
         Raises UserError if no state is undamaged, and with `strict` for any damage in what is needed."""
         manifests, lost = self._manifests()
@@ -145,15 +140,11 @@ class Checkpoints:
                 told = "; ".join(notes)
                 raise UserError(f"{self.folder}: {told}: --strict-resume stops here, leave it out to resume")
             self._current = whole
-            steps, stop = self.held(), manifest["growing_to"]
             return Loaded(
                 iteration=manifest["iteration"],
                 state=state,
-                growing=self._read() if growing == "read" else {},
-                growing_from=steps[0][0] if steps else stop,
-                growing_to=stop,
                 had=_held(manifest),
-                whole=steps,
+                whole=self.held(),
                 meta=manifest["meta"],
                 notes=notes,
             )
@@ -249,15 +240,6 @@ class Checkpoints:
             notes.append(f"replay holds NaN or infinity in {ranges.told(steps)}: {resumed}")
         holes = ranges.joined([*manifest.get("holes", ()), *damaged, *poisoned])
         return manifest | {"segments": whole, "holes": holes}, notes
-
-    def _read(self) -> dict[str, np.ndarray]:
-        parts: dict[str, list[np.ndarray]] = {}
-        for start, piece in self.pieces():
-            stop = start + len(next(iter(piece.values())))
-            for a, b in ranges.common(self.held(), [(start, stop)]):
-                for name, array in piece.items():
-                    parts.setdefault(name, []).append(array[a - start : b - start])
-        return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
     def _manifests(self) -> tuple[list[dict[str, Any]], list[str]]:
         """Returns the readable manifests, and a message about each one that is damaged or missing."""

@@ -75,7 +75,7 @@ def _of_run(source: Path, config: TrainConfig, ours: Mapping[str, Any], spaces: 
     known = method_of(config).parts
     places = tuple(place for part in config.warm_start_parts for place in known[part])
     theirs = {name: x[rows] for name, x in arrays.items() if name.startswith(places)}
-    if _differences(config, ours, theirs):  # of these messages, that about the environment comes first
+    if _differences(config, ours, theirs):  # the message about the environment comes first
         cure = f"--warm-start {source} needs a task with the same observations and actions"
         check_spaces(loaded.state, spaces, "the environment", cure)
     return theirs

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDev
 from jaxtyping import PyTree
 
 from sobolev.errors import UserError
-from sobolev.nn.batching import DATA
+from sobolev.nn.batching import DATA, specs
 from sobolev.system import lazy_memory
 
 SEEDS = "seeds"
@@ -63,8 +63,8 @@ class Layout:
         """
         if self.spread_over == 1:
             return function
-        specs = {"in_specs": _specs(in_axes), "out_specs": _specs(out_axes)}
-        return jax.shard_map(function, mesh=self.mesh, check_vma=False, **specs)
+        places = {"in_specs": specs(in_axes, SEEDS), "out_specs": specs(out_axes, SEEDS)}
+        return jax.shard_map(function, mesh=self.mesh, check_vma=False, **places)
 
     def placed(self, tree: PyTree, axes: Any = 0) -> PyTree:
         """Places the arrays of a tree, JAX's or NumPy's, on the devices of the run; `axes` are as in `spread`."""
@@ -97,9 +97,9 @@ class Layout:
 
     def _places(self, axes: Any) -> Any:
         """Returns the shardings of arrays with these axes, for `jax.device_put` and `jax.jit`."""
-        mesh, specs = self.mesh, PartitionSpec() if self.divides else _specs(axes)
+        mesh, divided = self.mesh, PartitionSpec() if self.divides else specs(axes, SEEDS)
         assert mesh is not None, "one device needs no places"
-        return jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
+        return jax.tree.map(lambda spec: NamedSharding(mesh, spec), divided)
 
     def _everywhere(self, leaf: Any) -> Any:
         """Converts an array that is the same in all processes to a global array; leaves global arrays as they are."""
@@ -134,10 +134,3 @@ class _Within:
         """As jit's."""
         with jax.set_mesh(self.mesh):
             return self.function.lower(*arguments)
-
-
-def _specs(axes: Any) -> Any:
-    def spec(axis: int | None) -> PartitionSpec:
-        return PartitionSpec() if axis is None else PartitionSpec(SEEDS)
-
-    return jax.tree.map(spec, axes, is_leaf=lambda axis: axis is None)

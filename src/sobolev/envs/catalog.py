@@ -126,7 +126,7 @@ def _examples(prefix: str) -> Sequence[str]:
 
 
 EXAMPLES = 4
-"""Number of tasks that help texts show of a family that has more."""
+"""Largest number of tasks of a family that help texts show."""
 
 
 def _listed(family: Family) -> tuple[Sequence[str], str]:
@@ -138,9 +138,10 @@ def _listed(family: Family) -> tuple[Sequence[str], str]:
 
 
 def _unknown(task: str) -> UserError:
-    """Returns the error for a task that does not exist, with the nearest of all families.
+    """Returns the error for a task that does not exist, with the nearest task of all families.
 
-    A family of an installed package that cannot be loaded is named with the reason, since the task may be one of it.
+    A family of an installed package that cannot be loaded is named with the reason, since the task may be one of its
+    tasks.
     """
     known, broken = list(SUITE.tasks()), []
     for prefix in FAMILIES.names():

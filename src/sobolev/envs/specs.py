@@ -35,7 +35,7 @@ class Spaces:
         return tuple(key for key, _ in self.observation)
 
     def spec(self, key: str) -> ArraySpec:
-        """Returns the spec of an entry. Raises KeyError if there is none of that key."""
+        """Returns the spec of an entry. Raises KeyError if there is no entry with that key."""
         return dict(self.observation)[key]
 
 

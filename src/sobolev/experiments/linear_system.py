@@ -91,7 +91,7 @@ def rollout_return(
 def exact_moments(
     system: LinearSystem, state: Float[Array, " state"], action: Float[Array, " action"], steps: int = 80
 ) -> Moments:
-    """Returns mean and covariance of [return; ∂return/∂a], exact but for the rewards after `steps` (0.8⁸⁰ is 2e-8).
+    """Returns mean and covariance of [return; ∂return/∂a], exact except for the rewards after `steps` (0.8⁸⁰ is 2e-8).
 
     In the stacked noise w, the return is c + pᵀw + ½ wᵀMw and its gradient g + Nw. The means are c + ½ tr M and g, the
     variances pᵀp + ½ tr M² and NNᵀ, and the covariance is Np, since odd moments of w vanish.

@@ -1,5 +1,5 @@
 """The parts of an experiment that takes hours. Each is kept in a file when it is done, so that a study that was stopped
-goes on with the next."""
+continues with the next one."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Runs for an experiment: trains and evaluates them, and visits states with the agents that they left."""
+"""Runs for an experiment: trains and evaluates them, and visits states with the trained agents."""
 
 from collections.abc import Sequence
 from pathlib import Path

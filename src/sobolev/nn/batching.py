@@ -45,7 +45,7 @@ def in_parts(function: Callable, in_axes: Any, out_axes: Any) -> Callable:
     """
     if DATA not in jax.sharding.get_abstract_mesh().axis_names:
         return function
-    parts = jax.shard_map(function, in_specs=_specs(in_axes), out_specs=_specs(out_axes), check_vma=False)
+    parts = jax.shard_map(function, in_specs=specs(in_axes, DATA), out_specs=specs(out_axes, DATA), check_vma=False)
 
     def whole(*arguments: Any) -> Any:
         return jax.lax.with_sharding_constraint(parts(*arguments), PartitionSpec())
@@ -72,8 +72,13 @@ def _is_part() -> bool:
     return DATA in jax.sharding.get_abstract_mesh().manual_axes
 
 
-def _specs(axes: Any) -> Any:
+def specs(axes: Any, name: str) -> Any:
+    """The partition specs of arrays whose leading axis is divided along the mesh axis `name`.
+
+    `axes` has 0 for such an array, and None for one that every device has as a whole.
+    """
+
     def spec(axis: int | None) -> PartitionSpec:
-        return PartitionSpec() if axis is None else PartitionSpec(DATA)
+        return PartitionSpec() if axis is None else PartitionSpec(name)
 
     return jax.tree.map(spec, axes, is_leaf=lambda axis: axis is None)

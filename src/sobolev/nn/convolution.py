@@ -65,7 +65,7 @@ class ConvolutionStage(eqx.Module):
         return self.activate(self.convolution.halve(x))
 
     def double(self, x: Float[Array, "height width inputs"]) -> Float[Array, "double_height double_width outputs"]:
-        """Maps x, of which every pixel is first repeated as 2×2 pixels."""
+        """Maps the image in which every pixel of x is repeated as 2×2 pixels."""
         return self.activate(self.convolution.double(x))
 
     def activate(self, y: Float[Array, "height width outputs"]) -> Float[Array, "height width outputs"]:

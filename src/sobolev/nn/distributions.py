@@ -89,8 +89,8 @@ class TwoHot(eqx.Module):
     def mean(self, logits: Float[Array, " bins"]) -> Float[Array, ""]:
         """The expected value; exactly 0 for uniform logits.
 
-        The weights of mirrored bins are subtracted before they are multiplied with a position: were products summed in
-        pairs, a compiler that fuses multiplication and addition would not give exactly 0. The sum, and not every
+        The weights of mirrored bins are subtracted before they are multiplied with a position: if products were summed
+        in pairs, a compiler that fuses multiplication and addition would not give exactly 0. The sum, and not every
         probability, is divided by the total weight, which saves a pass over them.
         """
         weights, pairs = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits))), self.bins // 2

@@ -1,4 +1,4 @@
-"""Random arrays that compile quickly, and of which a part of a batch can draw the rows that belong to it."""
+"""Random arrays that compile quickly, and whose rows a part of a batch can draw for itself."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -27,8 +27,8 @@ def part_of(whole: int, first: Int[Array, ""], rows: int) -> Iterator[None]:
 def drawn(sampler: Callable[..., Array], key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
     """`sampler(key=key, shape=shape)` of `jax.random`, drawn along one axis and then reshaped: the same numbers.
 
-    JAX draws every element from its row-major index. With several axes, of which the last one is short, computing that
-    index can take a CPU twenty times as much code.
+    JAX draws every element from its row-major index. If there are several axes and the last one is short, computing
+    that index can take twenty times as much code on a CPU.
     """
     size, part = math.prod(shape), _PART.get()
     if part is None:

@@ -49,7 +49,7 @@ def cast_floating(tree: Tree, dtype: DTypeLike) -> Tree:
 
 @jax.custom_jvp
 def known(computed: Float[Array, "*shape"], value: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`value` with the derivative of `computed`, its equal, whose own value then need not be computed."""
+    """`value`, with the derivative of `computed`, which is equal to it and whose value then need not be computed."""
     del computed
     return value
 

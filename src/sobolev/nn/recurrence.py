@@ -1,7 +1,8 @@
 """Scans over time whose parameter gradients are formed once, after the backward pass, for all steps together.
 
-`recurrence` is for CPUs: it keeps only the state of every step, and makes a step anew in the backward pass.
-`batched_recurrence` is for accelerators: whatever does not wait for the step before is made for all steps together.
+`recurrence` is for CPUs: it keeps only the state of every step, and computes each step again in the backward pass.
+`batched_recurrence` is for accelerators: everything that does not depend on the previous step is computed for all steps
+together.
 """
 
 import operator
@@ -84,7 +85,7 @@ recurrence.defvjp(_forward, _backward)
 def scan_in_pieces(advance: Callable, carry: PyTree, xs: PyTree, size: int) -> tuple:
     """`jax.lax.scan` whose loop makes `size` steps at a time, on inputs that are fetched for all of them at once.
 
-    A kernel that fetches its own part of a loop's inputs is one that XLA does not join to the next one.
+    XLA does not fuse a kernel that fetches its own part of a loop's inputs with the next kernel.
     """
     length = len(jax.tree.leaves(xs)[0])
     size = min(size, length)
@@ -118,13 +119,13 @@ def batched_recurrence(
 ) -> Any:
     """Outputs [time, …] of `carry, output = step(parameters, carry, input)` along time, with few kernels for a step.
 
-    All leaves are floating-point, and a batch is part of their shapes. `before(carry, outputs, inputs)` tells the carry
-    before every step, [time, …], from the first one; it must be exactly what the scan carried, so that nothing but the
-    outputs is written down.
+    All leaves are floating-point, and a batch is part of their shapes. `before(carry, outputs, inputs)` returns the
+    carry before every step, [time, …], given the first one; it must be exactly what the scan carried, so that only the
+    outputs need to be stored.
 
-    Equals `jax.lax.scan` and its gradients. Since the carries are known when the backward pass begins, all that a
-    step's derivative needs is made for all steps at once, and the backward scan is left with what is linear in the
-    state's gradient.
+    Equals `jax.lax.scan` and its gradients. Since the carries are known when the backward pass begins, everything that
+    a step's derivative needs is computed for all steps at once, and the backward scan computes only what is linear in
+    the state's gradient.
     """
     return scan_in_pieces(partial(step, parameters), carry, inputs, unroll)[1]
 
@@ -144,7 +145,7 @@ def _batched_backward(step, before, unroll, kept, gradients):
         return pull(fixed, residuals, (following, gradient)), following
 
     nothing = jax.tree.map(jnp.zeros_like, carry)
-    # Not in pieces: there is a lot to fetch for a step, which every kernel does better for itself.
+    # Not in pieces: the inputs of a step are large, and each kernel fetches its own faster.
     first, following = jax.lax.scan(retreat, nothing, (varying, gradients), reverse=True, unroll=unroll)
 
     def forward(parameters, inputs):
@@ -186,7 +187,7 @@ def _residuals(step: Step, parameters: PyTree, carries: PyTree, inputs: PyTree) 
 
 
 def _independent(function: Callable, arguments: tuple, number: int) -> list[bool]:
-    """Which results of a function are made of the first `number` leaves of its arguments, and of constants, alone."""
+    """Which results of a function depend only on the first `number` leaves of its arguments and on constants."""
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     dependent = set(jaxpr.invars[number:])
 

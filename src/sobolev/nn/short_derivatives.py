@@ -1,4 +1,4 @@
-"""Functions whose derivative takes an accelerator few kernels, for use in the loops of recurrences.
+"""Functions whose derivative takes few kernels on an accelerator, for use in the loops of recurrences.
 
 A sum along an axis, whose result is used all along that axis, ends one kernel and begins another.
 """
@@ -75,7 +75,7 @@ activated_product.defvjp(_activated_forward, _activated_backward)
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def mixed_softmax(logits: Float[Array, "*batch rows classes"], unimix: float) -> Float[Array, "*batch rows classes"]:
-    """`probabilities` of tables, whose gradient adds up along the classes one by one."""
+    """`probabilities` of tables, with a gradient that adds up the classes one by one."""
     return _softmax_forward(logits, unimix)[0]
 
 

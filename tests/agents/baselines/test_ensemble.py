@@ -43,7 +43,7 @@ def test_a_draw_and_the_loss_by_hand():
     np.testing.assert_allclose(drawn.reward, member.reward(s, a, drawn.change)[0], rtol=1e-6)
     outcome, following = jnp.array([0.2, 0.1, 1.5]), jnp.array([0.5, -0.9])
     likelihood = np.mean(np.square((outcome[:2] - predicted.mean) / predicted.std) + 2 * np.log(predicted.std))
-    logit = float(member.ending_logit(s, a, following))
+    logit = float(member.ending(s, a, following)[0])
     by_hand = likelihood + (member.reward(s, a, outcome[:2])[0] - 1.5) ** 2 + np.log1p(np.exp(-logit))
     found = member.loss(s, a, outcome, following, jnp.asarray(1.0))
     assert float(found) == pytest.approx(float(by_hand), rel=1e-4)
@@ -91,7 +91,7 @@ def test_it_finds_a_linear_system_and_its_noise():
         np.testing.assert_allclose(np.asarray(predictions.std).mean(0), 0.3, atol=0.06)
     reward = jax.vmap(member.reward)(s[0], a[0], outcome[0, :, :2])[:, 0]
     assert np.sqrt(np.mean((reward - outcome[0, :, 2]) ** 2)) < 0.2
-    right = (jax.vmap(member.ending_logit)(s[0], a[0], following[0]) > 0) == (ended[0] > 0)
+    right = (jax.vmap(member.ending)(s[0], a[0], following[0])[:, 0] > 0) == (ended[0] > 0)
     assert right.mean() > 0.9
 
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sobolev.agents.baselines.td3 import TD3, cautious, smoothing
+from sobolev.agents.baselines.td3 import TD3, cautious
+from sobolev.agents.dsdpg.target import clipped_normal
 from sobolev.agents.dsdpg.units import Pairs
 from tests import tiny
 from tests.agents import family
@@ -84,8 +85,7 @@ def test_what_is_no_transition_does_not_count(state):
 
 
 def test_the_target_action_is_smoothed_and_clipped(state):
-    config = dataclasses.replace(AGENT.config.critic, smoothing=0.2, smoothing_clip=0.3)
-    noise = smoothing(jax.random.key(0), (20_000,), config)
+    noise = clipped_normal(jax.random.key(0), (20_000,), 0.2, 0.3)
     assert float(jnp.abs(noise).max()) == pytest.approx(0.3)
     assert float(jnp.mean(jnp.abs(noise) < 0.2)) == pytest.approx(0.683, abs=0.02)
     s, a = jnp.ones(6), jnp.array([1.7, 0.5])

@@ -4,7 +4,6 @@ The scales of the loss and the number of updates (and so the penalty's coefficie
 function: a term's gradient is that of the loss with all other scales at 0.
 """
 
-import copy
 import dataclasses
 import functools
 from dataclasses import replace
@@ -61,14 +60,15 @@ def compiled(method="gpld", precision="float32"):
     """(loss, metrics, latents, scale), gradient of the model, given model, state, windows and scales."""
 
     # free nats 0, so that the KL terms are not flat
-    agent = Dreamer(replace(config(method), precision=precision, loss=LossConfig(free_nats=0.0)), tiny.SPACES)
+    settings = replace(config(method), precision=precision, loss=LossConfig(free_nats=0.0))
 
     def evaluate(model, state, windows, scales):
-        weighed = copy.copy(agent)
-        object.__setattr__(weighed, "loss_scale", lambda name: scales.get(name, scales["reconstruction"]))
-        (total, aux), gradient = jax.value_and_grad(weighed.loss, has_aux=True)(
-            model, state, windows, jax.random.key(7)
-        )
+        class Weighed(Dreamer):
+            def loss_scale(self, name):
+                return scales.get(name, scales["reconstruction"])
+
+        loss = Weighed(settings, tiny.SPACES).loss
+        (total, aux), gradient = jax.value_and_grad(loss, has_aux=True)(model, state, windows, jax.random.key(7))
         return total, aux, gradient
 
     return jax.jit(evaluate)

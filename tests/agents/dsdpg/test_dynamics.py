@@ -62,8 +62,7 @@ def test_the_bound_is_below_the_evidence():
     """−(likelihood + divergence) on average, against log p(outcome) by many draws of z from the prior."""
     model = Dynamics.init(jax.random.key(0), 2, 1, replace(CONFIG, latent=2, decoder_std=1.0))
     # A decoder that listens to z.
-    model = jax.tree.map(lambda leaf: 2 * leaf, model)
-    object.__setattr__(model, "spread", jnp.full(3, 1.5))
+    model = replace(jax.tree.map(lambda leaf: 2 * leaf, model), spread=jnp.full(3, 1.5))
     s, a, outcome = jnp.array([0.1, -0.4]), jnp.array([0.7]), jnp.array([0.3, -0.2, 0.5])
     noise = jax.random.normal(jax.random.key(1), (20_000, 2))
     terms = jax.jit(jax.vmap(lambda n: model.losses(s, a, outcome, s, jnp.zeros(()), n)))(noise)

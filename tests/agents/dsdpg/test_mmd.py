@@ -1,7 +1,8 @@
 """Kernels, MMD, slicing and the search for the worst direction: values by hand, properties, and derivatives."""
 
 import functools
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,10 +37,8 @@ def kernel(name, bandwidth=3.0):
 
 
 def misspelled(field, value):
-    """A config with a name that its type forbids, which type checks would not let be made."""
-    config = DiscrepancyConfig()
-    object.__setattr__(config, field, value)
-    return config
+    """A config with a name that its type forbids, of a subclass in which the field may be anything."""
+    return make_dataclass("Misspelled", [(field, Any, value)], bases=(DiscrepancyConfig,), frozen=True)()
 
 
 def samples(seed, number=7, size=3, shift=0.0):

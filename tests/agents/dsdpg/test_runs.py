@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 
-from sobolev.checkpoints.slots import Checkpoints
 from sobolev.errors import UserError
 from sobolev.experiments.sensitivity.runs import grouped
 from sobolev.training.evaluation import evaluate, load_policy
@@ -17,6 +16,7 @@ from sobolev.training.loop import Training
 from sobolev.training.start import start
 from tests import tiny
 from tests.agents import family
+from tests.checkpoints import checkpoints
 from tests.quick_runs import quick_runs
 from tests.training.broken_off import Crash, at, crash
 
@@ -36,9 +36,9 @@ def run(folder: Path, method: str) -> Path:
 
 
 def content(folder: Path) -> dict[str, np.ndarray]:
-    loaded = Checkpoints(folder / "checkpoint").load()
-    assert loaded and loaded.iteration == 60 and loaded.meta["updates"] == 4 * 47
-    return {**loaded.state, **{f"steps/{name}": x for name, x in loaded.growing.items()}}
+    loaded, arrays = checkpoints.content(folder / "checkpoint")
+    assert loaded.iteration == 60 and loaded.meta["updates"] == 4 * 47
+    return arrays
 
 
 @pytest.mark.long

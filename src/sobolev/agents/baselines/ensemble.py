@@ -41,12 +41,6 @@ class Member(eqx.Module):
         change = predicted.mean + predicted.std * noise[:-1]
         return Imagined(change, self.reward(state, action, change)[0])
 
-    def ending_logit(
-        self, state: Float[Array, " state"], action: Float[Array, " action"], following: Float[Array, " state"]
-    ) -> Float[Array, ""]:
-        """Logit of the probability that the following state is terminal."""
-        return self.ending(state, action, following)[0]
-
     def loss(
         self,
         state: Float[Array, " state"],
@@ -63,7 +57,7 @@ class Member(eqx.Module):
         predicted, change = self.distribution(state, action), outcome[:-1]
         likelihood = jnp.mean(jnp.square((change - predicted.mean) / predicted.std) + 2 * jnp.log(predicted.std))
         reward = jnp.square(self.reward(state, action, change)[0] - outcome[-1])
-        return likelihood + reward + bernoulli_loss(self.ending_logit(state, action, following), terminal)
+        return likelihood + reward + bernoulli_loss(self.ending(state, action, following)[0], terminal)
 
 
 class Ensemble(eqx.Module):

@@ -11,11 +11,11 @@ from sobolev import replay as memory
 from sobolev.agents.api import Report
 from sobolev.agents.baselines.config import MAGEConfig
 from sobolev.agents.baselines.ensemble import Ensemble
-from sobolev.agents.baselines.td3 import cautious, smoothing
+from sobolev.agents.baselines.td3 import cautious
 from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, sobolev_sample, vector_size
 from sobolev.agents.dsdpg.optimizer import Rules, chosen, descend, rectified_adam, turn
-from sobolev.agents.dsdpg.target import backup
+from sobolev.agents.dsdpg.target import backup, clipped_normal
 from sobolev.agents.dsdpg.units import Pairs, imagination, pairs_of
 from sobolev.nn import Perceptron, follow
 from sobolev.replay import AnyReplay
@@ -197,7 +197,7 @@ class MAGE(Learner[MAGEConfig, Ensemble]):
         ensemble, policy, critics = self.cast((state.model.dynamics, state.targets.actor, state.targets.critics))
         size = states.shape[1] + 1
         epsilon = jax.random.normal(draw_key, (states.shape[0], size))
-        noise = smoothing(noise_key, actions.shape, config.critic)
+        noise = clipped_normal(noise_key, actions.shape, config.critic.smoothing, config.critic.smoothing_clip)
 
         def of_member(transition: Perceptron, *parts: Array) -> Float[Array, "share vector"]:
             model = imagination(ensemble.member(transition), state.statistics)

@@ -13,8 +13,8 @@ from sobolev.agents.baselines.config import (
 )
 from sobolev.agents.dsdpg import method as dsdpg
 from sobolev.agents.dsdpg.config import with_quantiles, without_gradients
-from sobolev.agents.dsdpg.method import DEMO, EXPLORATION, PROTOCOL, SHORT, SIZES, Networks, pace
-from sobolev.agents.method import Method, Preset, variant
+from sobolev.agents.dsdpg.method import EXPLORATION, Networks, pace, presets, sizes, with_networks
+from sobolev.agents.method import Method, variant
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
 
@@ -38,18 +38,13 @@ LAPTOP_TD3 = TD3Config(
 
 def sized_mage(agent: MAGEConfig, networks: Networks) -> MAGEConfig:
     """MAGE's settings with networks of these sizes."""
-    return replace(
-        agent,
-        actor=replace(agent.actor, network=networks.policy),
-        critic=replace(agent.critic, network=networks.policy),
-        ensemble=replace(agent.ensemble, network=networks.model, reward=networks.head),
-    )
+    agent = replace(agent, ensemble=replace(agent.ensemble, reward=networks.head))
+    return with_networks(agent, actor=networks.policy, critic=networks.policy, ensemble=networks.model)
 
 
 def sized_td3(agent: TD3Config, networks: Networks) -> TD3Config:
     """TD3's settings with networks of these sizes."""
-    actor, critic = (replace(part, network=networks.policy) for part in (agent.actor, agent.critic))
-    return replace(agent, actor=actor, critic=critic)
+    return with_networks(agent, actor=networks.policy, critic=networks.policy)
 
 
 def make_mage(config: MAGEConfig, spaces: Spaces) -> "MAGEAgent":
@@ -83,12 +78,8 @@ MAGE = Method(
     name="mage",
     about="critics of the return's mean and its action gradient, through a learned model",
     config=MAGEConfig,
-    presets={
-        "paper": Preset(sized_mage(MAGEConfig(), SIZES["full"]), "full", PROTOCOL),
-        "laptop": Preset(sized_mage(LAPTOP_MAGE, SIZES["small"]), "small", SHORT),
-        "demo": Preset(sized_mage(LAPTOP_MAGE, SIZES["small"]), "small", DEMO),
-    },
-    sizes={name: lambda agent, networks=networks: sized_mage(agent, networks) for name, networks in SIZES.items()},
+    presets=presets(sized_mage, MAGEConfig(), LAPTOP_MAGE),
+    sizes=sizes(sized_mage),
     make=make_mage,
     pace=pace,
     check=check_mage,
@@ -98,12 +89,8 @@ TD3 = Method(
     name="td3",
     about="critics of the return's mean, without a model",
     config=TD3Config,
-    presets={
-        "paper": Preset(sized_td3(TD3Config(), SIZES["full"]), "full", PROTOCOL),
-        "laptop": Preset(sized_td3(LAPTOP_TD3, SIZES["small"]), "small", SHORT),
-        "demo": Preset(sized_td3(LAPTOP_TD3, SIZES["small"]), "small", DEMO),
-    },
-    sizes={name: lambda agent, networks=networks: sized_td3(agent, networks) for name, networks in SIZES.items()},
+    presets=presets(sized_td3, TD3Config(), LAPTOP_TD3),
+    sizes=sizes(sized_td3),
     make=make_td3,
     pace=pace,
 )

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from sobolev.agents.baselines.config import TD3Config, ValueConfig
+from sobolev.agents.baselines.config import TD3Config
 from sobolev.agents.dsdpg.learner import Learner, Metrics, Model, Optimizers, State, Targets
 from sobolev.agents.dsdpg.networks import Actor, TwinCritic, vector_size
 from sobolev.agents.dsdpg.optimizer import adam, descend, turn
+from sobolev.agents.dsdpg.target import clipped_normal
 from sobolev.agents.dsdpg.units import Pairs
 from sobolev.nn import follow
 
@@ -46,9 +47,10 @@ class TD3(Learner[TD3Config, tuple[()]]):
         states, following = map(jax.vmap(state.statistics.normalised), (pairs.state, pairs.following))
 
         # Critics: y = r + γ (1 − d) min_j Q̄_j(s', π̄(s') + noise), at the actions that were taken.
-        targets, noise = self.cast(state.targets), smoothing(key, pairs.action.shape, config.critic)
+        targets, critic = self.cast(state.targets), config.critic
+        noise = clipped_normal(key, pairs.action.shape, critic.smoothing, critic.smoothing_clip)
         value = jax.vmap(lambda s, n: cautious(targets.critics, s, targets.actor(s) + n))(following, noise)
-        wanted = jax.lax.stop_gradient(pairs.reward + config.critic.discount * (1 - pairs.terminal) * value)
+        wanted = jax.lax.stop_gradient(pairs.reward + critic.discount * (1 - pairs.terminal) * value)
 
         def critic_loss(critics: TwinCritic) -> tuple[Float[Array, ""], Float[Array, "batch 2"]]:
             found = jax.vmap(lambda s, a: self.cast(critics)(s, a, jnp.zeros((2, 0))))(states, pairs.action)
@@ -84,12 +86,6 @@ class TD3(Learner[TD3Config, tuple[()]]):
         memories = Optimizers(actor_memory, critics_memory, ())
         after = replace(state, model=Model(actor, critics, ()), targets=targets, optimizers=memories)
         return after, jnp.isfinite(jnp.stack(list(metrics.values()))).all(), metrics
-
-
-def smoothing(key: Key[Array, ""], shape: tuple[int, ...], config: ValueConfig) -> Float[Array, "*shape"]:
-    """Clipped normal noise for the target policy's actions."""
-    noise = config.smoothing * jax.random.normal(key, shape)
-    return jnp.clip(noise, -config.smoothing_clip, config.smoothing_clip)
 
 
 def cautious(critics: TwinCritic, state: Float[Array, " state"], action: Float[Array, " action"]) -> Float[Array, ""]:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 from sobolev.agents.dreamer import rollouts
 from sobolev.agents.dreamer.config import BehaviorConfig, ModelConfig
 from sobolev.agents.dreamer.rssm import RSSM, flatten_blocks
-from sobolev.nn import MLP, BoundedNormal, Linear, TwoHot, drawn, joined, over, sample_one_hot
+from sobolev.nn import MLP, BoundedNormal, Linear, TwoHot, drawn, joined, over
 from sobolev.system.target import for_accelerator, fused_step
 
 Hiddens = tuple[Float[Array, "*batch units"], ...]
@@ -96,16 +96,12 @@ def imagine(
         action = policy.mean + policy.std * noise
         return action, rssm.embed_action(action.astype(deter.dtype)), hiddens
 
-    def draw(deter: Array, uniform: Array) -> Array:
-        sample, _ = sample_one_hot(rssm.prior(deter), uniform)
-        return sample.reshape(-1).astype(deter.dtype)
-
     def advance(carry: tuple[Any, Array, Array], inputs: tuple[Array, Array]) -> tuple[Any, Any]:
         (blocks, deter, stoch), (noise, uniform) = carry, inputs
         action, embedded, hiddens = jax.vmap(choose)(deter, stoch, noise)
         blocks = cell(blocks, stoch, embedded)
         following = flatten_blocks(blocks)
-        return (blocks, following, jax.vmap(draw)(following, uniform)), (deter, stoch, action, hiddens)
+        return (blocks, following, jax.vmap(rssm.prior.draw)(following, uniform)), (deter, stoch, action, hiddens)
 
     carry = (rssm.to_blocks(deter), deter, stoch)
     (_, *final), (*states, action, hiddens) = jax.lax.scan(advance, carry, (noise, uniform))

@@ -44,19 +44,39 @@ class Recurrent(Protocol):
     """What is read of an `rssm.Cell`."""
 
     @property
-    def deter_in(self) -> Hidden: ...
+    def deter_in(self) -> Hidden:
+        """From h [deter] to its part of the shared inputs [hidden]."""
+        ...
+
     @property
-    def stoch_in(self) -> Hidden: ...
+    def stoch_in(self) -> Hidden:
+        """From z [stoch] to its part of the shared inputs [hidden]."""
+        ...
+
     @property
-    def own(self) -> Array: ...
+    def own(self) -> Float[Array, "G block block"]:
+        """Kernels of the first layer for each block's own part of h."""
+        ...
+
     @property
-    def shared(self) -> Array: ...
+    def shared(self) -> Float[Array, "shared deter"]:
+        """Kernel of the first layer for the inputs that all blocks share: h, z and a, embedded."""
+        ...
+
     @property
-    def bias(self) -> Array: ...
+    def bias(self) -> Float[Array, " deter"]:
+        """Bias of the first layer."""
+        ...
+
     @property
-    def norm(self) -> Norm: ...
+    def norm(self) -> Norm:
+        """The norm after the first layer, of `deter` numbers."""
+        ...
+
     @property
-    def gates(self) -> BlockLinear: ...
+    def gates(self) -> BlockLinear:
+        """The second layer: reset, candidate and update, 3 · deter numbers in G blocks."""
+        ...
 
 
 @runtime_checkable
@@ -64,15 +84,32 @@ class Table(Protocol):
     """What is read of an `rssm.LatentTable`."""
 
     @property
-    def layers(self) -> tuple[Hidden, ...]: ...
+    def layers(self) -> tuple[Hidden, ...]:
+        """The hidden layers."""
+        ...
+
     @property
-    def logits(self) -> Linear: ...
+    def logits(self) -> Linear:
+        """The layer after them, of rows · classes outputs."""
+        ...
+
     @property
-    def classes(self) -> int: ...
+    def classes(self) -> int:
+        """Number of classes of a row."""
+        ...
+
     @property
-    def unimix(self) -> float: ...
-    def __call__(self, *parts: Array) -> Array: ...
-    def probabilities(self, logits: Array) -> Array: ...
+    def unimix(self) -> float:
+        """Share of the uniform distribution in every row, in [0, 1]."""
+        ...
+
+    def __call__(self, *parts: Float[Array, " _"]) -> Float[Array, "rows classes"]:
+        """Probabilities, float32, given the concatenation of `parts`."""
+        ...
+
+    def probabilities(self, logits: Float[Array, "rows classes"]) -> Float[Array, "rows classes"]:
+        """Row-wise softmax with uniform mixture, float32."""
+        ...
 
 
 @runtime_checkable
@@ -80,8 +117,13 @@ class Prior(Protocol):
     """What is read of an `rssm.RSSM`."""
 
     @property
-    def prior(self) -> Table: ...
-    def bounded(self, action: Array) -> Array: ...
+    def prior(self) -> Table:
+        """The prior's table, a function of h [deter]."""
+        ...
+
+    def bounded(self, action: Float[Array, " action"]) -> Float[Array, " action"]:
+        """The action, with entries beyond [−1, 1] scaled back onto it."""
+        ...
 
 
 @runtime_checkable
@@ -89,12 +131,23 @@ class Policy(Protocol):
     """What is read of a `behavior.Actor`."""
 
     @property
-    def mlp(self) -> MLP: ...
+    def mlp(self) -> MLP:
+        """From [deter, stoch] to the features that both outputs read."""
+        ...
+
     @property
-    def mean(self) -> Linear: ...
+    def mean(self) -> Linear:
+        """From the features to the mean of `action` numbers, before it is bounded."""
+        ...
+
     @property
-    def std(self) -> Linear: ...
-    def bounded(self, mean: Array, std: Array) -> BoundedNormal: ...
+    def std(self) -> Linear:
+        """From the features to the standard deviations of `action` numbers, before they are bounded."""
+        ...
+
+    def bounded(self, mean: Float[Array, "*batch action"], std: Float[Array, "*batch action"]) -> BoundedNormal:
+        """The distribution, from the outputs of `mean` and `std`."""
+        ...
 
 
 class Step(eqx.Module):

@@ -99,6 +99,11 @@ class LatentTable(eqx.Module):
         """Row-wise softmax with uniform mixture, float32."""
         return probabilities(logits, self.unimix)
 
+    def draw(self, inputs: Float[Array, " inputs"], uniform: Float[Array, " rows"]) -> Float[Array, " stoch"]:
+        """Latents drawn from the table at these inputs, in their dtype: one-hot rows, flattened."""
+        sample, _ = sample_one_hot(self(inputs), uniform)
+        return sample.reshape(-1).astype(inputs.dtype)
+
 
 def smooth_activation(norm: Norm, y: Float[Array, " hidden"]) -> Float[Array, " hidden"]:
     """RMS norm and SiLU in at least float32."""
@@ -306,15 +311,11 @@ class RSSM(eqx.Module):
         keep = 1.0 - first.astype(deter.dtype)
         uniform = drawn(jax.random.uniform, key, (*first.shape, self.prior.rows))
 
-        def draw(deter: Float[Array, " deter"], uniform: Float[Array, " rows"]) -> Float[Array, " stoch"]:
-            sample, _ = sample_one_hot(self.prior(deter), uniform)
-            return sample.reshape(-1).astype(deter.dtype)
-
         def advance(carry: tuple[Array, Array], inputs: tuple[Array, Array, Array]) -> tuple[PyTree, PyTree]:
             (blocks, stoch), (action, keep, uniform) = carry, inputs
             blocks = cell(blocks * keep[None, :, None], stoch * keep[:, None], action)
             deter = flatten_blocks(blocks)
-            stoch = jax.vmap(draw)(deter, uniform)
+            stoch = jax.vmap(self.prior.draw)(deter, uniform)
             return (blocks, stoch), (deter, stoch)
 
         return jax.lax.scan(advance, (self.to_blocks(deter), stoch), (embedded, keep, uniform))[1]

@@ -103,12 +103,6 @@ class Dynamics(eqx.Module):
         outcome = decoded.mean + decoded.std * rest
         return Imagined(outcome[:-1], outcome[-1])
 
-    def ending_logit(
-        self, state: Float[Array, " state"], action: Float[Array, " action"], following: Float[Array, " state"]
-    ) -> Float[Array, ""]:
-        """Logit of the probability that the following state is terminal."""
-        return self.ending(state, action, following)[0]
-
     def losses(
         self,
         state: Float[Array, " state"],
@@ -127,7 +121,7 @@ class Dynamics(eqx.Module):
         seen = (state, action) if perturbed is None else perturbed
         prior, posterior = self.prior_at(*seen), self.posterior_at(*seen, outcome)
         decoded = self.decode(*seen, posterior.mean + posterior.std * noise)
-        ended = bernoulli_loss(self.ending_logit(state, action, following), terminal)
+        ended = bernoulli_loss(self.ending(state, action, following)[0], terminal)
         return ModelLosses(-normal_log_prob(*decoded, outcome), normal_divergence(posterior, prior), ended)
 
     def _normal(self, raw: Float[Array, " outputs"]) -> Normal:

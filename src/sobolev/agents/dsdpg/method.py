@@ -1,8 +1,8 @@
 """The method dsdpg, and sizes, protocol and pace that all methods with a deterministic policy share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 from sobolev.agents.dsdpg.config import (
     AdamConfig,
@@ -12,13 +12,15 @@ from sobolev.agents.dsdpg.config import (
     ExplorationConfig,
     NetworkConfig,
 )
-from sobolev.agents.method import Method, Pace, Preset
+from sobolev.agents.method import AgentConfig, Method, Pace, Preset
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
 from sobolev.smoothness import smoothing
 
 if TYPE_CHECKING:
     from sobolev.agents.dsdpg.agent import DSDPG
+
+C = TypeVar("C", bound=AgentConfig)
 
 
 class Networks(NamedTuple):
@@ -60,14 +62,30 @@ LAPTOP = DSDPGConfig(
 (results/tuning)."""
 
 
+def with_networks(agent: C, **networks: NetworkConfig) -> C:
+    """The settings with networks of these sizes, by the name of the part that has the network."""
+    parts = {name: replace(getattr(agent, name), network=network) for name, network in networks.items()}
+    return cast("C", replace(cast(Any, agent), **parts))
+
+
+def presets(sized: Callable[[C, Networks], C], paper: C, laptop: C) -> dict[str, Preset[C]]:
+    """The presets of a method: its published settings, and those for a laptop, in the sizes that belong to them."""
+    full, small = sized(paper, SIZES["full"]), sized(laptop, SIZES["small"])
+    return {
+        "paper": Preset(full, "full", PROTOCOL),
+        "laptop": Preset(small, "small", SHORT),
+        "demo": Preset(small, "small", DEMO),
+    }
+
+
+def sizes(sized: Callable[[C, Networks], C]) -> dict[str, Callable[[C], C]]:
+    """The sizes of a method, from its function that gives settings networks of certain sizes."""
+    return {name: lambda agent, networks=networks: sized(agent, networks) for name, networks in SIZES.items()}
+
+
 def sized(agent: DSDPGConfig, networks: Networks) -> DSDPGConfig:
     """The settings with networks of these sizes."""
-    return replace(
-        agent,
-        actor=replace(agent.actor, network=networks.policy),
-        critic=replace(agent.critic, network=networks.policy),
-        dynamics=replace(agent.dynamics, network=networks.model),
-    )
+    return with_networks(agent, actor=networks.policy, critic=networks.policy, dynamics=networks.model)
 
 
 def make(config: DSDPGConfig, spaces: Spaces) -> "DSDPG":
@@ -123,12 +141,8 @@ METHOD = Method(
     name="dsdpg",
     about="critics of the distribution of the return and its action gradient, through a learned model",
     config=DSDPGConfig,
-    presets={
-        "paper": Preset(sized(DSDPGConfig(), SIZES["full"]), "full", PROTOCOL),
-        "laptop": Preset(sized(LAPTOP, SIZES["small"]), "small", SHORT),
-        "demo": Preset(sized(LAPTOP, SIZES["small"]), "small", DEMO),
-    },
-    sizes={name: lambda agent, networks=networks: sized(agent, networks) for name, networks in SIZES.items()},
+    presets=presets(sized, DSDPGConfig(), LAPTOP),
+    sizes=sizes(sized),
     make=make,
     pace=pace,
     check=check,

@@ -62,8 +62,7 @@ def target_samples(
     shape, keys = (2, config.samples), jax.random.split(key, 3)
     epsilon = jax.random.normal(keys[0], (*shape, noise))
     xi = drawn(keys[1], shape, config)
-    smoothing = config.smoothing * jax.random.normal(keys[2], (*shape, action.size))
-    smoothing = jnp.clip(smoothing, -config.smoothing_clip, config.smoothing_clip)
+    smoothing = clipped_normal(keys[2], (*shape, action.size), config.smoothing, config.smoothing_clip)
 
     def of_critic(value: Value, *noises: Float[Array, "samples _"]) -> Float[Array, "samples vector"]:
         return jax.vmap(lambda *n: backup(model, policy, value, state, action, n, config.discount))(*noises)
@@ -72,6 +71,11 @@ def target_samples(
     if config.truncation == "critic":
         samples = jax.vmap(lambda own: keep_smallest(own, kept // 2))(samples)
     return jax.lax.stop_gradient(keep_smallest(samples.reshape(-1, 1 + action.size), kept))
+
+
+def clipped_normal(key: Key[Array, ""], shape: tuple[int, ...], std: float, largest: float) -> Float[Array, "*shape"]:
+    """The noise on the target policy's actions: normal numbers, clipped to ±`largest`."""
+    return jnp.clip(std * jax.random.normal(key, shape), -largest, largest)
 
 
 def kept_targets(config: CriticConfig) -> int:

@@ -13,6 +13,7 @@ from sobolev.agents.dsdpg.networks import joined
 from sobolev.agents.dsdpg.normalizer import Moments
 from sobolev.agents.dsdpg.target import Model
 from sobolev.envs.specs import Spaces
+from sobolev.nn import Perceptron
 from sobolev.replay import Windows
 
 
@@ -113,10 +114,9 @@ class OneStep(Protocol):
         """(Δs, r) for given noise."""
         ...
 
-    def ending_logit(
-        self, state: Float[Array, " state"], action: Float[Array, " action"], following: Float[Array, " state"]
-    ) -> Float[Array, ""]:
-        """Logit of the probability that the episode ends in the state that follows."""
+    @property
+    def ending(self) -> Perceptron:
+        """From state, action and following state to the logit of the probability that the last one is terminal."""
         ...
 
 
@@ -131,7 +131,7 @@ def imagination(dynamics: OneStep, statistics: Statistics) -> Model:
     ) -> tuple[Float[Array, " state"], Float[Array, ""], Float[Array, ""]]:
         imagined = dynamics.draw(state, action, noise)
         following = statistics.moved(state, imagined.change)
-        logit = dynamics.ending_logit(*jax.lax.stop_gradient((state, action, following)))
+        logit = dynamics.ending(*jax.lax.stop_gradient((state, action, following)))[0]
         ended = (ndtr(noise[-1]) < jax.nn.sigmoid(logit)).astype(imagined.reward.dtype)
         return following, statistics.earned(imagined.reward), ended
 

@@ -143,7 +143,7 @@ _RETURNS = {
 def _make(task: str) -> tuple[Any, str]:
     """Creates the environment. Also returns why it cannot be rendered, "" if it can.
 
-    It is created with the render mode 'rgb_array' if its class offers that, and without if that fails.
+    It is created with the render mode 'rgb_array' if its class offers that, and without a render mode if that fails.
     """
     import gymnasium
 

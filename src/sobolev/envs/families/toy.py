@@ -9,11 +9,11 @@ R^D; an action a in [−1, 1]^D is an acceleration.
     g' = g once it is revealed; until then g = 0, and each step reveals one of the N locations with probability 0.2
     r  = h_k exp(−m / (2 · 0.5²)) if g' is location k; 0 while the goal is unknown
 
-m is the mean over the masses of ‖p' − g'‖², so that rewards are as large in every dimension, and each action matters
-the less the more there are. The locations of mass i are equally spaced on the unit circle, the first at the angle
-137.5° · i; on a line they are equally spaced from 1 to −1. They have heights h_k = 1 − k / (2 N) for k = 0 … N − 1. An
-episode starts at rest within 0.3 of the centre, and is truncated after 50 steps. While the goal is unknown, the return
-has N modes, one for each location, and the gradient of each points to its own location.
+m is the mean over the masses of ‖p' − g'‖², so that rewards are equally large in every dimension, and each entry of the
+action matters less the more entries there are. The locations of mass i are equally spaced on the unit circle, the first
+at the angle 137.5° · i; on a line they are equally spaced from 1 to −1. They have heights h_k = 1 − k / (2 N) for k = 0
+… N − 1. An episode starts at rest within 0.3 of the centre, and is truncated after 50 steps. While the goal is unknown,
+the return has N modes, one for each location, and the gradient of each points to its own location.
 """
 
 import math
@@ -39,7 +39,8 @@ DRAG, PUSH, STIR, PACE = 0.8, 0.2, 0.02, 0.2
 WALL, START = 2.0, 0.3
 REVEAL, WIDTH = 0.2, 0.5
 TURN = math.pi * (3 - math.sqrt(5))
-"""Angle between the locations of two masses in succession: the golden angle, after which none has those of another."""
+"""Angle between the locations of successive masses: the golden angle, with which no two masses have the same
+locations."""
 
 
 class Layout(NamedTuple):

@@ -30,7 +30,7 @@ class Workers:
     """`count` new Python processes that step environments; with 0 this process steps them, with equal results.
 
     Use it as a context manager. Several `VectorEnv` may share it. The processes import neither jax nor the caller's
-    main script. They ignore signals: each leads a process group of its own, to which also belong the programs that its
+    main script. They ignore signals. Each leads its own process group, which includes the programs that its
     environments start. When this process closes them or ends, in whatever way, they close their environments and exit.
     After 5 s they are killed, with everything that is left of their groups. Not thread-safe. POSIX only.
     """
@@ -60,14 +60,6 @@ class Workers:
     def lanes(self) -> int:
         """Number of processes that step environments, which is 1 if this process does."""
         return len(self._lanes)
-
-    @property
-    def pids(self) -> list[int]:
-        """Process ids of the workers; empty if this process steps the environments.
-
-        For programs that watch them, such as the tests that no worker outlives its parent.
-        """
-        return [lane.pid for lane in self._lanes if isinstance(lane, _Process)]
 
     def new_group(self) -> int:
         """Returns a new number for the environments of one `VectorEnv`."""
@@ -153,7 +145,7 @@ class _Here:
 
 
 class _Process:
-    """A lane in a process of its own, without multiprocessing.Process, which would import the main script again."""
+    """A lane in its own process, without multiprocessing.Process, which would import the main script again."""
 
     def __init__(self) -> None:
         self._pipe, theirs = Pipe()

@@ -1,7 +1,7 @@
-"""Chooses MuJoCo's rendering back end: EGL if it works, else OSMesa, else an error with advice.
+"""Chooses MuJoCo's rendering back end: EGL if it works, otherwise OSMesa, otherwise an error with advice.
 
 Physics is imported without a back end, so that it runs whatever is installed and whatever MUJOCO_GL and
-PYOPENGL_PLATFORM say. These variables matter when something is drawn.
+PYOPENGL_PLATFORM say. These variables have no effect until something is drawn.
 """
 
 import ctypes
@@ -47,8 +47,8 @@ def choose_backend() -> str:
     """Returns the back end of this process: "egl", "osmesa", "glfw" (on a screen) or "off". Also sets MUJOCO_GL to it,
     unless nothing works.
 
-    This is MUJOCO_GL, if the user has set it, else the first back end that works and that PYOPENGL_PLATFORM allows. A
-    value of MUJOCO_GL with which mujoco cannot be imported raises an error only when something is drawn.
+    This is MUJOCO_GL, if the user has set it, otherwise the first back end that works and that PYOPENGL_PLATFORM
+    allows. A value of MUJOCO_GL with which mujoco cannot be imported raises an error only when something is drawn.
     """
     wanted = _wanted()
     if not wanted:

@@ -138,7 +138,7 @@ def number(task: str, given: Any) -> float:
 
 
 def flag(task: str, name: str, given: Any) -> bool:
-    """Returns a flag, a boolean or an array with one, as a bool. Raises Wrong for anything else."""
+    """Returns a flag, which is a boolean or an array that holds one, as a bool. Raises Wrong for anything else."""
     if type(given) is bool:
         return given
     array = _array(f"'{name}' of '{task}'", given)

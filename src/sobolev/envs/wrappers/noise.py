@@ -14,7 +14,7 @@ _OBSERVATION, _DYNAMICS = 1, 2
 
 @dataclass(frozen=True)
 class Noise:
-    """The strength of both kinds of noise; 0 is none."""
+    """The strength of both kinds of noise; 0 turns it off."""
 
     observation: float = 0.0
     """half-width w of the factor U[1 − w, 1 + w] by which every observed number is multiplied, images excepted"""

@@ -26,13 +26,13 @@ from sobolev.system.columns import aligned
 
 ABOUT = """Compare methods with a deterministic policy on toy:point-mass, over reward locations, dimensions and noise.
 
-N is the number of reward locations, D that of the dimensions of actions; the noise is on velocities.
-The return has a mode for each location, and the gradient of each mode points to its own location (docs/dsdpg.md). There
-is a run per method and combination, with all seeds in one program; a study that was stopped resumes. After training the
-action gradients of the critics are compared with the true ones, by differentiating the simulator. Writes point-mass
-(returns over D, or over N where there is one D), point-mass-curves (returns over env steps) and point-mass-gradients
-(their errors) as PNG and PDF, point-mass.json (all numbers, and the command), parts (those of each run) and runs into
---out. Without runs, which can be deleted, a study still goes on from parts."""
+N is the number of reward locations, D that of the dimensions of actions; the noise is on velocities. The return has a
+mode for each location, and the gradient of each mode points to its own location (docs/dsdpg.md). There is a run per
+method and combination, with all seeds in one program; a study that was stopped resumes. After training the action
+gradients of the critics are compared with the true ones, by differentiating the simulator. Writes point-mass (returns
+over D, or over N where there is one D), point-mass-curves (returns over env steps) and point-mass-gradients (their
+errors) as PNG and PDF, point-mass.json (all numbers, and the command), parts (those of each run) and runs into --out. A
+study that was stopped continues from parts; runs can be deleted."""
 
 
 def check(config: PointMassConfig) -> None:

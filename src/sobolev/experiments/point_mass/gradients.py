@@ -1,9 +1,9 @@
 """The action gradients of trained critics, compared with the true ones, by differentiating the simulator.
 
 The true Q(s, a) is the expected discounted return of the trained policy after action a, without an end of the episode,
-since all methods take the end for a cut. Its gradient is the mean over rollouts of the derivative of the discounted
-return by the first action, at fixed noise: when the goal is revealed does not depend on actions, and everything else is
-differentiable in them, but for the walls.
+since all methods treat the end as a truncation. Its gradient is the mean over rollouts of the derivative of the
+discounted return by the first action, at fixed noise: when the goal is revealed does not depend on actions, and
+everything else is differentiable in them, except at the walls.
 
 Every method has two critics, initialised and trained on their own against shared targets. With errors e₁ and e₂ of
 their gradients, the mean of ⟨e₁, e₂⟩ estimates the squared bias, what both have in common, and the mean of

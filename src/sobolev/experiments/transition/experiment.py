@@ -18,8 +18,8 @@ ABOUT = """Train DSDPG with penalties on its world model's Jacobian, and measure
 DSDPG's operator is a contraction if γκ < 1 (paper 2), and κ grows with the slopes of the model (docs/dsdpg.md). There
 is a run without penalty and one for each penalty and strength, with all seeds in one program; a study that was stopped
 resumes. After training κ, the mean slope and the error of the model are measured at states of the policy's own
-episodes. Writes transition.png and .pdf, transition.json (all numbers, and the command), parts (those of each
-run) and runs into --out. Without runs, which can be deleted, a study still goes on from parts."""
+episodes. Writes transition.png and .pdf, transition.json (all numbers, and the command), parts (those of each run) and
+runs into --out. A study that was stopped continues from parts; runs can be deleted."""
 
 
 def check(config: TransitionConfig) -> None:

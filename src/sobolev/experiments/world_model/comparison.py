@@ -1,4 +1,4 @@
-"""Compares each strength of the penalty with none, given the records of their world models."""
+"""Compares each strength of the penalty with no penalty, given the records of their world models."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ NUMBERS = {
     "posterior_sensitivity": "posterior's sensitivity",
     "prior_sensitivity": "prior's sensitivity",
 }
-"""What is compared, by name, in words; less is better for all but the sensitivities, of which that is the question."""
+"""What is compared: a description by name. Less is better for all but the sensitivities, where that is the question."""
 SCALES = {
     "token_norm": "norm of the tokens",
     "kernel_norm": "norm of the posterior's first kernel, tokens' rows",
@@ -70,7 +70,8 @@ def table(records: Sequence[Record], config: WorldModelConfig) -> list[str]:
 
 
 def _against(plain: np.ndarray, other: np.ndarray, better: bool) -> str:
-    """The mean, and the difference's interval. Where less is `better`, an interval on one side of 0 is said to be."""
+    """The mean, and the difference's interval. If less is better (`better`), it says so when the interval lies on one
+    side of 0."""
     mean, half = (other - plain).mean(), interval(other - plain)
     found = f"{other.mean():.4g} [{mean - half:+.3g}, {mean + half:+.3g}]"
     verdict = ("better" if mean + half < 0 else "worse" if mean - half > 0 else "") if better else ""

@@ -84,7 +84,7 @@ def agent_config(config: WorldModelConfig, multiple: float) -> DreamerConfig:
 
 
 def label(config: WorldModelConfig, multiple: float) -> str:
-    """How a multiple of the penalty is called: by its initial coefficient, where that is the same for both tables."""
+    """The label of a multiple of the penalty: its initial coefficient, if that is the same for both tables."""
     values = {value for value in coefficients(config.penalty).values() if value}
     if multiple == 0:
         return "no penalty"

@@ -33,7 +33,7 @@ size from TASK.
 Measures on held-out episodes the errors of observation and reward one and more steps ahead, KL, sensitivity and the
 scale of the posterior's inputs, with mean and 95% interval over seeds. Writes TASK, TASK-horizon and TASK-scale, each
 as .png and .pdf, TASK.json (all numbers, and the command) and parts (those of each model) into --out. A study that was
-stopped goes on from parts."""
+stopped continues from parts."""
 
 
 def file_name(config: WorldModelConfig) -> str:
@@ -120,7 +120,7 @@ def draw(config: WorldModelConfig, results: Results) -> dict[str, Figure]:
 
 
 def summary(config: WorldModelConfig, results: Results) -> Sequence[str]:
-    """A table of all strengths and their differences from none."""
+    """A table of all strengths, and their differences from no penalty."""
     return comparison.table(results[file_name(config)]["records"], config)
 
 

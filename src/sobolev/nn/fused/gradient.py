@@ -1,7 +1,8 @@
-"""The backward pass of `step`: three kernels take the gradient of a step's state to that of the state before it.
+"""The backward pass of `step`: three kernels turn the gradient of a step's state into that of the previous one.
 
-All that a step's derivative needs is known for all steps before the pass begins (`Slopes`), so that what is left is
-linear in the gradient. A norm's mean over all units is made of sums over tiles: each kernel leaves its own to the next.
+Everything that a step's derivative needs is known for all steps before the pass begins (`Slopes`), so that the rest is
+linear in the gradient. A norm's mean over all units is computed from sums over tiles, which each kernel leaves to the
+next.
 """
 
 from typing import Any, NamedTuple
@@ -16,8 +17,8 @@ from sobolev.nn.fused.step import Sizes, Weights
 
 
 class Slopes(NamedTuple):
-    """What the derivatives of all steps need, [time, batch, …] in float32, as `short_derivatives.slopes` tells it of
-    norms with SiLU: y times its root, and the slope of SiLU times scale and root."""
+    """What the derivatives of all steps need, [time, batch, …] in float32. For norms with SiLU it is as in
+    `short_derivatives.slopes`: y times its root (unit), and the slope of SiLU times scale and root (factor)."""
 
     softmax: Array
     """[…, stoch], of the posterior"""
@@ -25,7 +26,7 @@ class Slopes(NamedTuple):
     """[…, hidden]"""
     table_factor: Array
     reset: Array
-    """[…, deter]: derivatives of h by what the three gates are given, and by the h before"""
+    """[…, deter]: derivatives of h by the inputs of the three gates, and by the previous h"""
     candidate: Array
     update: Array
     before: Array
@@ -60,7 +61,7 @@ class Retreat(NamedTuple):
     stochs: Array
     """[time, batch, stoch]: of the sample, likewise"""
     y: Array
-    """[batch, deter]: of the hidden layer of the step after"""
+    """[batch, deter]: of the next step's hidden layer"""
     embedded: Array
     """[batch, 2 · hidden]: of the products that it begins with"""
     held: Array
@@ -161,7 +162,7 @@ def _retreated(weights: Weights, slopes: Slopes, s: Sizes, following: Retreat, m
 
 
 def _pull_state(read: Read, write: Read, s: Sizes) -> None:
-    """From the step after to this one's h and sample, through the posterior, to a tile of the gates."""
+    """From the next step to this step's h and sample, through the posterior, to a tile of the gates."""
     step, parts, dtype = read["step"][0], pieces(s.hidden), s.dtype
     keep = wide(read["keep"][step + 1])
     embedded = pieces(s.hidden, start=s.hidden)
@@ -228,7 +229,7 @@ def _pull_gates(read: Read, write: Read, s: Sizes) -> None:
 
 
 def _pull_embedded(read: Read, write: Read, s: Sizes, tiles: Tiles) -> None:
-    """A tile of what h and the sample are embedded as, from the hidden layer."""
+    """A tile of the embeddings of h and the sample, from the hidden layer."""
     step, length = read["step"][0], power(s.deter, 128)
 
     def add(i: Any, y: Array) -> Array:

@@ -1,7 +1,7 @@
 """What kernels written in Pallas for NVIDIA's GPUs (its Triton backend) share: calls, tiles, products, norms, draws.
 
-Triton's arrays have powers of two as their sides, and its products at least 16 of everything: a side that is no such
-number is done in pieces that divide it.
+The sides of Triton's arrays are powers of two, and those of its products are at least 16; other sides are processed in
+pieces that divide them.
 """
 
 import warnings
@@ -17,14 +17,14 @@ from jaxtyping import Array
 from sobolev.nn.layers import NORM_EPSILON
 
 LEAST = 16
-"""Rows, columns and shared side of the smallest product of Triton's."""
+"""The smallest number of rows, of columns and of summed entries in a product of Triton's."""
 
 Read = Mapping[str, Any]
 """Arguments of a kernel by name: references to arrays, or to the tile that a program of the grid is given."""
 
 
 class Part(NamedTuple):
-    """What of an array a program of a kernel's grid is given."""
+    """The part of an array that one program of a kernel's grid gets."""
 
     block: pl.BlockSpec
     index: str
@@ -40,9 +40,9 @@ class Tiles(NamedTuple):
     """columns of a block, where the columns are in blocks: tiles divide them"""
 
     def spec(self, shape: tuple[int | None, ...], index: str) -> Part:
-        """What of an array a program is given: sides, and for each of them where it lies: "b" by the batch's tile, "n"
-        by the columns', "g" by the columns' block, "i" by the tile within the block; "0" where the side is whole, and
-        "t" where it is, but the program reads or writes one step of it."""
+        """The part of an array that a program gets: its sides, and what the position of each depends on: "b" the
+        batch's tile, "n" the columns' tile, "g" the columns' block, "i" the tile within the block; "0" for a whole
+        side, and "t" for a whole side of which the program reads or writes one step."""
         per = max(self.block // self.columns, 1)
 
         def place(b: Any, n: Any) -> tuple[Any, ...]:
@@ -54,7 +54,7 @@ class Tiles(NamedTuple):
 
 
 def power(number: int, most: int) -> int:
-    """The largest power of two that divides a number, or `most`, itself a power of two, where that is less."""
+    """The largest power of two that divides a number, and is at most `most`, which is a power of two."""
     return min(number & -number, most)
 
 
@@ -75,9 +75,9 @@ def call(
 ) -> dict[str, Array]:
     """Runs `kernel(read, write)` for a grid [batch tiles, column tiles], and gives what it writes by name.
 
-    given: arrays, and what of them a program reads; made: `jax.ShapeDtypeStruct` of the results, likewise; results
-    named in `in_place` begin as the argument of that name, whose memory they take. On a platform other than CUDA the
-    kernel is interpreted, which is slow, and serves tests.
+    given: arrays, and the part of each that a program reads; made: the same for the results, as `jax.ShapeDtypeStruct`.
+    Results named in `in_place` begin with the content of the argument of that name, and take over its memory. On a
+    platform other than CUDA the kernel is interpreted, which is slow, and is meant for tests.
     """
     names, results = list(given), list(made)
 
@@ -107,8 +107,8 @@ def call(
 
 
 def _work(given: Mapping[str, tuple[Array, Part]], made: Mapping[str, tuple[Any, Part]]) -> str:
-    """A name that says what XLA cannot know of a kernel, and benchmarks/_kernels.py reads in the compiled program: the
-    share of its arrays that it reads or writes, and operations of its products for every byte of that."""
+    """A name that says what XLA cannot know about a kernel, for benchmarks/_kernels.py to read in the compiled program:
+    the share of its arrays that it reads or writes, and the operations of its products per byte of that."""
     whole = moved = operations = 0
     rows = next(array.shape[part.index.index("b")] for array, part in made.values() if "b" in part.index)
     for array, part in (*given.values(), *made.values()):
@@ -147,7 +147,7 @@ def wide(x: Array) -> Array:
 
 
 def rounded(x: Array, dtype: Any) -> Array:
-    """In float32, with no more digits than the dtype has: what a product's output would keep."""
+    """In float32, but rounded to the dtype, as the output of a product is."""
     return x.astype(dtype).astype(jnp.float32)
 
 
@@ -164,7 +164,7 @@ def activated(ys: list[Array], scales: list[Array], sum_of_squares: Array, units
 
 
 def mixed(logits: Array, classes: int, unimix: float) -> Array:
-    """`probabilities` of tables [batch, rows, classes], of which only the first `classes` are any."""
+    """`probabilities` of tables [batch, rows, columns], whose first `classes` columns are classes; 0 in the others."""
     weights = jnp.exp(logits - jnp.max(logits, -1, keepdims=True))
     softmax = weights / jnp.sum(weights, -1, keepdims=True)
     at = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2)
@@ -172,7 +172,7 @@ def mixed(logits: Array, classes: int, unimix: float) -> Array:
 
 
 def one_hot(probs: Array, uniform: Array, classes: int) -> Array:
-    """The class of every row of [batch, rows, classes] in whose part of [0, 1) the number in [batch, rows] lies."""
+    """For each row of [batch, rows, classes], the class in whose part of [0, 1) the number in [batch, rows] lies."""
     at = jax.lax.broadcasted_iota(jnp.int32, probs.shape, 2)
     before = (jnp.cumsum(probs, -1) <= uniform[:, :, None]) & (at < classes - 1)
     index = jnp.sum(jnp.where(before, 1, 0), -1, keepdims=True)

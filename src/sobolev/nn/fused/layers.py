@@ -1,6 +1,6 @@
-"""Layers of imagined steps as kernels: what precedes a product, a norm and SiLU, is part of it.
+"""Layers of imagined steps as kernels, each of which also computes the norm and SiLU before its product.
 
-Nothing here has a derivative: nothing is differentiated through imagined steps.
+They have no derivatives, since nothing is differentiated through imagined steps.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,7 @@ from sobolev.nn.fused.kernels import (
 from sobolev.nn.fused.step import gated, shared
 
 MOST = 64
-"""Rows and columns of a tile, where there are as many."""
+"""Largest number of rows, and of columns, of a tile."""
 
 
 def activated_layer(
@@ -70,7 +70,7 @@ def activated_layer(
 
 
 class Recurrence(NamedTuple):
-    """Parameters of h' = f(h, z, a), from the embeddings of the three, before their norms, on."""
+    """Parameters of h' = f(h, z, a), given the embeddings of h, z and a before their norms."""
 
     embed_scale: Float[Array, " embedded"]
     """of all embeddings side by side"""
@@ -85,7 +85,7 @@ class Recurrence(NamedTuple):
 def next_deter(
     deter: Float[Array, "batch deter"], embedded: tuple[Float[Array, "batch hidden"], ...], weights: Recurrence
 ) -> Float[Array, "batch deter"]:
-    """The next h in two kernels, to the hidden layer and to the gates, given h and its, z's and a's embedding."""
+    """The next h, given h and the embeddings of h, z and a; one kernel computes the hidden layer, one the gates."""
     batch, units, (blocks, block, _) = len(deter), deter.shape[1], weights.own.shape
     deter, *others = (_padded(x, 0) for x in (deter, *embedded))
     t = Tiles(power(len(deter), MOST), power(block, MOST), block)
@@ -148,5 +148,5 @@ def _hidden(
 
 
 def _padded(x: Array, axis: int) -> Array:
-    """With a side that is a multiple of `LEAST`, the last of it zeros."""
+    """The array with zeros appended to an axis, up to a multiple of `LEAST`."""
     return jnp.pad(x, [(0, -x.shape[i] % LEAST if i == axis else 0) for i in range(x.ndim)])

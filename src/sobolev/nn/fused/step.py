@@ -64,7 +64,7 @@ class Weights(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """Of a window's arrays and of the tables of latents in it."""
+    """The sizes of a window's arrays, and of the tables of latents in it."""
 
     steps: int
     batch: int
@@ -74,7 +74,7 @@ class Sizes(NamedTuple):
     hidden: int
     rows: int
     held: int
-    """columns of a row of the tables: a power of two, of which the last may be no class"""
+    """columns of a row of the tables: a power of two, so that the last ones may stand for no class"""
     classes: int
     unimix: float
     dtype: Any
@@ -110,12 +110,12 @@ class Sizes(NamedTuple):
         return self.batch // tiles.rows, columns // tiles.columns
 
     def shape(self, *sides: int, dtype: Any = None) -> jax.ShapeDtypeStruct:
-        """Of an array, in the networks' dtype."""
+        """The shape of an array in the networks' dtype, or in another."""
         return jax.ShapeDtypeStruct(sides, self.dtype if dtype is None else dtype)
 
 
 class Window(NamedTuple):
-    """What the forward pass is given of every step."""
+    """The inputs of the forward pass for every step."""
 
     token: Array
     """[time, batch, hidden]"""
@@ -220,7 +220,7 @@ def _entered(weights: Weights, window: Window, sizes: Sizes, progress: Progress,
 
 
 def gated(read: Read, held: Array, units: int) -> Array:
-    """A tile of h in float32, given that of the h before: from y, squares, scale, gates and bias of what is read."""
+    """A tile of h in float32, given the tile of the previous h; reads y, squares, scale, gates and bias."""
     dtype, parts = read["gates"].dtype, pieces(read["y"].shape[1])
     sums = total([jnp.sum(read["squares"][:, at], -1, keepdims=True) for at in pieces(read["squares"].shape[1])])
     ys, scales = [wide(read["y"][:, at]) for at in parts], [read["scale"][at] for at in parts]

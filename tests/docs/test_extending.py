@@ -92,6 +92,7 @@ def content(run: Path) -> dict[str, np.ndarray]:
     return loaded.state
 
 
+@pytest.mark.long
 def test_a_method_from_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained with snapshots and a sink of one's own, resumed to the bit, evaluated, loaded, and in a report."""
     monkeypatch.chdir(tmp_path)

@@ -210,6 +210,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_the_site_is_whole_and_needs_no_network(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 35

@@ -99,6 +99,7 @@ def test_norm_silu_has_the_derivatives_of_the_plain_formula():
 
 @FORMS
 @pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.long
 def test_compiled_equals_op_by_op(make_network, make_inputs, estimator, form):
     """At such sizes jax 0.10.2 on CPU is off by a quarter where it compiles a vmapped product through RMS norm."""
     states, width, hidden, rows, classes = 32, 64, 128, 32, 4

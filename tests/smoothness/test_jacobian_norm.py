@@ -16,6 +16,7 @@ def exact(network, inputs):
     return np.linalg.svd(np.asarray(jacobians), compute_uv=False)[:, 0]
 
 
+@pytest.mark.long
 def test_power_iteration_finds_the_largest_singular_value_from_below(make_network, make_inputs):
     network, inputs = make_network(layers=2), make_inputs(states=6)
     wanted, before = exact(network, inputs), np.zeros(6)

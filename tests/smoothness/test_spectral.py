@@ -42,6 +42,7 @@ def test_power_iteration_finds_the_largest_singular_value(sizes):
     np.testing.assert_allclose(found, [largest(tree.first), largest(tree.second)], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_it_rises_to_it_from_below():
     """||W v|| of a unit vector is never above, and every iteration brings it closer."""
     tree = network()

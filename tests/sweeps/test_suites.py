@@ -32,6 +32,7 @@ def config_in_a_folder(run):
     return replace(run.config, run=Path("there"))
 
 
+@pytest.mark.long
 def test_tasks_and_steps_are_the_papers():
     table_3 = set(load("dmc-proprio-2m").tasks)
     assert len(table_3) == 18 and table_3 > TABLE_1
@@ -48,6 +49,7 @@ def test_tasks_and_steps_are_the_papers():
     assert {run.seeds for run in expand(load("dmc-proprio"))} == {(0, 1, 2, 3, 4)}
 
 
+@pytest.mark.long
 def test_the_ablations_have_the_settings_of_figure_5():
     def settings(name):
         found = [run for run in expand(load(name)) if run.task == "walker-walk" and run.variant.method == "gpld"]

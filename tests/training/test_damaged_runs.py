@@ -241,6 +241,7 @@ def test_a_checkpoint_that_cannot_be_written_is_tried_again(straight, tmp_path, 
     assert_same(run(folder, config), straight)
 
 
+@pytest.mark.long
 def test_two_damaged_checkpoints_stop_the_run(tmp_path):
     crash_late(tmp_path / "run", (5, 9), 10)
     for file in (tmp_path / "run" / "checkpoint").glob("state-*"):

@@ -91,6 +91,7 @@ def test_a_signal_saves_and_leaves(straight, tmp_path, monkeypatch, capfd, numbe
     assert "resumes at" in capfd.readouterr().out
 
 
+@pytest.mark.long
 def test_a_signal_before_the_first_step(straight, tmp_path, monkeypatch):
     """What was evaluated before it is not evaluated twice."""
     evaluate = Training.evaluate
@@ -144,6 +145,7 @@ def signal_at(monkeypatch: pytest.MonkeyPatch, where: tuple[type, str], calls: i
     ],
 )
 @pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.long
 def test_a_signal_in_the_middle_of_an_iteration(straight, tmp_path, where, calls, after, workers):
     """The iteration is finished after the resume: nothing is computed or written down twice, and nothing left out."""
     if workers and where[0] is not VectorEnv:
@@ -184,6 +186,7 @@ def test_signals_at_any_moment_again_and_again(straight, tmp_path, delay):
     assert_same(folder, straight)
 
 
+@pytest.mark.long
 def test_all_that_a_run_leaves_is_its_own(tmp_path, monkeypatch):
     """What is written and not named in `MADE` would keep --fresh from beginning anew."""
     more = {"log__tensorboard": True, "log__dreams": 50, "checkpoint__snapshots": 50}

@@ -135,6 +135,7 @@ except signals.Interrupted as interruption:
 
 @pytest.mark.parametrize("name", ["Slowly", "Closingstep"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.long
 def test_a_parent_that_is_told_to_leave_or_killed(marks, name, number):
     """SIGINT as from a terminal: to the whole process group."""
     code = PARENT.format(path=sys.path, name=name)

@@ -27,6 +27,12 @@ def test_a_part_is_computed_once(tmp_path: Path):
     assert {"settings", "commit", "machine", "record"} <= json.loads(file.read_text()).keys()
 
 
+def test_numbers_that_are_not_finite_are_nan_once_they_were_kept(tmp_path: Path):
+    for _ in range(2):
+        found = kept(tmp_path / "one.json", {}, lambda: {"seeds": [{"bias": np.float64("nan")}, {"bias": 1.0}]})
+        assert np.isnan(found["seeds"][0]["bias"]) and found["seeds"][1]["bias"] == 1
+
+
 def test_other_settings_are_another_part(tmp_path: Path):
     file, compute = tmp_path / "one.json", Counter()
     for steps in (5, 6, 6, 5):

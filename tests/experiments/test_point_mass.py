@@ -81,7 +81,9 @@ def records(noises: tuple[float, ...] = (0.0,)) -> tuple[list, list]:
             references.append({**cell, "returns": [8.0 * dimensions, 4.0 * dimensions]})
             for number, method in enumerate(("mage", "td3")):
                 curve = {"steps": [0, 10], "returns": [[0.0, 4.0 * dimensions], [2.0 * dimensions, 4.0 * dimensions]]}
-                seeds = [{"seed": seed, "bias": dimensions + seed, "variance": 0.1, "cosine": 0.5} for seed in (0, 1)]
+                seeds = [
+                    {"seed": seed, "bias": float(dimensions + seed), "variance": 0.1, "cosine": 0.5} for seed in (0, 1)
+                ]
                 means = [(9.0 + number) * dimensions, (3.0 + number) * dimensions]
                 facts = {"returns": means, "curve": curve, "gradients": seeds}
                 found.append({"method": method, **cell, **facts})
@@ -112,6 +114,16 @@ def test_curves_and_gradients_have_a_panel_for_every_combination():
     gradients = drawn.grid(figures.draw_gradients(found, "a note").axes, 3, 2)
     bias = [line for line in gradients[0, 1].lines if line.get_marker() == "." and len(drawn.y(line)) == 2]
     np.testing.assert_allclose([drawn.y(line) for line in bias], [[2, 3], [8, 9]] * 2)
+
+
+def test_gradients_that_are_not_finite_are_left_out_of_the_figure():
+    """As they come out of JSON: the mean over seeds is not drawn, the other seed is."""
+    found, _ = records()
+    found[0]["gradients"][1]["bias"] = None
+    axes = drawn.grid(figures.draw_gradients(found, "a note").axes, 3, 1)
+    shown = [drawn.y(line) for line in axes[0, 0].lines if line.get_color() == COLORS["mage"]]
+    assert any(np.isnan(y).tolist() == [True, False] for y in shown)
+    assert any(np.isfinite(y).all() and len(y) == 2 for y in shown)
 
 
 def test_statistics_of_errors_of_gradients():

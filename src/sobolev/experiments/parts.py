@@ -2,6 +2,7 @@
 continues with the next one."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,13 @@ def kept(file: Path, settings: Record, compute: Callable[[], Record]) -> Record:
     """Returns the record of a part: the one in `file` if it is there and was computed with the same settings, else what
     `compute` returns, which is then written there.
 
-    The file also tells the commit, the versions and the machine that the part was computed with; these may differ.
+    A number that is not finite is NaN in a record from a file, since JSON has none of these. The file also tells the
+    commit, the versions and the machine that the part was computed with; these may differ.
     Raises UserError if the file cannot be read.
     """
     settings = plain(settings)
     if (found := _read(file)) and found["settings"] == settings:
-        return found["record"]
+        return _numbers(found["record"])
     record = plain(compute())
     code = {"version": __version__, "commit": commit(), "jax": jax.__version__, "machine": machine()}
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +48,15 @@ def _read(file: Path) -> Record | None:
     if not isinstance(found, dict) or not {"settings", "record"} <= found.keys():
         raise UserError(f"{file} is no part of a study: without it, it is computed")
     return found
+
+
+def _numbers(tree: Any) -> Any:
+    """Returns a JSON tree with NaN in place of null."""
+    if isinstance(tree, dict):
+        return {name: _numbers(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [_numbers(value) for value in tree]
+    return math.nan if tree is None else tree
 
 
 def plain(value: Any) -> Any:

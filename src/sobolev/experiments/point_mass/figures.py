@@ -12,7 +12,7 @@ from matplotlib.patches import Circle, Rectangle
 from sobolev.envs.families.toy import START, WALL, WIDTH, Layout, in_plane, locations, worths
 from sobolev.experiments.api import Record
 from sobolev.experiments.point_mass.controller import reference
-from sobolev.experiments.point_mass.runs import Cell, cell_of
+from sobolev.experiments.point_mass.runs import Cell, cell_of, gradients_of
 from sobolev.experiments.trained import final_returns, returns_while_training
 from sobolev.plotting.colors import colors
 from sobolev.plotting.points import draw_points, finish
@@ -131,7 +131,7 @@ def draw_gradients(records: Sequence[Record], note: str) -> Figure:
         grid[row, 0].set_ylabel(label, fontsize=9)
         for ax, panel in zip(grid[row], panels, strict=True):
             shown = [record for record in records if belongs(record, panel, axis)]
-            _draw_points(ax, shown, axis, lambda r, n=name: np.array([seed[n] for seed in r["gradients"]]))
+            _draw_points(ax, shown, axis, lambda r, n=name: np.array(gradients_of(r, n)))
             if name == "cosine":
                 ax.axhline(0.0, color="#444444", linewidth=0.8)
                 ax.set_ylim(top=1.0)

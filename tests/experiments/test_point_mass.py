@@ -117,9 +117,9 @@ def test_curves_and_gradients_have_a_panel_for_every_combination():
 
 
 def test_gradients_that_are_not_finite_are_left_out_of_the_figure():
-    """As they come out of JSON: the mean over seeds is not drawn, the other seed is."""
+    """The mean over seeds is not drawn, the other seed is."""
     found, _ = records()
-    found[0]["gradients"][1]["bias"] = None
+    found[0]["gradients"][1]["bias"] = float("nan")
     axes = drawn.grid(figures.draw_gradients(found, "a note").axes, 3, 1)
     shown = [drawn.y(line) for line in axes[0, 0].lines if line.get_color() == COLORS["mage"]]
     assert any(np.isnan(y).tolist() == [True, False] for y in shown)

@@ -2,7 +2,6 @@
 continues with the next one."""
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from sobolev._version import __version__
 from sobolev.errors import UserError
 from sobolev.experiments.api import Record
 from sobolev.logs.provenance import commit, machine
-from sobolev.system.atomic_files import write_json
+from sobolev.system.atomic_files import with_nan, write_json
 
 FOLDER = "parts"
 """Where the parts are kept, in the folder of a study."""
@@ -30,7 +29,7 @@ def kept(file: Path, settings: Record, compute: Callable[[], Record]) -> Record:
     """
     settings = plain(settings)
     if (found := _read(file)) and found["settings"] == settings:
-        return _numbers(found["record"])
+        return with_nan(found["record"])
     record = plain(compute())
     code = {"version": __version__, "commit": commit(), "jax": jax.__version__, "machine": machine()}
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -48,15 +47,6 @@ def _read(file: Path) -> Record | None:
     if not isinstance(found, dict) or not {"settings", "record"} <= found.keys():
         raise UserError(f"{file} is no part of a study: without it, it is computed")
     return found
-
-
-def _numbers(tree: Any) -> Any:
-    """Returns a JSON tree with NaN in place of null."""
-    if isinstance(tree, dict):
-        return {name: _numbers(value) for name, value in tree.items()}
-    if isinstance(tree, list):
-        return [_numbers(value) for value in tree]
-    return math.nan if tree is None else tree
 
 
 def plain(value: Any) -> Any:

@@ -102,9 +102,7 @@ def coefficients(settings: Maps) -> Mapping[str, float]:
 def map_names(kind: type[Maps]) -> tuple[str, ...]:
     """The names of the maps for which settings of that type have a coefficient: the fields of the classes that extend
     `Maps` and nothing else, in the order of declaration."""
-    owners = [
-        cls for cls in kind.__mro__ if cls is not object and all(issubclass(each, Maps) for each in cls.__mro__[:-1])
-    ]
+    owners = [cls for cls in kind.__mro__[:-1] if all(issubclass(each, Maps) for each in cls.__mro__[:-1])]
     return tuple(dict.fromkeys(item.name for owner in owners for item in fields(owner)))
 
 

@@ -1,7 +1,6 @@
 """The methods on the point mass: their settings, their runs and their returns."""
 
 import itertools
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -147,9 +146,9 @@ def _record(config: PointMassConfig, method: str, cell: Cell) -> Record:
 
 
 def gradients_of(record: Record, name: str) -> Sequence[float]:
-    """Returns a number of `gradients.compare` for every seed. One that is not finite is NaN (in JSON null): the true
+    """Returns a number of `gradients.compare` for every seed. One that is not finite is NaN: the true
     gradient may be too large for float32 if the policy makes the simulator unstable."""
-    return [math.nan if seed[name] is None else seed[name] for seed in record["gradients"]]
+    return [seed[name] for seed in record["gradients"]]
 
 
 def predicted_over_true(record: Record) -> Sequence[float]:

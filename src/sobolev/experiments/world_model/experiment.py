@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from sobolev.agents.dreamer.agent import Dreamer
 from sobolev.agents.dreamer.tables import latent_tables
 from sobolev.agents.dreamer.world_model import WorldModel
+from sobolev.checkpoints.slots import Checkpoints
 from sobolev.config.codec import encode
 from sobolev.experiments.api import Experiment, Record, Results, Say
 from sobolev.experiments.parts import FOLDER, kept
@@ -48,6 +49,8 @@ def run(config: WorldModelConfig, say: Say) -> Results:
     shared = encode(config)
     for name in ("out", "behaviors", "seeds", "episodes", "multiples"):
         del shared[name]
+    if config.policy and (newest := Checkpoints(config.policy / "checkpoint").newest()):
+        shared["policy_env_steps"] = int(newest["env_steps"])  # a policy that was trained further plays other data
     for behavior in config.behaviors:
         start = time.monotonic()
         spaces, training, held_out = datasets(config, behavior)

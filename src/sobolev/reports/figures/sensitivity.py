@@ -1,7 +1,6 @@
 """Local sensitivity of the latent distributions: Figure 9 of paper 1, from the numbers of `sobolev sensitivity`."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from sobolev.errors import UserError
 from sobolev.plotting.colors import colors
 from sobolev.plotting.panels import Line, Panel, Picture, draw, over_steps, short_steps
 from sobolev.reports.page.content import Illustration, Material
+from sobolev.system.atomic_files import with_nan
 
 TABLES = {"posterior": "posterior (tokens moved)", "prior": "prior (deter moved)"}
 """The titles of the latent distributions, with the input that is perturbed."""
@@ -33,7 +33,7 @@ def of_file(path: Path) -> Illustration:
     try:
         text = path.read_text(encoding="utf-8")
         content, lost = json.loads(text), text.count("null")
-        drawn = picture(_with_nan(content["records"]))
+        drawn = picture(with_nan(content["records"]))
         command = content["command"]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"{path} is not what sobolev sensitivity writes ({error!r})") from error
@@ -42,15 +42,6 @@ def of_file(path: Path) -> Illustration:
         caption += f" ({lost} numbers were not finite: left out)"
     number = "" if path.parent.name == "sensitivity" else f"-{path.parent.name}"
     return Illustration(f"figure-9{number}", "Figure 9. Local sensitivity", caption, drawn)
-
-
-def _with_nan(tree: Any) -> Any:
-    """Returns records with nan in place of null, with which JSON represents it."""
-    if isinstance(tree, dict):
-        return {name: _with_nan(value) for name, value in tree.items()}
-    if isinstance(tree, list):
-        return [_with_nan(value) for value in tree]
-    return math.nan if tree is None else tree
 
 
 def picture(records: Sequence[Record], note: str = "") -> Picture:

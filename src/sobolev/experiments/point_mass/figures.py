@@ -15,7 +15,7 @@ from sobolev.experiments.point_mass.controller import reference
 from sobolev.experiments.point_mass.runs import Cell, cell_of, gradients_of
 from sobolev.experiments.trained import final_returns, returns_while_training
 from sobolev.plotting.colors import colors
-from sobolev.plotting.points import draw_points, finish
+from sobolev.plotting.points import Summary, draw_points, finish, mean_and_deviation, median_and_range
 
 SHOWN = 20
 """Number of paths of the controller in the map."""
@@ -131,14 +131,15 @@ def draw_gradients(records: Sequence[Record], note: str) -> Figure:
         grid[row, 0].set_ylabel(label, fontsize=9)
         for ax, panel in zip(grid[row], panels, strict=True):
             shown = [record for record in records if belongs(record, panel, axis)]
-            _draw_points(ax, shown, axis, lambda r, n=name: np.array(gradients_of(r, n)))
+            summarize = mean_and_deviation if name == "cosine" else median_and_range
+            _draw_points(ax, shown, axis, lambda r, n=name: np.array(gradients_of(r, n)), summarize)
             if name == "cosine":
                 ax.axhline(0.0, color="#444444", linewidth=0.8)
                 ax.set_ylim(top=1.0)
             else:
                 ax.set_yscale("symlog", linthresh=0.01)  # an unbiased estimate of a small bias may be negative
             ax.set_title(axis.title(panel) if row == 0 else "", fontsize=10)
-    finish(figure, grid, axis.label, note)
+    finish(figure, grid, axis.label, f"{note}; median and range of bias and variance")
     return figure
 
 
@@ -204,11 +205,17 @@ def _draw_distributions(ax: Axes, references: Sequence[Record]) -> None:
     ax.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _draw_points(ax: Axes, records: Sequence[Record], axis: Axis, numbers: Callable[[Record], np.ndarray]) -> None:
-    """Draws the numbers of each record, one per seed, and their mean and standard deviation, over the axis."""
+def _draw_points(
+    ax: Axes,
+    records: Sequence[Record],
+    axis: Axis,
+    numbers: Callable[[Record], np.ndarray],
+    summarize: Callable[[np.ndarray], Summary] = mean_and_deviation,
+) -> None:
+    """Draws the numbers of each record, one per seed, and a summary of them, over the axis."""
     methods = list(dict.fromkeys(record["method"] for record in records))
     by_method = {m: {r[axis.name]: numbers(r) for r in records if r["method"] == m} for m in methods}
-    draw_points(ax, axis.values, by_method, colors(methods))
+    draw_points(ax, axis.values, by_method, colors(methods), summarize)
 
 
 def belongs(record: Record, panel: Cell, axis: Axis) -> bool:

@@ -9,7 +9,7 @@ from sobolev.experiments.api import Record
 from sobolev.experiments.trained import final_returns
 from sobolev.experiments.transition.runs import NONE
 from sobolev.plotting.colors import colors
-from sobolev.plotting.points import draw_points, finish
+from sobolev.plotting.points import draw_points, finish, mean_and_deviation, median_and_range
 
 
 def of_model(record: Record, name: str) -> Sequence[float]:
@@ -41,12 +41,13 @@ def draw(records: Sequence[Record], discount: float, note: str) -> Figure:
             name: {f"{record['strength']:g}": np.array(numbers(record)) for record in shown}
             for name, shown in own.items()
         }
-        draw_points(ax, labels, lines, colors(names))
+        logarithmic = title in LOGARITHMIC
+        draw_points(ax, labels, lines, colors(names), median_and_range if logarithmic else mean_and_deviation)
         ax.set_title(title, fontsize=9)
-        if title in LOGARITHMIC:
+        if logarithmic:
             ax.set_yscale("log")
         else:
             ax.set_ylim(bottom=0)
     grid[0, 0].axhline(1 / discount, color="#444444", linestyle="--", linewidth=0.9, label="1 / γ")
-    finish(figure, grid, "strength λ of the penalty", note)
+    finish(figure, grid, "strength λ of the penalty", f"{note}; median and range on logarithmic axes")
     return figure

@@ -52,11 +52,13 @@ def test_flags_of_a_method_are_its_own():
     assert (config.agent.ensemble.members, config.agent.ensemble.network.units, config.seeds) == (4, 64, (0, 1))
     assert isinstance(train.config_from(["gym:Ant-v5", "--method=td3"]).agent, TD3Config)
     for words, message in (
-        ("gym:Ant-v5 --method td3 --ensemble.members 4", "unknown flag '--ensemble.members'"),
-        ("gym:Ant-v5 --method td3 --model.deter 4", "unknown flag '--model.deter'"),
+        ("gym:Ant-v5 --method td3 --ensemble.members 4", "'--ensemble.members': it belongs to --method mage"),
+        ("gym:Ant-v5 --method td3 --model.deter 4", "'--model.deter': it belongs to --method gpld or dreamer"),
         ("gym:Ant-v5 --method td3 --size 12m", "unknown size of method td3 '12m': choose from small, medium, full"),
         ("gym:Ant-v5 --method sdpg", "unknown method 'sdpg': did you mean dsdpg"),
-        ("gym:Ant-v5 --critic.samples 4", "unknown flag '--critic.samples'"),
+        ("gym:Ant-v5 --critic.samples 4", "'--critic.samples': it belongs to --method dsdpg, mmd or iqn"),
+        ("gym:Ant-v5 --method iqn --critic.gradiant", "'--critic.gradiant': did you mean --critic.gradient"),
+        ("gym:Ant-v5 --penalty.bound 1", "'--penalty.bound': it belongs to --regularizer jacobian-norm or spectral"),
     ):
         with pytest.raises(UserError, match=message):
             train.config_from(words.split())

@@ -122,6 +122,10 @@ class Method(Generic[C]):
                 f"method {self.name} has no preset: give it one, as in {{'paper': Preset(Settings(), 'full')}}"
             )
 
+    def fixing(self, path: str) -> tuple[str, str] | None:
+        """The entry of `fixed` for the setting at a path; None if the setting can be changed."""
+        return next((entry for fixed, entry in self.fixed.items() if f"{path}.".startswith(f"{fixed}.")), None)
+
 
 def variant(
     base: Method[C],

@@ -46,7 +46,7 @@ def names(config: TrainConfig) -> list[str]:
     """Returns a line each with the presets and sizes of a method, and with the regularizers if it has one."""
     method = METHODS.find(config.method)
     lines = [f"Presets of {method.name}: {', '.join(method.presets)}. Sizes: {', '.join(method.sizes)}."]
-    if "regularizer" in settings(config) and "regularizer" not in method.fixed:
+    if "regularizer" in settings(config) and method.fixing("regularizer") is None:
         lines.append(f"Regularizers: {', '.join([*KNOWN.ours, *_installed(KNOWN)])}.")
     return lines
 

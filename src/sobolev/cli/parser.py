@@ -11,7 +11,7 @@ import itertools
 import os
 import shutil
 from argparse import ArgumentParser
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import NoneType
@@ -22,6 +22,9 @@ from sobolev.errors import UserError, nearest, spelled, suggestion
 from sobolev.ranges import infinite
 
 T = TypeVar("T")
+
+Owner = Callable[[str], str | None]
+"""What has a flag that is unknown here, as in "--method mage", or None."""
 
 
 def flags(config: Any) -> dict[str, str]:
@@ -57,31 +60,39 @@ def parse(
     description: str,
     positional: str | None = None,
     kind: Any = None,
+    owner: Owner = lambda flag: None,
 ) -> T:
     """Returns the default config with the settings changed that the flags name.
 
     `positional` is the field that is given without a flag, before the flags or after them; a tuple takes one value or
-    more. `kind` is the type to parse, by default the class of the config. Prints help and exits for --help. Raises
-    UserError for a mistake in the arguments.
+    more. `kind` is the type to parse, by default the class of the config. `owner` says for an unknown flag what else
+    has it (see `unknown_flag`). Prints help and exits for --help. Raises UserError for a mistake in the arguments.
     """
-    return _parsed(default, arguments, prog, description, positional, kind, False)[0]
+    return _parsed(default, arguments, prog, description, positional, kind, owner)[0]
 
 
 def parse_known(
     default: T, arguments: Sequence[str], *, prog: str, description: str, positional: str
 ) -> tuple[T, list[str]]:
     """Like `parse`, for a positional word that comes first. Also returns the words of flags that are not known."""
-    return _parsed(default, arguments, prog, description, positional, None, True)
+    return _parsed(default, arguments, prog, description, positional, None, None)
 
 
 def _parsed(
-    default: T, arguments: Sequence[str], prog: str, description: str, positional: str | None, kind: Any, rest: bool
+    default: T,
+    arguments: Sequence[str],
+    prog: str,
+    description: str,
+    positional: str | None,
+    kind: Any,
+    owner: Owner | None,
 ) -> tuple[T, list[str]]:
+    """See `parse`; without an owner, the words of unknown flags are returned."""
     import tyro
 
     words = ["--help"] if {"--help", "-h", "--help-all"} & set(arguments) else list(arguments)
     line = _Line(default, words, positional, prog)
-    line.check_flags(unknown=rest)
+    line.check_flags(owner)
     if positional is not None:
         default = copy.copy(default)
         vars(default)[positional] = tyro.MISSING  # `dataclasses.replace` would check the type of the value
@@ -94,12 +105,12 @@ def _parsed(
             stack.enter_context(_hooked(line.tell))
         named: Any = {"prog": prog, "description": description, "args": words, "registry": _registry()}
         try:
-            found: Any = tyro.cli(kind or type(default), default=default, return_unknown_args=rest, **named)
+            found: Any = tyro.cli(kind or type(default), default=default, return_unknown_args=owner is None, **named)
         except SystemExit:
             if words == ["--help"]:
                 raise
             raise UserError(_sentence(box.getvalue())) from None
-    config, unknown = found if rest else (found, [])
+    config, unknown = found if owner is None else (found, [])
     line.check_given(config)
     return config, unknown
 
@@ -129,14 +140,14 @@ class _Line:
         self.flags = {flag: path for flag, path in flags(default).items() if path != positional}
         self.kinds = {path: kind for path, (kind, _) in settings(default).items()}
 
-    def check_flags(self, unknown: bool) -> None:
-        """Raises UserError for a flag that does not exist, unless `unknown` allows it, and for a switch with a value.
+    def check_flags(self, owner: Owner | None) -> None:
+        """Raises UserError for a switch with a value, and with an `owner` to ask for a flag that does not exist.
 
         tyro would take either for the positional word, or report that word as missing.
         """
         for flag, word in ((flag, word) for word in self.words if (flag := flag_of(word)) not in (None, "--help")):
-            if flag not in self.flags and not unknown:
-                raise unknown_flag(flag, self.flags)
+            if flag not in self.flags and owner is not None:
+                raise unknown_flag(flag, self.flags, owner(flag))
             if "=" in word and self.kinds.get(self.flags.get(flag, "")) is bool:
                 raise UserError(f"{flag} takes no value")
 
@@ -191,8 +202,11 @@ def unexpected(word: str, prog: str, positional: str | None) -> UserError:
     return UserError(f"unexpected argument '{word}': {prog} takes {takes}, which begin with --")
 
 
-def unknown_flag(name: str, known: Iterable[str]) -> UserError:
-    """Returns the error for a flag that does not exist; it suggests first the same name inside a group."""
+def unknown_flag(name: str, known: Iterable[str], owner: str | None) -> UserError:
+    """Returns the error for a flag that does not exist: with its `owner`, or a suggestion: first the same name
+    inside a group."""
+    if owner is not None:
+        return UserError(f"unknown flag '{name}': it belongs to {owner}")
     known = list(known)
     inside = [flag for flag in known if flag.endswith("." + name.lstrip("-"))]
     near = inside[0] if inside else suggestion(name.lstrip("-"), [flag.lstrip("-") for flag in known])

@@ -14,10 +14,10 @@ from tyro.conf import Positional, arg
 from sobolev.cli import short_help
 from sobolev.cli.described import described
 from sobolev.cli.parser import early, flag_of, flags, parse, parse_known, unexpected, unknown_flag
-from sobolev.cli.train import config_from
+from sobolev.cli.train import changeable, config_from, owner
 from sobolev.config import defaults
 from sobolev.config.codec import settings
-from sobolev.config.registry import METHODS, OURS
+from sobolev.config.registry import OURS
 from sobolev.errors import UserError
 from sobolev.sweeps import suites
 from sobolev.sweeps.expand import PlannedRun, expand
@@ -186,17 +186,17 @@ def _check_flags(rest: Sequence[str], methods: Iterable[str]) -> None:
     known = dict.fromkeys(flag for method in methods for flag in train_flags(method, rest))
     for word, *_ in _groups(rest):
         if flag_of(word) not in known:
-            raise unknown_flag(flag_of(word) or word, [*known, *flags(SweepConfig("SUITE"))])
+            flag = flag_of(word) or word
+            having = "sobolev train alone" if flag in ("--run", "--fresh") else owner(flag)
+            raise unknown_flag(flag, [*known, *flags(SweepConfig("SUITE"))], having)
 
 
 def train_flags(method: str, arguments: Sequence[str]) -> dict[str, str]:
     """Returns the flags of `sobolev train` that a sweep accepts for runs of a method, each with its setting."""
-    fixed = (*OWN, *METHODS.find(method).fixed)
     chosen, default = early(arguments, "regularizer")["regularizer"], defaults("", method)
-    if chosen is not None and "regularizer" in settings(default) and "regularizer" not in fixed:
+    if chosen is not None and "regularizer" in changeable(default).values():
         default = defaults("", method, regularizer=chosen)
-    known = flags(default)
-    return {flag: path for flag, path in known.items() if not f"{path}.".startswith(tuple(f"{own}." for own in fixed))}
+    return {flag: path for flag, path in changeable(default).items() if path not in OWN}
 
 
 def settings_from(rest: Sequence[str], method: str) -> dict[str, Any]:

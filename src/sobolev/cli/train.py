@@ -7,12 +7,12 @@ from typing import Any
 
 from sobolev.cli import choices, short_help
 from sobolev.cli.described import described
-from sobolev.cli.parser import early, parse
+from sobolev.cli.parser import early, flags, parse
 from sobolev.config import TrainConfig, defaults
 from sobolev.config.codec import settings
 from sobolev.config.registry import METHODS, OURS
 from sobolev.smoothness.config import map_names
-from sobolev.smoothness.regularizers.registry import penalty_type
+from sobolev.smoothness.regularizers.registry import REGULARIZERS, penalty_type
 from sobolev.system.output import Guard, say
 
 DESCRIPTION = """Train an agent on TASK: walker-walk and the like (DeepMind Control), or gym:Ant-v5 (Gymnasium).
@@ -64,14 +64,34 @@ def config_from(arguments: Sequence[str]) -> TrainConfig[Any]:
         description=DESCRIPTION + "\n".join(everything(default)) if short_help.asked(arguments) else "",
         positional="task",
         kind=TrainConfig[type(default.agent)],
+        owner=owner,
     )
+
+
+def owner(flag: str) -> str | None:
+    """Returns which methods of ours have a flag, or else which regularizers, as in "--method dsdpg, mmd or iqn"; None
+    if none has, or all have."""
+    of_methods = {name: defaults("", name) for name in OURS}
+    of_regularizers = {name: defaults("", "gpld", regularizer=name) for name in REGULARIZERS}
+    for what, configs in (("method", of_methods), ("regularizer", of_regularizers)):
+        having = [name for name, config in configs.items() if flag in changeable(config)]
+        if 0 < len(having) < len(configs):
+            *some, last = having
+            return f"--{what} {', '.join(some)} or {last}" if some else f"--{what} {last}"
+    return None
+
+
+def changeable(config: TrainConfig[Any]) -> dict[str, str]:
+    """Returns the flags that the method of a config lets change, each with its setting."""
+    method = METHODS.find(config.method)
+    return {flag: path for flag, path in flags(config).items() if method.fixing(path) is None}
 
 
 def everyday(default: TrainConfig[Any], regularizer: str | None) -> list[str]:
     """Returns the short help, which fits on a screen: tasks, methods, everyday flags, and the flags of the chosen
     regularizer and of a method from another package."""
     method, all_flags = METHODS.find(default.method), described(default)
-    free = [flag for flag in all_flags if not f"{flag.path}.".startswith(tuple(f"{path}." for path in method.fixed))]
+    free = [flag for flag in all_flags if method.fixing(flag.path) is None]
     texts = _with_maps(default) | {"preset": ("NAME", choices.presets(method))}
     lines = ["usage: sobolev train TASK [--FLAG VALUE …]", "", *textwrap.wrap(SHORT, 80), ""]
     lines += ["Tasks to try:", *choices.tasks(), "", "Methods:", *choices.methods(default.method), ""]

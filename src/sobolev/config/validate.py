@@ -47,9 +47,10 @@ def _check_fixed(config: TrainConfig) -> None:
     method = method_of(config)
     usual = settings(method.presets[config.preset].agent) if config.preset in method.presets else {}
     for path, (_, value) in settings(config.agent).items():
-        for fixed, (reason, other) in method.fixed.items():
-            if f"{path}.".startswith(f"{fixed}.") and path in usual and value != usual[path][1]:
-                raise UserError(f"method {method.name} {reason}: leave out {spelled(path)}, or choose --method {other}")
+        fixing = method.fixing(path)
+        if fixing is not None and path in usual and value != usual[path][1]:
+            reason, other = fixing
+            raise UserError(f"method {method.name} {reason}: leave out {spelled(path)}, or choose --method {other}")
 
 
 def _check_warm_start(config: TrainConfig) -> None:

@@ -121,6 +121,21 @@ def test_a_step_into_another_episode_does_not_count():
     assert float(third["loss/model_likelihood"]) > float(metrics["loss/model_likelihood"]) + 1
 
 
+def test_the_network_of_the_reward_learns_from_transitions_that_count():
+    agent = replace(AGENT, config=replace(CONFIG, dynamics=replace(CONFIG.dynamics, reward="network")))
+    state, pairs = jax.jit(agent.init)(jax.random.key(0)), batch()
+    step = jax.jit(agent.update)
+    after, finite, metrics = step(state, pairs, jax.random.key(1), jnp.int32(0))
+    assert bool(finite) and float(metrics["loss/model_reward"]) > 0
+    moved = (state.model.dynamics.reward.output.kernel, after.model.dynamics.reward.output.kernel)
+    assert not np.array_equal(*moved)
+    other = replace(pairs, reward=pairs.reward.at[5].add(100.0))
+    _, _, same = step(state, other, jax.random.key(1), jnp.int32(0))
+    assert float(same["loss/model_reward"]) == pytest.approx(float(metrics["loss/model_reward"]), rel=1e-5)
+    _, _, without = update(fresh(), pairs, jax.random.key(1), jnp.int32(0))
+    assert "loss/model_reward" not in without
+
+
 def test_windows_become_transitions():
     """The action of the context step leads to reward, flags and observation of the next one."""
     pose = jnp.arange(8.0).reshape(2, 2, 2)

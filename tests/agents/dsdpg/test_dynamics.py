@@ -105,13 +105,29 @@ def test_units_there_and_back():
     np.testing.assert_allclose(still.change_std, 0.01 * units.state.std(0.01), rtol=1e-5)
 
 
+def test_a_network_of_the_reward_sees_the_change_of_state():
+    model = Dynamics.init(jax.random.key(0), 2, 1, replace(CONFIG, reward="network"))
+    assert model.reward is not None and model.noise == 3 + 2 + 1
+    s, a, outcome = jnp.array([0.1, -0.4]), jnp.array([0.7]), jnp.array([0.3, -0.2, 0.5])
+    drawn = model.draw(s, a, jax.random.normal(jax.random.key(1), (model.noise,)))
+    np.testing.assert_allclose(drawn.reward, model.reward(s, a, drawn.change)[0], rtol=1e-6)
+    terms = model.losses(s, a, outcome, s, jnp.zeros(()), jnp.zeros(3), (2 * s, 2 * a))
+    np.testing.assert_allclose(terms.reward, (model.reward(s, a, outcome[:2])[0] - 0.5) ** 2, rtol=1e-6)
+    # Nothing else depends on the reward.
+    others = model.losses(s, a, outcome.at[2].add(1.0), s, jnp.zeros(()), jnp.zeros(3), (2 * s, 2 * a))
+    assert others[:3] == terms[:3] and others.reward != terms.reward
+    # What the decoder has in common with a model without this network is the same.
+    usual = Dynamics.init(jax.random.key(0), 2, 1, CONFIG)
+    assert usual.reward is None and (usual.prior.output.kernel == model.prior.output.kernel).all()
+
+
 @functools.cache
-def learned():
+def learned(reward):
     """A model after 600 updates on s' = s + 0.5 a + noise that is four times as large where s > 0; r = s a.
 
     Episodes end where s' > 1.
     """
-    config, rule = replace(CONFIG, latent=2), adam(AdamConfig(), 5e-3)
+    config, rule = replace(CONFIG, latent=2, reward=reward), adam(AdamConfig(), 5e-3)
     model, units = Dynamics.init(jax.random.key(0), 1, 1, config), Statistics.init(1, 0.01, 10.0)
 
     def batch(key):
@@ -146,10 +162,11 @@ def learned():
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("reward", ["decoder", "network"])
 @pytest.mark.parametrize(("s", "a", "noise"), [(-0.5, 0.5, 0.1), (0.5, -0.5, 0.4), (0.6, 0.8, 0.4)])
-def test_a_noisy_system_is_learned(s, a, noise):
+def test_a_noisy_system_is_learned(reward, s, a, noise):
     """Mean and deviation of the next state, reward, its action gradient, and how often the episode ends."""
-    model, units = learned()
+    model, units = learned(reward)
     draw = imagination(model, units)
     states, actions = units.normalised(jnp.array([s])), jnp.array([a])
     epsilon = jax.random.normal(jax.random.key(2), (4000, model.noise))

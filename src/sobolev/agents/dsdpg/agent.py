@@ -135,13 +135,14 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
         actor, targets = self.cast((state.model.actor, state.targets))
         states, following = jax.vmap(units.normalised)(pairs.state), jax.vmap(units.normalised)(pairs.following)
 
-        # World model: evidence bound of (Δs, r) given (s, a), and cross-entropy of the end of the episode.
+        # World model: evidence bound of (Δs, r) given (s, a), cross-entropy of the end of the episode, squared error of
+        # the reward's own network if there is one (ours).
         outcome = jax.vmap(units.outcome)(pairs.state, pairs.following, pairs.reward)
         latent = jax.random.normal(keys[0], (states.shape[0], config.dynamics.latent))
         perturbed, logged = self.perturbed(states, pairs.action, key, number)
         terms = jax.vmap(dynamics.losses)(states, pairs.action, outcome, following, pairs.terminal, latent, perturbed)
-        likelihood, divergence, ending = [jnp.sum(pairs.weight * term) for term in terms]
-        model_loss = likelihood + config.dynamics.beta * divergence + ending
+        likelihood, divergence, ending, missed = [jnp.sum(pairs.weight * term) for term in terms]
+        model_loss = likelihood + config.dynamics.beta * divergence + ending + missed
 
         # Ours: a penalty on the map (s, a) → s', since κ of the contraction condition γκ < 1 grows with its Jacobian.
         penalty, penalty_metrics = self.penalty(dynamics, units, states, pairs.action, keys[1], number)
@@ -157,6 +158,7 @@ class DSDPG(Learner[DSDPGConfig, Dynamics]):
             "loss/model_likelihood": likelihood,
             "loss/model_divergence": divergence,
             "loss/model_ending": ending,
+            **({"loss/model_reward": missed} if dynamics.reward is not None else {}),
             "loss/critic": far,
             **penalty_metrics,
             **logged,

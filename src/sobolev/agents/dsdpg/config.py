@@ -78,6 +78,9 @@ class DynamicsConfig:
     """largest standard deviation of prior and encoder (ours)"""
     decoder_std: Annotated[float, Gt(0)] = 0.1
     """largest standard deviation of the decoder, learned for each output; larger variation must come from z (ours)"""
+    reward: Literal["decoder", "network"] = "decoder"
+    """what predicts the reward: the decoder, together with the change of state (paper 2), or a network of its own from
+    state, action and change of state, as in MAGE (ours)"""
     memory: Annotated[float, Ge(1)] = 1e6
     """number of replayed steps over which the statistics of state changes are averaged (ours)"""
     warmup: Annotated[int, Ge(0)] = 500

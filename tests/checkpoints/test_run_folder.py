@@ -77,6 +77,15 @@ def test_hash_sees_every_other_setting() -> None:
         assert digest(config(**{name: value})) != digest(config()), name
 
 
+def test_hash_of_a_run_is_that_of_an_earlier_version() -> None:
+    """A setting that was added changes the hash only where it is not what earlier versions did."""
+    plain = resolved(configure("gym:Ant-v5", method="dsdpg"), "cpu")
+    assert "truncation" not in identity(plain)["agent"]["critic"] and "drop" in identity(plain)["agent"]["critic"]
+    other = resolved(configure("gym:Ant-v5", method="dsdpg", settings={"critic.truncation": "critic"}), "cpu")
+    assert identity(other)["agent"]["critic"]["truncation"] == "critic" and digest(other) != digest(plain)
+    assert differences(plain, other) == ["--critic.truncation pooled, not critic"]
+
+
 def test_preset_is_only_a_label() -> None:
     paper = configure("walker-walk", size="1m")
     laptop = configure("walker-walk", preset="laptop")

@@ -4,8 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sobolev.config import defaults
 from sobolev.errors import UserError
-from sobolev.experiments.parts import kept
+from sobolev.experiments.parts import kept, plain
+from sobolev.experiments.trained import settings_of
 
 COUNTED = {"numbers": np.array([1.5, 2.0]), "nested": ({"count": np.int64(3)},)}
 
@@ -38,6 +40,20 @@ def test_other_settings_are_another_part(tmp_path: Path):
     for steps in (5, 6, 6, 5):
         kept(file, {"steps": steps}, compute)
     assert compute.calls == 3
+
+
+def test_a_part_of_an_earlier_version_is_used(tmp_path: Path):
+    """Its run lacks settings that were added since. With another value than what was in effect, it is another run."""
+    file, compute = tmp_path / "one.json", Counter()
+    settings = {"run": settings_of(defaults("toy:point-mass", "dsdpg")), "states": 32}
+    earlier = json.loads(json.dumps(plain(settings)))
+    del earlier["run"]["agent"]["critic"]["truncation"], earlier["run"]["log"]["sinks"]
+    kept(file, earlier, compute)
+    kept(file, settings, compute)
+    assert compute.calls == 1
+    settings["run"]["agent"]["critic"]["truncation"] = "critic"
+    kept(file, settings, compute)
+    assert compute.calls == 2
 
 
 def test_a_part_that_fails_leaves_no_file(tmp_path: Path):

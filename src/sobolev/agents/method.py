@@ -93,6 +93,9 @@ class Method(Generic[C]):
     fixed: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
     """settings, or groups of them, that cannot be changed: {"penalty": ("has no penalty", "gpld")} has the reason, for
     the error message, and a method in which the setting can be changed"""
+    added: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """settings that earlier versions of the method did not have, by path, with the JSON values that they had in effect:
+    {"critic.truncation": "pooled"}. Runs of these versions are read as if they had them"""
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """the parts of a trained agent that can start another one (--warm-start): by name, the prefixes of their paths in
     the agent's state ("model/actor/")"""

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from sobolev.checkpoints.files import OWN_TEMPORARY, room_errors
 from sobolev.config import TrainConfig, from_json, to_json
 from sobolev.config.codec import encode, settings
 from sobolev.config.registry import method_of
+from sobolev.config.resolve import added
 from sobolev.errors import UserError, spelled
 from sobolev.system.atomic_files import TEMPORARY, file_name, write_text
 
@@ -52,11 +53,24 @@ them."""
 
 
 def identity(config: TrainConfig) -> dict[str, Any]:
-    """Returns the part of a resolved config that changes what is computed, as a JSON tree."""
+    """Returns the part of a resolved config that changes what is computed, as a JSON tree.
+
+    A setting that earlier versions did not have is left out while it has the value that it had in effect then, so that
+    the same command finds the run that an earlier version began.
+    """
     tree = {name: value for name, value in encode(config).items() if name not in NOT_COMPUTED}
     tree["env"] = {name: value for name, value in tree["env"].items() if name != "workers"}
     tree["replay"] = {name: value for name, value in tree["replay"].items() if name != "memory"}
-    return tree
+    return without(tree, added(config.method))
+
+
+def without(tree: dict[str, Any], values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns a tree without the entries at these paths that have these values."""
+    kept = {name: value for name, value in tree.items() if (prefix + name, value) not in values.items()}
+    return {
+        name: without(value, values, f"{prefix}{name}.") if isinstance(value, dict) else value
+        for name, value in kept.items()
+    }
 
 
 def digest(config: TrainConfig) -> str:

@@ -108,7 +108,8 @@ def to_json(config: TrainConfig) -> str:
 
 
 def from_json(text: str) -> TrainConfig[Any]:
-    """Returns the config that `to_json` wrote. Raises UserError for unknown, missing or wrong settings."""
+    """Returns the config that `to_json` wrote, in this version or an earlier one (see `added`). Raises UserError for
+    unknown, missing or wrong settings."""
     return _decoded(codec.tree(text))
 
 
@@ -117,7 +118,27 @@ def _decoded(tree: Any) -> TrainConfig[Any]:
     method = METHODS.find(str(tree.get("method", "gpld")) if isinstance(tree, dict) else "gpld")
     kinds = {"agent": method.config}
     penalty = penalty_type(method.config, _regularizer(tree))
+    tree = completed(tree, added(method.name))
     return decode(TrainConfig, tree, kinds if penalty is None else kinds | {"agent.penalty": penalty})
+
+
+ADDED: Mapping[str, Any] = {"log.sinks": []}
+"""Settings of every run that version 0.2.0 did not have, with the JSON values that they had in effect."""
+
+
+def added(method: str) -> Mapping[str, Any]:
+    """Returns the settings that earlier versions did not have, by path in config.json, with the values that they had in
+    effect: `ADDED`, and those of the method."""
+    return {**ADDED, **{f"agent.{path}": value for path, value in METHODS.find(method).added.items()}}
+
+
+def completed(tree: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
+    """Returns a JSON tree with those of these values, by path, that it lacks; not with groups that it lacks."""
+    if not isinstance(tree, Mapping):
+        return tree
+    own = {path.removeprefix(prefix): value for path, value in values.items() if path.startswith(prefix)}
+    lacking = {name: value for name, value in own.items() if "." not in name and name not in tree}
+    return {name: completed(group, values, f"{prefix}{name}.") for name, group in tree.items()} | lacking
 
 
 def _regularizer(tree: Any) -> str:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from sobolev._version import __version__
+from sobolev.config.resolve import added, completed
 from sobolev.errors import UserError
 from sobolev.experiments.api import Record
 from sobolev.logs.provenance import commit, machine
@@ -28,13 +29,19 @@ def kept(file: Path, settings: Record, compute: Callable[[], Record]) -> Record:
     Raises UserError if the file cannot be read.
     """
     settings = plain(settings)
-    if (found := _read(file)) and found["settings"] == settings:
+    if (found := _read(file)) and up_to_date(found["settings"]) == settings:
         return with_nan(found["record"])
     record = plain(compute())
     code = {"version": __version__, "commit": commit(), "jax": jax.__version__, "machine": machine()}
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, {"settings": settings, **code, "record": record}, indent=1)
     return record
+
+
+def up_to_date(settings: Record) -> Record:
+    """Returns the settings of a part with those settings of a run, in "run", that an earlier version did not have."""
+    run = settings.get("run")
+    return settings | {"run": completed(run, added(run["method"]))} if run else settings
 
 
 def _read(file: Path) -> Record | None:

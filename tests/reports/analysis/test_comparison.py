@@ -1,5 +1,6 @@
 """Runs brought together: labels, the step of the comparison, and what is said of what does not fit."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sobolev.config import configure, resolved
+from sobolev.config import configure, defaults, resolved
 from sobolev.config.codec import encode
 from sobolev.errors import UserError
 from sobolev.reports.analysis.aggregates import aggregate_curves, scales, task_curve
@@ -218,6 +219,15 @@ def test_older_configs_are_read_with_what_their_version_did() -> None:
     assert {run.task.name for run in runs} >= {"cartpole-swingup", "finger-spin"}
     assert len({run.folder for run in runs}) == len(runs) and all(run.facts["commit"] for run in runs)
     assert compare(runs).main == ("dreamer", "gpld")
+
+
+def test_settings_that_were_added_make_no_variant_of_older_runs() -> None:
+    tree = encode(defaults("gym:Hopper-v5", "dsdpg"))
+    earlier = json.loads(json.dumps(tree))
+    del earlier["agent"]["critic"]["truncation"], earlier["log"]["sinks"]
+    assert flat(earlier) == flat(json.loads(json.dumps(tree)))
+    tree["agent"]["critic"]["truncation"] = "critic"
+    assert flat(earlier) != flat(tree)
 
 
 def test_noise_makes_another_task(tmp_path: Path) -> None:

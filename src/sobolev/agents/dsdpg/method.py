@@ -146,4 +146,5 @@ METHOD = Method(
     make=make,
     pace=pace,
     check=check,
+    added={"critic.truncation": "pooled", "dynamics.reward": "decoder"},
 )

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sobolev.checkpoints.run_folder import NOT_COMPUTED
+from sobolev.config.registry import OURS
+from sobolev.config.resolve import added, completed
 from sobolev.errors import UserError
 from sobolev.logs.provenance import read_record
 from sobolev.reports.results.scores import Score, Series, missing, read, series, task_name
@@ -196,7 +198,8 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     Settings that an older version did not have get the value that it had in effect. Of a warm start only the parts
     count, not the run from which they come.
     """
-    leaves = {**OLDER, **_leaves(config)}
+    method = str(config.get("method"))
+    leaves = {**OLDER, **_leaves(completed(config, added(method)) if method in OURS else config)}
     leaves = {path.removeprefix("agent."): value for path, value in leaves.items()}
     if leaves["warm_start"] is None:
         del leaves["warm_start_parts"]

@@ -88,24 +88,25 @@ def compared(found: Effects, true: Effects) -> dict[str, float]:
 
 def measured(run: Path) -> dict[str, Any]:
     """The record of a run: its method, point mass and numbers for each seed."""
-    config, (agent, found) = read_config(run), visited(run, EPISODES, STATES)
-    spaces = agent.spaces
+    config = read_config(run)
     if saved_steps(run) < config.steps:
         raise UserError(f"{run} is not finished: it has {saved_steps(run):,} of {config.steps:,} env steps")
+    agent, found = visited(run, EPISODES, STATES)
     layout, noise = layout_of(config.task.removeprefix("toy:")), config.env.dynamics_noise
 
     def mean(effect: Callable[..., Effect], keys: Key[Array, " states"], states: Any, actions: Array) -> Effects:
         """The mean effect over draws at every state."""
         at = jax.vmap(lambda key, s, a: jax.vmap(lambda k: effect(s, a, k))(jax.random.split(key, DRAWS)))
-        return jax.tree.map(lambda leaf: leaf.mean(1), at(keys, states, actions))
+        return jax.tree.map(lambda leaf: leaf.mean(1), jax.jit(at)(keys, states, actions))
 
     seeds = []
     for seed, state, now, _ in found:
         known = np.abs(now["observation"]["goal"]).sum(1) > 0
-        seen, action = jax.tree.map(lambda leaf, at=known: leaf[at], (now["observation"], now["action"]))
+        chosen = jax.tree.map(lambda leaf, at=known: jnp.asarray(leaf[at]), (now["observation"], now["action"]))
+        seen, action = chosen
         keys = jax.random.split(jax.random.key(seed), len(action))
-        by_model = mean(partial(of_model, state), keys, joined(spaces, seen), action)
-        by_simulator = mean(partial(of_simulator, layout, noise, spaces), keys, seen, action)
+        by_model = mean(partial(of_model, state), keys, joined(agent.spaces, seen), action)
+        by_simulator = mean(partial(of_simulator, layout, noise, agent.spaces), keys, seen, action)
         seeds.append({"seed": seed, **compared(by_model, by_simulator)})
     return {"method": config.method, **layout._asdict(), "noise": noise, "seeds": seeds}
 

@@ -46,6 +46,7 @@ def test_runs_share_networks_and_updates():
     assert {name: kind[1] for name, kind in kinds.items() if kind} == {
         "dsdpg": "msmmd",
         "dsdpg-mmd": "mmd",
+        "dsdpg-reward": "msmmd",
         "mmd": "mmd",
         "iqn": "quantile",
     }

@@ -4,11 +4,18 @@ import importlib.util
 import json
 import sys
 import types
+from functools import partial
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sobolev.config import configure
+from sobolev.envs.families.toy import Layout, PointMass
+from sobolev.errors import UserError
+from sobolev.training.start import start
 from tests.reports import made_up
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -113,3 +120,55 @@ def test_settings_are_ranked_by_areas_over_those_of_their_preset(tmp_path):
         assert entries[0]["ratios"][str(task)] == pytest.approx(ratio)
     head = "setting gym:Ant-v5 gym:Hopper-v5 measure expected over true"
     assert module.table(entries)[0].split() == head.split()
+
+
+def test_effects_of_an_action_are_compared_by_hand():
+    module = program("point-mass/model")
+    step, reward = jnp.array([[[1.0], [0.0]], [[0.0], [2.0]]]), jnp.array([[3.0, 4.0], [1.0, 0.0]])
+    assert module.compared((step, reward), (step, reward)) == pytest.approx({"step": 0, "reward": 0, "cosine": 1})
+    found = module.compared((step.at[0, 0, 0].set(3.0), jnp.array([[4.0, -3.0], [-1.0, 0.0]])), (step, reward))
+    assert found == pytest.approx({"step": 4 / 5, "reward": (1 + 49 + 4) / 26, "cosine": -0.5})
+    seeds = [{"step": value, "reward": 0.0, "cosine": 0.0} for value in (1.0, 5.0, 2.0)]
+    records = [{"method": "mage", "locations": 4, "dimensions": d, "noise": 0.2, "seeds": seeds} for d in (8, 1)]
+    lines = [" ".join(line.split()) for line in module.tables([*records, {**records[0], "method": "dsdpg"}])]
+    assert lines[0].endswith("D = 1 D = 8")
+    assert lines[1:3] == ["dsdpg, N = 4, noise 0.2 2.00", "mage, N = 4, noise 0.2 2.00 2.00"]
+
+
+def test_the_simulator_has_the_effects_of_its_equations():
+    """v' = 0.8 v + 0.2 a, p' = p + 0.2 v', and the reward's slope by finite differences."""
+    module = program("point-mass/model")
+    layout = Layout(4, 2)
+    spaces = PointMass(layout.name).spaces
+    seen = {"position": jnp.array([0.5, 0.2]), "velocity": jnp.array([0.1, 0.0]), "goal": jnp.array([1.0, 0.0])}
+    at = partial(module.of_simulator, layout, 0.0, spaces, seen, key=jax.random.key(0))
+    step, reward = at(jnp.array([0.3, -0.2]))
+    rows = dict(zip([name for name, _ in spaces.observation], jnp.split(step, 3), strict=True))
+    for name, slope in (("position", 0.04), ("velocity", 0.2), ("goal", 0.0)):
+        np.testing.assert_allclose(rows[name], slope * np.eye(2), atol=1e-7)
+    reached = np.array([0.5, 0.2]) + 0.2 * (0.8 * np.array([0.1, 0.0]) + 0.2 * np.array([0.3, -0.2]))
+    value = np.exp(-((reached - [1, 0]) ** 2).sum() / 0.5)
+    np.testing.assert_allclose(reward, value * -4 * (reached - [1, 0]) * 0.04, rtol=0.1)  # a little noise is left
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("method", ["dsdpg", "mage"])
+def test_the_models_of_runs_are_read(method, tmp_path, capsys, monkeypatch):
+    module = program("point-mass/model")
+    monkeypatch.setattr(module, "STATES", 6)
+    monkeypatch.setattr(module, "DRAWS", 3)
+    values = {"steps": 60, "exploration.random_steps": 20, "updates_per_step": 1, "evaluation.episodes": 0}
+    values |= {"env.workers": 0, "log.tensorboard": False, "seeds": (0, 1), "run": tmp_path / "run"}
+    if method == "mage":
+        values |= {"ensemble.batches": 3}
+    run, _ = start(configure("toy:point-mass-4-4d", method=method, preset="demo", settings=values))
+    capsys.readouterr()
+    lines = printed(module, capsys, monkeypatch, str(run), "--out", str(tmp_path / "model.json"))
+    assert lines[0].endswith("D = 4") and lines[1].startswith(f"{method}, N = 4, noise 0 ")
+    (record,) = json.loads((tmp_path / "model.json").read_text())
+    assert [seed["seed"] for seed in record["seeds"]] == [0, 1]
+    assert all(np.isfinite(list(seed.values())).all() and abs(seed["cosine"]) <= 1 for seed in record["seeds"])
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "steps": 90}))
+    with pytest.raises(UserError, match="is not finished: it has 60 of 90 env steps"):
+        module.measured(run)

@@ -30,12 +30,13 @@ class Variant:
 VARIANTS = {
     "dsdpg": Variant("dsdpg"),
     "dsdpg-mmd": Variant("dsdpg", {"discrepancy.kind": "mmd"}),
+    "dsdpg-reward": Variant("dsdpg", {"dynamics.reward": "network"}),
     "mage": Variant("mage"),
     "mmd": Variant("mmd"),
     "iqn": Variant("iqn"),
     "td3": Variant("td3"),
 }
-"""The methods: DSDPG with MSMMD and with plain MMD, and the baselines."""
+"""The methods: DSDPG with MSMMD, with plain MMD, and with a network of its own for the reward; and the baselines."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class PointMassConfig:
     noise: tuple[float, ...] = (0.0, 0.2)
     """standard deviations of the noise on velocities (--env.dynamics-noise), increasing"""
     methods: tuple[str, ...] = ("dsdpg", "dsdpg-mmd", "mage", "iqn", "td3")
-    """methods to compare: dsdpg, dsdpg-mmd, mage, mmd, iqn, td3"""
+    """methods to compare: dsdpg, dsdpg-mmd, dsdpg-reward, mage, mmd, iqn, td3"""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """seeds, which are trained in one program"""
     steps: int = 5000

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sobolev.agents.dreamer.config import SIZES
 from sobolev.agents.method import Pace
+from sobolev.checkpoints.run_folder import digest
 from sobolev.config import TrainConfig, configure, defaults, from_json, resolved, to_json
 from sobolev.config.codec import assign, encode, flattened, settings
 from sobolev.config.registry import OURS
@@ -135,7 +136,14 @@ def test_runs_of_the_last_release_are_read(choice: str) -> None:
 
     earlier = cut(tree)
     assert earlier != tree
-    assert encode(from_json(json.dumps(earlier))) == completed(earlier, added(method)) == tree
+    assert encode(from_json(json.dumps(earlier))) == completed(earlier, added(OURS[method])) == tree
+
+
+def test_runs_of_a_method_given_by_its_place_are_read() -> None:
+    config = defaults("toy:point-mass", "sobolev.agents.dsdpg.method:METHOD")
+    tree = json.loads(to_json(config))
+    del tree["agent"]["critic"]["truncation"]
+    assert from_json(json.dumps(tree)) == config and digest(from_json(json.dumps(tree))) == digest(config)
 
 
 def test_groups_that_are_missing_are_not_made_up() -> None:

@@ -61,7 +61,7 @@ def identity(config: TrainConfig) -> dict[str, Any]:
     tree = {name: value for name, value in encode(config).items() if name not in NOT_COMPUTED}
     tree["env"] = {name: value for name, value in tree["env"].items() if name != "workers"}
     tree["replay"] = {name: value for name, value in tree["replay"].items() if name != "memory"}
-    return without(tree, added(config.method))
+    return without(tree, added(method_of(config)))
 
 
 def without(tree: dict[str, Any], values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

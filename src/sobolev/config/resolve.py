@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sobolev.agents.method import Method
 from sobolev.config import codec
 from sobolev.config.codec import assign, assign_all, decode, encode, flattened
 from sobolev.config.registry import METHODS
@@ -118,7 +119,7 @@ def _decoded(tree: Any) -> TrainConfig[Any]:
     method = METHODS.find(str(tree.get("method", "gpld")) if isinstance(tree, dict) else "gpld")
     kinds = {"agent": method.config}
     penalty = penalty_type(method.config, _regularizer(tree))
-    tree = completed(tree, added(method.name))
+    tree = completed(tree, added(method))
     return decode(TrainConfig, tree, kinds if penalty is None else kinds | {"agent.penalty": penalty})
 
 
@@ -126,10 +127,10 @@ ADDED: Mapping[str, Any] = {"log.sinks": []}
 """Settings of every run that version 0.2.0 did not have, with the JSON values that they had in effect."""
 
 
-def added(method: str) -> Mapping[str, Any]:
+def added(method: Method[Any]) -> Mapping[str, Any]:
     """Returns the settings that earlier versions did not have, by path in config.json, with the values that they had in
     effect: `ADDED`, and those of the method."""
-    return {**ADDED, **{f"agent.{path}": value for path, value in METHODS.find(method).added.items()}}
+    return {**ADDED, **{f"agent.{path}": value for path, value in method.added.items()}}
 
 
 def completed(tree: Any, values: Mapping[str, Any], prefix: str = "") -> Any:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from sobolev._version import __version__
+from sobolev.config.registry import METHODS
 from sobolev.config.resolve import added, completed
 from sobolev.errors import UserError
 from sobolev.experiments.api import Record
@@ -41,7 +42,7 @@ def kept(file: Path, settings: Record, compute: Callable[[], Record]) -> Record:
 def up_to_date(settings: Record) -> Record:
     """Returns the settings of a part with those settings of a run, in "run", that an earlier version did not have."""
     run = settings.get("run")
-    return settings | {"run": completed(run, added(run["method"]))} if run else settings
+    return settings | {"run": completed(run, added(METHODS.find(run["method"])))} if run else settings
 
 
 def _read(file: Path) -> Record | None:

@@ -199,7 +199,7 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     count, not the run from which they come.
     """
     method = str(config.get("method"))
-    leaves = {**OLDER, **_leaves(completed(config, added(method)) if method in OURS else config)}
+    leaves = {**OLDER, **_leaves(completed(config, added(OURS[method])) if method in OURS else config)}
     leaves = {path.removeprefix("agent."): value for path, value in leaves.items()}
     if leaves["warm_start"] is None:
         del leaves["warm_start_parts"]

@@ -1,6 +1,6 @@
 """What world models know of an action's effect: python results/point-mass/model.py RUN… [--out FILE].
 
-RUN… are run folders of dsdpg and mage on the point mass, such as RUNS/runs/mage-4-8d-noise-0. A target's gradient is
+RUN… are run folders of the study with a world model, such as RUNS/runs/mage-4-8d-noise-0. A target's gradient is
 made of the model's ∂s'/∂a and ∂r/∂a (docs/dsdpg.md), and here both are compared with the simulator's, at states of the
 policy's own episodes at which the goal is known. Adds the numbers of these runs to FILE, and prints tables of the
 medians over seeds of all runs in it.
@@ -27,6 +27,7 @@ from sobolev.envs.families.toy import STIR, Layout, closeness, layout_of, locati
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
 from sobolev.experiments.point_mass.gradients import location_of
+from sobolev.experiments.point_mass.runs import VARIANTS, Cell, run_name
 from sobolev.experiments.trained import visited
 from sobolev.sweeps.run_status import saved_steps
 from sobolev.system.atomic_files import write_json
@@ -92,6 +93,8 @@ def measured(run: Path) -> dict[str, Any]:
     if saved_steps(run) < config.steps:
         raise UserError(f"{run} is not finished: it has {saved_steps(run):,} of {config.steps:,} env steps")
     agent, found = visited(run, EPISODES, STATES)
+    if not jax.tree.leaves(found[0].state.model.dynamics):
+        raise UserError(f"{run} has no world model: leave out runs of {config.method}")
     layout, noise = layout_of(config.task.removeprefix("toy:")), config.env.dynamics_noise
 
     def mean(effect: Callable[..., Effect], keys: Key[Array, " states"], states: Any, actions: Array) -> Effects:
@@ -108,7 +111,9 @@ def measured(run: Path) -> dict[str, Any]:
         by_model = mean(partial(of_model, state), keys, joined(agent.spaces, seen), action)
         by_simulator = mean(partial(of_simulator, layout, noise, agent.spaces), keys, seen, action)
         seeds.append({"seed": seed, **compared(by_model, by_simulator)})
-    return {"method": config.method, **layout._asdict(), "noise": noise, "seeds": seeds}
+    where = Cell(*layout, noise)
+    names = [name for name in VARIANTS if run.name == run_name(name, where)]
+    return {"method": (names or [config.method])[0], **where._asdict(), "seeds": seeds}
 
 
 def cell(record: dict[str, Any]) -> tuple[str, int, float, int]:

@@ -169,6 +169,9 @@ def test_the_models_of_runs_are_read(method, tmp_path, capsys, monkeypatch):
     assert [seed["seed"] for seed in record["seeds"]] == [0, 1]
     assert all(np.isfinite(list(seed.values())).all() and abs(seed["cosine"]) <= 1 for seed in record["seeds"])
     config = json.loads((run / "config.json").read_text())
+    of_variant = run.rename(tmp_path / "dsdpg-reward-4-4d-noise-0")
+    assert module.measured(of_variant)["method"] == "dsdpg-reward"
+    run = of_variant.rename(run)
     (run / "config.json").write_text(json.dumps({**config, "steps": 90}))
     with pytest.raises(UserError, match="is not finished: it has 60 of 90 env steps"):
         module.measured(run)

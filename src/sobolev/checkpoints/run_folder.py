@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from sobolev.checkpoints.files import OWN_TEMPORARY, room_errors
 from sobolev.config import TrainConfig, from_json, to_json
 from sobolev.config.codec import encode, settings
 from sobolev.config.registry import method_of
-from sobolev.config.resolve import added
+from sobolev.config.resolve import added, without
 from sobolev.errors import UserError, spelled
 from sobolev.system.atomic_files import TEMPORARY, file_name, write_text
 
@@ -62,15 +62,6 @@ def identity(config: TrainConfig) -> dict[str, Any]:
     tree["env"] = {name: value for name, value in tree["env"].items() if name != "workers"}
     tree["replay"] = {name: value for name, value in tree["replay"].items() if name != "memory"}
     return without(tree, added(method_of(config)))
-
-
-def without(tree: dict[str, Any], values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns a tree without the entries at these paths that have these values."""
-    kept = {name: value for name, value in tree.items() if (prefix + name, value) not in values.items()}
-    return {
-        name: without(value, values, f"{prefix}{name}.") if isinstance(value, dict) else value
-        for name, value in kept.items()
-    }
 
 
 def digest(config: TrainConfig) -> str:

@@ -145,3 +145,12 @@ def completed(tree: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
 def _regularizer(tree: Any) -> str:
     agent = tree.get("agent") if isinstance(tree, dict) else None
     return str(agent.get("regularizer", "jacobian")) if isinstance(agent, dict) else "jacobian"
+
+
+def without(tree: dict[str, Any], values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns a JSON tree without those of these values, by path, that it has."""
+    kept = {name: value for name, value in tree.items() if (prefix + name, value) not in values.items()}
+    return {
+        name: without(value, values, f"{prefix}{name}.") if isinstance(value, dict) else value
+        for name, value in kept.items()
+    }

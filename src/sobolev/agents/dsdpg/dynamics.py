@@ -32,7 +32,7 @@ class Imagined(NamedTuple):
 
 
 class ModelLosses(NamedTuple):
-    """Terms of the model's loss for one transition, in nats."""
+    """Terms of the model's loss for one transition, in nats but for the last one."""
 
     likelihood: Float[Array, ""]
     """−log g(Δs, r | s, a, z) with z from the encoder; without r if that has a network of its own"""
@@ -41,7 +41,7 @@ class ModelLosses(NamedTuple):
     terminal: Float[Array, ""]
     """cross-entropy of the termination head"""
     reward: Float[Array, ""]
-    """squared error of the reward's own network; 0 if there is none"""
+    """squared error of the reward's own network, in normalised units; 0 if there is none"""
 
 
 class Dynamics(eqx.Module):

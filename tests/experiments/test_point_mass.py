@@ -83,7 +83,8 @@ def records(noises: tuple[float, ...] = (0.0,)) -> tuple[list, list]:
             for number, method in enumerate(("mage", "td3")):
                 curve = {"steps": [0, 10], "returns": [[0.0, 4.0 * dimensions], [2.0 * dimensions, 4.0 * dimensions]]}
                 seeds = [
-                    {"seed": seed, "bias": float(dimensions + seed), "variance": 0.1, "cosine": 0.5} for seed in (0, 1)
+                    {"seed": seed, "bias": float(dimensions + seed), "variance": 0.1, "cosine": 0.5, "agreement": 0.9}
+                    for seed in (0, 1)
                 ]
                 means = [(9.0 + number) * dimensions, (3.0 + number) * dimensions]
                 facts = {"returns": means, "curve": curve, "gradients": seeds}
@@ -112,19 +113,9 @@ def test_curves_and_gradients_have_a_panel_for_every_combination():
     assert [ax.get_title() for ax in curves[0]] == ["D = 2", "D = 8"]
     assert curves[1, 0].get_ylabel() == "return\nN = 2, noise 0.2"
     np.testing.assert_allclose(drawn.y(curves[1, 1].lines[0]), [8, 32])
-    gradients = drawn.grid(figures.draw_gradients(found, "a note").axes, 3, 2)
+    gradients = drawn.grid(figures.draw_gradients(found, "a note").axes, 4, 2)
     bias = [line for line in gradients[0, 1].lines if line.get_marker() == "." and len(drawn.y(line)) == 2]
     np.testing.assert_allclose([drawn.y(line) for line in bias], [[2, 3], [8, 9]] * 2)
-
-
-def test_gradients_that_are_not_finite_are_left_out_of_the_figure():
-    """The mean over seeds is not drawn, the other seed is."""
-    found, _ = records()
-    found[0]["gradients"][1]["bias"] = float("nan")
-    axes = drawn.grid(figures.draw_gradients(found, "a note").axes, 3, 1)
-    shown = [drawn.y(line) for line in axes[0, 0].lines if line.get_color() == COLORS["mage"]]
-    assert any(np.isnan(y).tolist() == [True, False] for y in shown)
-    assert any(np.isfinite(y).all() and len(y) == 2 for y in shown)
 
 
 def test_statistics_of_errors_of_gradients():
@@ -137,7 +128,31 @@ def test_statistics_of_errors_of_gradients():
     assert said["bias"] == pytest.approx(5 / 25, rel=0.05)
     assert said["variance"] == pytest.approx(2 * 0.25 / 25, rel=0.05)
     exact = jnp.broadcast_to(jnp.asarray(truth, jnp.float32), (2, 9, 2))
-    assert gradients.statistics(exact, exact.swapaxes(0, 1))["cosine"] == pytest.approx(1.0)
+    said = gradients.statistics(exact, exact.swapaxes(0, 1))
+    assert said["cosine"] == pytest.approx(1.0) and said["agreement"] == pytest.approx(1.0)
+    across = jnp.stack([exact[0], exact[0] @ jnp.asarray([[0.0, 1.0], [-1.0, 0.0]])], 1)
+    assert gradients.statistics(exact, across)["agreement"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_slopes_stay_within_the_range_of_actions():
+    """Of a quadratic, whose slope over an interval is the derivative at its middle."""
+    action = jnp.asarray([0.3, 1.0, -0.95])
+    values = lambda a: jnp.stack([jnp.square(a) @ jnp.asarray([1.0, 2.0, 3.0]), a.sum()])  # noqa: E731
+    found = gradients.slopes(values, action)
+    middles = np.array([0.3, 0.95, -0.925])
+    np.testing.assert_allclose(found, np.stack([2 * middles * [1, 2, 3], np.ones(3)], 1), rtol=1e-4)
+
+
+def test_true_gradients_stay_finite_where_the_closed_loop_is_unstable():
+    """A stiff policy's rollouts have derivatives that grow along them; the slopes of their returns have none."""
+    layout, action = Layout(1, 2), jnp.asarray([0.1, -0.1])
+    mass = gradients.Mass(jnp.asarray([0.9, 0.1]), jnp.zeros(2), jnp.asarray(0))
+    stiff = lambda mass: jnp.tanh(60 * (jnp.asarray([1.0, 0.0]) - mass.position))  # noqa: E731
+    draw = partial(gradients.simulate, stiff, mass, layout=layout, noise=0.2, discount=0.99)
+    keys = jax.random.split(jax.random.key(0), 16)
+    mean = jax.jit(lambda a: jax.vmap(lambda key: draw(a, key))(keys).mean())
+    assert not np.abs(jax.grad(mean)(action)).max() < 1e3
+    assert np.abs(gradients.slopes(mean, action)).max() < 30
 
 
 @pytest.mark.long

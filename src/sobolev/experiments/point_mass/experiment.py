@@ -29,10 +29,10 @@ ABOUT = """Compare methods with a deterministic policy on toy:point-mass, over r
 N is the number of reward locations, D that of the dimensions of actions; the noise is on velocities. The return has a
 mode for each location, and the gradient of each mode points to its own location (docs/dsdpg.md). There is a run per
 method and combination, with all seeds in one program; a study that was stopped resumes. After training the action
-gradients of the critics are compared with the true ones, by differentiating the simulator. Writes point-mass (returns
-over D, or over N where there is one D), point-mass-curves (returns over env steps) and point-mass-gradients (their
-errors) as PNG and PDF, point-mass.json (all numbers, and the command), parts (those of each run) and runs into --out. A
-study that was stopped continues from parts; runs can be deleted."""
+gradients of the critics are compared with the simulator's. Writes point-mass (returns over D, or over N where there is
+one D), point-mass-curves (returns over env steps) and point-mass-gradients (their errors) as PNG and PDF,
+point-mass.json (all numbers, and the command), parts (those of each run) and runs into --out. A study that was stopped
+continues from parts; runs can be deleted."""
 
 
 def check(config: PointMassConfig) -> None:
@@ -91,6 +91,7 @@ MEASURES: Mapping[str, Callable[[Record], Sequence[float]]] = {
     "bias²/gradient²": partial(gradients_of, name="bias"),
     "variance/gradient²": partial(gradients_of, name="variance"),
     "cosine with the gradient": partial(gradients_of, name="cosine"),
+    "cosine of two estimates of it": partial(gradients_of, name="agreement"),
     "predicted over true value": predicted_over_true,
 }
 """What the tables show: a number per seed of a record."""

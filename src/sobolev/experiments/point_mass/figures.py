@@ -116,13 +116,15 @@ def draw_curves(records: Sequence[Record], references: Sequence[Record], note: s
 
 
 def draw_gradients(records: Sequence[Record], note: str) -> Figure:
-    """Draws bias, variance and direction of the critics' action gradients (see `gradients.compare`)."""
+    """Draws bias, variance and direction of the critics' action gradients (see `gradients.compare`), and how well the
+    true direction is known."""
     axis = axis_of([cell_of(record) for record in records])
     panels = axis.others([cell_of(record) for record in records])
     measures = (
         ("bias", "squared bias\nover squared gradient"),
         ("variance", "variance\nover squared gradient"),
         ("cosine", "cosine with\nthe true gradient"),
+        ("agreement", "cosine of two estimates\nof the true gradient"),
     )
     size = (max(6.0, PANEL[0] * len(panels)), PANEL[1] * len(measures) + 0.6)
     figure = Figure(figsize=size, dpi=150, layout="constrained")
@@ -131,9 +133,10 @@ def draw_gradients(records: Sequence[Record], note: str) -> Figure:
         grid[row, 0].set_ylabel(label, fontsize=9)
         for ax, panel in zip(grid[row], panels, strict=True):
             shown = [record for record in records if belongs(record, panel, axis)]
-            summarize = mean_and_deviation if name == "cosine" else median_and_range
+            cosine = name in ("cosine", "agreement")
+            summarize = mean_and_deviation if cosine else median_and_range
             _draw_points(ax, shown, axis, lambda r, n=name: np.array(gradients_of(r, n)), summarize)
-            if name == "cosine":
+            if cosine:
                 ax.axhline(0.0, color="#444444", linewidth=0.8)
                 ax.set_ylim(top=1.0)
             else:

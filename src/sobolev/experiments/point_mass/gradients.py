@@ -1,9 +1,10 @@
-"""The action gradients of trained critics, compared with the true ones, by differentiating the simulator.
+"""The action gradients of trained critics, compared with the true ones, by differences of the simulator's returns.
 
 The true Q(s, a) is the expected discounted return of the trained policy after action a, without an end of the episode,
-since all methods treat the end as a truncation. Its gradient is the mean over rollouts of the derivative of the
-discounted return by the first action, at fixed noise: when the goal is revealed does not depend on actions, and
-everything else is differentiable in them, except at the walls.
+since all methods treat the end as a truncation. Its gradient is the mean over rollouts of the discounted return's
+slope between a − 0.1 and a + 0.1, one entry of a at a time, with the same noise on both sides. The simulator could be
+differentiated at a itself, but where a policy makes the closed loop unstable the derivative grows along the rollout:
+lengths of 10⁵ were seen beside slopes of 1, and the mean of such numbers over some rollouts tells nothing about Q.
 
 Every method has two critics, initialised and trained on their own against shared targets. With errors e₁ and e₂ of
 their gradients, the mean of ⟨e₁, e₂⟩ estimates the squared bias, what both have in common, and the mean of
@@ -32,8 +33,10 @@ HORIZON = 400
 """Steps of a rollout. With a discount of 0.99, 2% of a constant return come later, and nothing of the gradient."""
 SAMPLES = 64
 """Samples of each critic's distribution at every state."""
+STEP = 0.1
+"""Half the interval of an action's entry over which slopes are taken, less at the ends of its range."""
 CHUNK = 8
-"""States whose rollouts are differentiated together, which bounds the memory."""
+"""States whose rollouts are made together, which bounds the memory."""
 
 
 class Mass(NamedTuple):
@@ -49,8 +52,10 @@ def compare(run: Path, layout: Layout, noise: float, states: int, rollouts: int)
     """Compares the critics of a run with the simulator, at `states` states of the policy's own episodes.
 
     Returns for every seed `bias` and `variance` of the action gradient, both relative to the true gradient's mean
-    square; `cosine`, the mean cosine between the mean of both critics' gradients and the true one; and `predicted` and
-    `true`, the mean values. Estimates of `bias` are unbiased and may be slightly negative.
+    square; `cosine`, the mean cosine between the mean of both critics' gradients and the true one; `agreement`, the
+    mean cosine between two independent estimates of the true one, each from half of the rollouts; and `predicted` and
+    `true`, the mean values. Estimates of `bias` are unbiased and may be slightly negative. Where `agreement` is low,
+    the true gradient is too small beside its noise to have a direction, and `cosine` cannot be high.
     """
     agent, found = visited(run, EPISODES, states)
     records = []
@@ -88,18 +93,35 @@ def _compare(
     def truth(one: tuple[Mass, Array, Array]) -> tuple[Float[Array, ""], Float[Array, "2 dimensions"]]:
         mass, action, key = one
         keys = jax.random.split(key, (2, rollouts // 2))
-        value, slope = jax.vmap(jax.vmap(lambda k: jax.value_and_grad(lambda a: draw(mass, a, k))(action)))(keys)
-        return value.mean(), slope.mean(1)
+
+        def values(action: Float[Array, " dimensions"]) -> Float[Array, "2"]:
+            return jax.vmap(jax.vmap(lambda k: draw(mass, action, k)))(keys).mean(1)
+
+        return values(action).mean(), slopes(values, action).T
 
     keys = jax.random.split(rollout_key, states.shape[0])
     true_values, halves = jax.lax.map(truth, (masses, actions, keys), batch_size=min(CHUNK, states.shape[0]))
     return statistics(found, halves) | {"predicted": values.mean(), "true": true_values.mean()}
 
 
+def slopes(
+    values: Callable[[Float[Array, " dimensions"]], Float[Array, "..."]], action: Float[Array, " dimensions"]
+) -> Float[Array, "dimensions ..."]:
+    """The slope of `values` along every entry of an action, between STEP below and STEP above it within [−1, 1]."""
+
+    def along(entry: Int[Array, ""]) -> Float[Array, "..."]:
+        ends = jnp.clip(action[entry] + jnp.asarray([-STEP, STEP]), -1.0, 1.0)
+        low, high = (values(action.at[entry].set(end)) for end in ends)
+        return (high - low) / (ends[1] - ends[0])
+
+    return jax.vmap(along)(jnp.arange(action.size))
+
+
 def statistics(
     found: Float[Array, "2 states dimensions"], halves: Float[Array, "states 2 dimensions"]
 ) -> dict[str, Float[Array, ""]]:
-    """`bias`, `variance` and `cosine` of both critics' gradients, given two independent estimates of the true ones.
+    """`bias`, `variance`, `cosine` and `agreement` (see `compare`), given the gradients of both critics and two
+    independent estimates of the true ones.
 
     Products of errors take one estimate each, so that the noise of the estimates does not count as bias.
     """
@@ -108,9 +130,19 @@ def statistics(
     scale = jnp.sum(one * other, -1).mean()
     crossed = jnp.sum((found[0] - one) * (found[1] - other) + (found[0] - other) * (found[1] - one), -1).mean() / 2
     spread = jnp.sum(jnp.square(found[0] - found[1]), -1).mean() / 2
-    lengths = jnp.linalg.norm(mean, axis=-1) * jnp.linalg.norm(truth, axis=-1)
-    cosine = jnp.sum(mean * truth, -1) / jnp.maximum(lengths, 1e-30)
-    return {"bias": crossed / scale, "variance": spread / scale, "cosine": cosine.mean()}
+    return {
+        "bias": crossed / scale,
+        "variance": spread / scale,
+        "cosine": _cosine(mean, truth).mean(),
+        "agreement": _cosine(one, other).mean(),
+    }
+
+
+def _cosine(
+    one: Float[Array, "states dimensions"], other: Float[Array, "states dimensions"]
+) -> Float[Array, " states"]:
+    lengths = jnp.linalg.norm(one, axis=-1) * jnp.linalg.norm(other, axis=-1)
+    return jnp.sum(one * other, -1) / jnp.maximum(lengths, 1e-30)
 
 
 def critic_gradients(

@@ -14,7 +14,7 @@ from sobolev.config import TrainConfig, configure
 from sobolev.envs.families.toy import Layout
 from sobolev.experiments.api import Record, Say
 from sobolev.experiments.parts import FOLDER, kept
-from sobolev.experiments.point_mass.gradients import compare
+from sobolev.experiments.point_mass.gradients import STEP, compare
 from sobolev.experiments.trained import final_returns, settings_of, trained
 
 
@@ -129,8 +129,9 @@ def train_all(config: PointMassConfig, say: Say) -> list[Record]:
     records = []
     for cell, method in itertools.product(cells(config), config.methods):
         begun = time.monotonic()
-        settings = {"run": settings_of(train_config(config, method, cell))}
+        settings: Record = {"run": settings_of(train_config(config, method, cell))}
         settings |= {"episodes": config.episodes, "states": config.states, "rollouts": config.rollouts}
+        settings["gradient_step"] = STEP
         file = config.out / FOLDER / f"{run_name(method, cell)}.json"
         record = kept(file, settings, partial(_record, config, method, cell))
         records.append(record)
@@ -147,8 +148,7 @@ def _record(config: PointMassConfig, method: str, cell: Cell) -> Record:
 
 
 def gradients_of(record: Record, name: str) -> Sequence[float]:
-    """Returns a number of `gradients.compare` for every seed. One that is not finite is NaN: the true
-    gradient may be too large for float32 if the policy makes the simulator unstable."""
+    """Returns a number of `gradients.compare` for every seed."""
     return [seed[name] for seed in record["gradients"]]
 
 

@@ -151,17 +151,28 @@ def test_the_simulator_has_the_effects_of_its_equations():
     np.testing.assert_allclose(reward, value * -4 * (reached - [1, 0]) * 0.04, rtol=0.1)  # a little noise is left
 
 
+def short_run(method: str, folder: Path, **values) -> Path:
+    """A run of 60 env steps on the point mass with four dimensions."""
+    values |= {"steps": 60, "exploration.random_steps": 20, "updates_per_step": 1, "evaluation.episodes": 0}
+    values |= {"env.workers": 0, "log.tensorboard": False, "seeds": (0, 1), "run": folder}
+    run, _ = start(configure("toy:point-mass-4-4d", method=method, preset="demo", settings=values))
+    return run
+
+
+@pytest.mark.long
+def test_a_run_without_a_model_is_refused(tmp_path):
+    run = short_run("td3", tmp_path / "run")
+    with pytest.raises(UserError, match="run has no world model: leave out runs of td3"):
+        program("point-mass/model").measured(run)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("method", ["dsdpg", "mage"])
 def test_the_models_of_runs_are_read(method, tmp_path, capsys, monkeypatch):
     module = program("point-mass/model")
     monkeypatch.setattr(module, "STATES", 6)
     monkeypatch.setattr(module, "DRAWS", 3)
-    values = {"steps": 60, "exploration.random_steps": 20, "updates_per_step": 1, "evaluation.episodes": 0}
-    values |= {"env.workers": 0, "log.tensorboard": False, "seeds": (0, 1), "run": tmp_path / "run"}
-    if method == "mage":
-        values |= {"ensemble.batches": 3}
-    run, _ = start(configure("toy:point-mass-4-4d", method=method, preset="demo", settings=values))
+    run = short_run(method, tmp_path / "run", **({"ensemble.batches": 3} if method == "mage" else {}))
     capsys.readouterr()
     lines = printed(module, capsys, monkeypatch, str(run), "--out", str(tmp_path / "model.json"))
     assert lines[0].endswith("D = 4") and lines[1].startswith(f"{method}, N = 4, noise 0 ")

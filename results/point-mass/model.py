@@ -26,7 +26,7 @@ from sobolev.checkpoints.run_folder import read_config
 from sobolev.envs.families.toy import STIR, Layout, closeness, layout_of, locations, moved, worths
 from sobolev.envs.specs import Spaces
 from sobolev.errors import UserError
-from sobolev.experiments.point_mass.gradients import location_of
+from sobolev.experiments.point_mass.gradients import cosines, location_of
 from sobolev.experiments.point_mass.runs import VARIANTS, Cell, run_name
 from sobolev.experiments.trained import visited
 from sobolev.sweeps.run_status import saved_steps
@@ -79,11 +79,10 @@ def of_simulator(
 def compared(found: Effects, true: Effects) -> dict[str, float]:
     """The numbers of `MEASURES`, given the mean effects at some states."""
     (step, reward), (true_step, true_reward) = found, true
-    lengths = jnp.linalg.norm(reward, axis=1) * jnp.linalg.norm(true_reward, axis=1)
     return {
         "step": float(jnp.square(step - true_step).sum() / jnp.square(true_step).sum()),
         "reward": float(jnp.square(reward - true_reward).sum() / jnp.square(true_reward).sum()),
-        "cosine": float(jnp.mean(jnp.sum(reward * true_reward, 1) / jnp.maximum(lengths, 1e-30))),
+        "cosine": float(cosines(reward, true_reward).mean()),
     }
 
 

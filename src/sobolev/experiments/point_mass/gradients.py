@@ -3,8 +3,8 @@
 The true Q(s, a) is the expected discounted return of the trained policy after action a, without an end of the episode,
 since all methods treat the end as a truncation. Its gradient is the mean over rollouts of the discounted return's
 slope between a − 0.1 and a + 0.1, one entry of a at a time, with the same noise on both sides. The simulator could be
-differentiated at a itself, but where a policy makes the closed loop unstable the derivative grows along the rollout:
-lengths of 10⁵ were seen beside slopes of 1, and the mean of such numbers over some rollouts tells nothing about Q.
+differentiated at a itself, but where a policy makes the closed loop unstable the derivative grows exponentially along
+the rollout, and the mean of such numbers over some rollouts tells nothing about Q.
 
 Every method has two critics, initialised and trained on their own against shared targets. With errors e₁ and e₂ of
 their gradients, the mean of ⟨e₁, e₂⟩ estimates the squared bias, what both have in common, and the mean of
@@ -133,14 +133,13 @@ def statistics(
     return {
         "bias": crossed / scale,
         "variance": spread / scale,
-        "cosine": _cosine(mean, truth).mean(),
-        "agreement": _cosine(one, other).mean(),
+        "cosine": cosines(mean, truth).mean(),
+        "agreement": cosines(one, other).mean(),
     }
 
 
-def _cosine(
-    one: Float[Array, "states dimensions"], other: Float[Array, "states dimensions"]
-) -> Float[Array, " states"]:
+def cosines(one: Float[Array, "states action"], other: Float[Array, "states action"]) -> Float[Array, " states"]:
+    """The cosine between two gradients at every state, 0 where one of them is."""
     lengths = jnp.linalg.norm(one, axis=-1) * jnp.linalg.norm(other, axis=-1)
     return jnp.sum(one * other, -1) / jnp.maximum(lengths, 1e-30)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import fcntl
 import os
 import re
 from collections.abc import Callable
@@ -112,6 +113,46 @@ def test_another_config_is_refused_and_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="with --penalty.rho 0.5, not 0.25: choose another --run"), other:
         pass
     assert read_config(tmp_path) == config(run=tmp_path)
+
+
+VARIANTS = [
+    *[(method, None) for method in ("gpld", "dreamer", "dsdpg", "mmd", "iqn", "mage", "td3")],
+    *[(method, name) for method in ("gpld", "dsdpg") for name in ("spectral", "noise", "jacobian-norm")],
+]
+
+
+@pytest.mark.parametrize("asked", VARIANTS)
+def test_a_run_of_another_method_or_regularizer_is_refused_and_told(tmp_path: Path, asked: tuple[str, str]) -> None:
+    """Also where one has settings that the other lacks."""
+
+    def of(method: str, regularizer: str | None) -> TrainConfig[Any]:
+        chosen = {} if regularizer is None else {"regularizer": regularizer}
+        values = {"run": tmp_path, **chosen}
+        return resolved(configure("walker-walk", method=method, preset="laptop", settings=values), "cpu")
+
+    for there in VARIANTS:
+        told = differences(of(*there), of(*asked))
+        assert (told == []) == (there == asked)
+        if there[0] != asked[0]:
+            assert told[0] == f"--method {there[0]}, not {asked[0]}"
+        elif there != asked:
+            assert any(line.startswith("--regularizer ") for line in told)
+    there = next(one for one in VARIANTS if one[0] != asked[0])
+    with opened(of(*there)):
+        pass
+    message = f"holds another run, with --method {there[0]}, not {asked[0]}"
+    with pytest.raises(UserError, match=message), opened(of(*asked)):
+        pass
+
+
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(file: object, kind: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    message = "cannot be locked: No locks available; choose a --run on a file system"
+    with pytest.raises(UserError, match=message), opened(config(run=tmp_path)):
+        pass
 
 
 MADE = (

@@ -11,15 +11,17 @@ import jax
 import numpy as np
 import pytest
 
+from sobolev.agents.api import Report
 from sobolev.config import TrainConfig
 from sobolev.errors import UserError
 from sobolev.logs import dreams
 from sobolev.logs.dreams import Dream
 from sobolev.training import evaluation
+from sobolev.training.loop import Training
 from sobolev.training.program import Program
 from tests import tiny
 from tests.quick_runs import quick_runs
-from tests.training.test_resume import at, content, crash_late, run
+from tests.training.test_resume import content, crash_late, run
 
 pytestmark = pytest.mark.long
 
@@ -84,15 +86,16 @@ def test_a_run_may_move_to_host_memory(straight, tmp_path):
     """The first update after it is made on the same batch, and the run ends with as many."""
     batches = []
 
-    def keep(training: Any) -> None:
-        batch = training.newest.batch
-        chosen = (batch.environment, batch.start, batch.steps["observation"])
-        batches.append(jax.tree.map(np.array, chosen))
+    def keep(training: Training, reports: list[Report]) -> None:
+        if training.now.iteration == 34:
+            batch = reports[-1].batch
+            chosen = (batch.environment, batch.start, batch.steps["observation"])
+            batches.append(jax.tree.map(np.array, chosen))
 
     for memory in ("device", "host"):
         crash_late(tmp_path / memory, (33,), 35, config())
         with pytest.MonkeyPatch.context() as patch:
-            at(patch, 34, keep)
+            patch.setattr(Training, "check_finite", keep)
             run(tmp_path / memory, config(replay__memory=memory))
     jax.tree.map(np.testing.assert_array_equal, *batches)
     assert_same(tmp_path / "device", straight)

@@ -25,10 +25,11 @@ from sobolev.errors import UserError
 from sobolev.system import signals
 from sobolev.training.loop import Training
 from sobolev.training.program import Program
+from sobolev.training.schedule import Plan
 from sobolev.training.start import start
 from tests import tiny
 from tests.quick_runs import quick_runs
-from tests.training.broken_off import assert_same, at, content, crash_late, run, straight_run
+from tests.training.broken_off import assert_same, at, content, crash_late, metrics, run, straight_run
 
 ROOT, SOURCE = Path(__file__).parents[2], Path(sobolev.__file__).parents[1]
 
@@ -68,6 +69,22 @@ def test_lost_work_is_done_again(straight, tmp_path, saves, end):
 def test_a_run_without_any_checkpoint_begins_again(straight, tmp_path):
     crash_late(tmp_path / "run", (), 50)
     assert_same(run(tmp_path / "run"), straight)
+
+
+def test_what_is_measured_for_a_line_survives_until_it_is_written(straight, tmp_path, monkeypatch):
+    """Updates are rare here: none is due between the checkpoint and the line of metrics that follows."""
+    of = Plan.of
+    pace = of(tiny.config()).pace
+    rare = pace._replace(updates=pace.updates * 3 / 32)
+    monkeypatch.setattr(Plan, "of", staticmethod(lambda config: dataclasses.replace(of(config), pace=rare)))
+    due = [Plan.of(tiny.config()).updates_due(iteration) for iteration in range(81)]
+    assert due[57] == due[60] > due[40] and tiny.SETTINGS["log.every"] == 40  # two env steps each
+    whole = run(tmp_path / "whole")
+    crash_late(tmp_path / "run", (57,), 59)
+    assert_same(run(tmp_path / "run"), whole)
+    lines = [line for line in metrics(whole) if "loss" in line]
+    assert [line["step"] for line in lines] == [80, 120, 160]
+    assert all(line["penalty/gradient_share"] > 0 for line in lines)
 
 
 @pytest.mark.long

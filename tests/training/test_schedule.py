@@ -49,6 +49,14 @@ def test_training_waits_for_a_whole_batch_of_windows():
         assert number * (tiny.warmup - 8) >= 32 > number * (tiny.warmup - 9)
 
 
+def test_the_iteration_in_which_a_multiple_is_reached():
+    tiny = plan(env__number=3, env__repeat=2)  # six env steps in each
+    for every in (1, 4, 6, 20):
+        reached = [i for i in range(1, 30) if 6 * i // every > 6 * (i - 1) // every]
+        for iteration in range(1, 20):
+            assert tiny.reaching(iteration, every) == min(i for i in reached if i >= iteration)
+
+
 def test_steps_that_do_not_divide_are_rounded_up():
     assert plan(steps=1001, env__number=4).total == 126
     assert plan(steps=1, env__number=16).total == 1

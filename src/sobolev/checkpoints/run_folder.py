@@ -228,10 +228,13 @@ def _reason(error: Exception) -> str:
 
 
 def differences(there: TrainConfig, asked: TrainConfig) -> list[str]:
-    """Returns the differences in what two resolved configs compute, as in "--method dreamer, not gpld"."""
+    """Returns the differences in what two resolved configs compute, as in "--method dreamer, not gpld".
+
+    Settings that only one of them has, for it is another method or regularizer, are left out: that is a difference too.
+    """
     ignored = tuple(f"{name}." for name in NOT_COMPUTED)
     old, new = settings(there), settings(asked)
-    paths = [path for path in old if path not in NOT_COMPUTED and not path.startswith(ignored)]
+    paths = [path for path in old if path in new and path not in NOT_COMPUTED and not path.startswith(ignored)]
     paths = [path for path in paths if path not in ("env.workers", "replay.memory") and old[path][1] != new[path][1]]
     return [f"{spelled(path)} {_shown(old[path][1])}, not {_shown(new[path][1])}" for path in paths]
 
@@ -250,6 +253,10 @@ def locked(run: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another process is training in {run}: wait for it, or choose another --run") from None
+        except OSError as error:
+            raise UserError(
+                f"{run} cannot be locked: {_reason(error)}; choose a --run on a file system that has locks"
+            ) from error
         yield
 
 

@@ -20,6 +20,8 @@ from sobolev.envs import Transition
 from sobolev.errors import UserError
 from sobolev.logs.rows import Picture
 from sobolev.logs.videos import FILMS, picture, write_video
+from sobolev.plotting.output_files import png
+from sobolev.system.atomic_files import replacing, write_bytes
 
 LENGTH = 100
 """Agent steps of a recording. The model observes half of them."""
@@ -100,13 +102,17 @@ def check(agent: AnyAgent, path: Path) -> None:
 
 
 def write(found: Dream, path: Path) -> None:
-    """Writes a dream to a file: the film for .mp4 and .gif; else the plot, or the still if there are images only."""
+    """Writes a dream to a file: the film for .mp4 and .gif; else the plot, or the still if there are images only.
+
+    An earlier file is replaced atomically. Raises OSError if it cannot be written.
+    """
     if path.suffix.lower() in FILMS:
         write_video(path, film(found))
     elif found.vectors():
-        plot(found).savefig(path)
+        with replacing(path) as temporary:
+            plot(found).savefig(temporary, format=path.suffix[1:].lower() or "png")
     else:
-        path.write_bytes(picture(still(found)).encoded)
+        write_bytes(path, picture(still(found)).encoded)
 
 
 def film(found: Dream) -> list[np.ndarray]:
@@ -200,9 +206,9 @@ def keep(found: Dream, folder: Path, env_steps: int) -> dict[str, Picture]:
         write_video(folder / f"{env_steps:09d}.mp4", frames)
         pictures["dream/images"] = picture(*frames)
     if found.vectors():
-        path = folder / f"{env_steps:09d}.png"
         figure = plot(found)
-        figure.savefig(path)
+        content = png(figure)
+        write_bytes(folder / f"{env_steps:09d}.png", content)
         width, height = (int(side) for side in figure.get_size_inches() * figure.dpi)
-        pictures["dream/vectors"] = Picture(path.read_bytes(), height, width)
+        pictures["dream/vectors"] = Picture(content, height, width)
     return pictures

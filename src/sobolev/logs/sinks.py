@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sobolev.config.train import LogConfig
-from sobolev.errors import UserError
 from sobolev.logs.rows import Picture, Row
 from sobolev.logs.views import Origin, views
 from sobolev.system.atomic_files import finite, json_text, write_json
@@ -177,8 +176,6 @@ class RunLog:
         self.episodes = ScoreFile(run / "train_scores.json", task, method, seeds, state and state["train_scores"])
         self.lines = JsonLines(lines, state["metrics"] if state else 0)
         self._dreams = Guard(str(run / "dreams"), Exception)  # the libraries that draw may raise anything
-        self.weights = Guard(str(run / "snapshots"), (OSError, UserError))
-        """guards the writing of the networks' snapshots"""
         self._lines = _guard(lines)
         self._scores = [(_guard(file.path), file) for file in (self.scores, self.episodes)]
         self._lines(self.lines.flush)

@@ -44,15 +44,16 @@ class Ahead:
         trace.shutdown(wait=False)
         pool.shutdown(wait=False)
 
-    def wait(self, name: str) -> None:
+    def wait(self, name: str, leaving: bool = True) -> None:
         """Waits until a function is compiled; to be called before the function is. Raises the error of a failed job.
 
-        Raises Interrupted if a signal arrives first, except where several processes run the same program.
+        Raises Interrupted if a signal arrives first, if `leaving`, and except where several processes run the same
+        program.
         """
         if name not in self._jobs:
             return
         while not self._jobs[name].done():
-            if jax.process_count() == 1:
+            if leaving and jax.process_count() == 1:
                 signals.check()
             futures.wait([self._jobs[name]], timeout=0.1)
         self._jobs[name].result()

@@ -121,8 +121,6 @@ class Training:
     now: Snapshot
     memory_reported: bool = False
     """whether the memory of the run was reported, which is known once updates are compiled"""
-    newest: Report | None = None
-    """report of this process's newest updates, for `Inspected.inspect`"""
     truncated: bool = False
     """whether it was reported that an evaluation episode was truncated"""
 
@@ -196,8 +194,14 @@ class Training:
     def crossed(self, every: int) -> bool:
         """Whether the number of env steps reached another multiple of `every` in the newest iteration."""
         iteration = self.now.iteration
-        before, after = self.plan.env_steps(iteration - 1), self.plan.env_steps(iteration)
-        return iteration > 0 and every > 0 and after // every > before // every
+        return iteration > 0 and every > 0 and self.plan.reaching(iteration, every) == iteration
+
+    def last_before_line(self) -> bool:
+        """Whether no more updates will be made before the next line of metrics."""
+        every, now = self.config.log.every, self.now
+        if every <= 0:
+            return False
+        return self.plan.updates_due(self.plan.reaching(now.iteration, every)) - now.forgone <= now.updates
 
     def learn(self, due: int) -> None:
         """Makes the updates that are due; stops at one that is not finite, and between two if a signal arrives."""
@@ -215,12 +219,12 @@ class Training:
             now.updates += count
             reports.append(report)
         self.check_finite(reports)
-        now.pending += [report.metrics for report in reports]
-        self.newest = reports[-1] if reports else self.newest
+        # Those of one call have its means.
+        now.pending += [report.metrics for report, count in zip(reports, calls, strict=False) for _ in range(count)]
         if len(reports) < len(calls):
             self.leave_if_asked()
-        if now.pending and self.newest and self.crossed(self.config.log.every):
-            now.measured = self.program.inspect(now.state, self.newest, now.updates)
+        if reports and self.last_before_line():
+            now.measured = self.program.inspect(now.state, reports[-1], now.updates)
 
     def count_episodes(self, ended: np.ndarray) -> None:
         """Adds new rewards to the running episodes, and logs those that end; `ended`: environments that were reset."""

@@ -249,11 +249,12 @@ class Program:
     def inspect(self, state: State, report: Report, update: int) -> dict[str, np.ndarray]:
         """The metrics [seeds] that an agent computes only from time to time; {} where it has none.
 
-        `report` is that of update number `update` - 1.
+        `report` is that of update number `update` - 1. A signal does not interrupt it: the update is made, and no
+        checkpoint has its report.
         """
         if not isinstance(self.agent, Inspected):
             return {}
-        self._ahead.wait("inspect")
+        self._ahead.wait("inspect", leaving=False)
         return {name: np.asarray(x) for name, x in self._inspect(state, report, np.int32(update)).items()}
 
     @in_32_bits()

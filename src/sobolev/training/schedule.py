@@ -59,6 +59,11 @@ class Plan:
             later += 1
         return later - iteration
 
+    def reaching(self, iteration: int, every: int) -> int:
+        """The first iteration, from `iteration` on, in which env steps reach another multiple of `every`."""
+        wanted = (self.env_steps(iteration - 1) // every + 1) * every
+        return -(-wanted // self.env_steps(1))
+
     def evaluation_due(self, iteration: int) -> int | None:
         """The number of the evaluation that follows this iteration, None if there is none; 0 is before training."""
         if not self.evaluate_every:

@@ -51,7 +51,7 @@ class Snapshot:
     lengths: np.ndarray
     """their numbers of agent steps, including the first observation"""
     pending: list[Measured]
-    """metrics [seeds] of the updates since metrics were last written, one entry for each call of `learn`"""
+    """metrics [seeds] of the updates since metrics were last written, an entry for each"""
     missing: int = 0
     """number of steps that replay lacks because a damaged checkpoint had lost them: `iteration` minus `added`"""
     forgone: int = 0

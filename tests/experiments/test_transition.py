@@ -40,7 +40,7 @@ def test_runs_differ_in_the_penalty_alone():
 @pytest.mark.long
 def test_slopes_and_error_of_a_model_that_is_known():
     """Without weights in the decoder and the policy s' = s + mean change: slope and κ are 1, and the error is that of
-    the mean change. With a weight in the policy κ is √(1 + its slope²)."""
+    the mean change. With a weight in the policy κ is √(1 + its slope²), at the states that the model predicts."""
     agent = family.program("dsdpg").agent
     assert isinstance(agent, DSDPG)
     state = agent.init(jax.random.key(0))
@@ -68,9 +68,11 @@ def test_slopes_and_error_of_a_model_that_is_known():
     assert said["error"] == pytest.approx(1.0 + spread**2 / measure.DRAWS, rel=0.02)
 
     reacting = replace(model, actor=agent.init(jax.random.key(4)).model.actor)
-    states = jax.vmap(units.normalised)(jnp.asarray(joined[0]))
+    moving = replace(units, change=replace(change, mean=change.mean + 0.7))
+    states = jax.vmap(lambda s: units.normalised(s + moving.change.mean))(jnp.asarray(joined[0]))
     slopes = jax.vmap(lambda s: jnp.linalg.svd(jax.jacrev(reacting.actor)(s), compute_uv=False)[0])(states)
-    said = measure._measure(agent, replace(state, model=reacting), now, following, jax.random.key(1))
+    state = replace(state, model=reacting, statistics=moving)
+    said = measure._measure(agent, state, now, following, jax.random.key(1))
     assert said["kappa"] == pytest.approx(float(jnp.sqrt(1 + slopes.max() ** 2)), rel=1e-4)
 
 

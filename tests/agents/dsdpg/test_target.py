@@ -104,14 +104,20 @@ def test_targets_are_constants():
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(slopes))
 
 
-def test_smoothing_moves_the_next_action_by_no_more_than_its_clip():
-    """With a critic that is the next action, the target's return is r + γ (K s' + smoothing)."""
+def test_smoothing_moves_the_next_action_by_no_more_than_its_clip_and_not_out_of_range():
+    """With a critic that is the next action, the target's return is r + γ (K s' + smoothing), the action in [-1, 1]."""
     config = replace(CONFIG, smoothing=10.0, smoothing_clip=0.5, drop=0.0, discount=1.0, samples=50)
     twins = TwinCritic.init(jax.random.key(0), 2, 1, 3, NetworkConfig(units=1, layers=0))
     kernel = jnp.zeros_like(twins.both.perceptron.output.kernel).at[:, 2].set(1.0)
     twins = eqx.tree_at(lambda critics: critics.both.perceptron.output.kernel, twins, kernel)
     still = replace(example(), noise=jnp.zeros((2, 2)))
     s, a = jnp.array([0.3, -0.5]), jnp.array([0.2])
-    sample = jax.jit(lambda key: target_samples(still.model, 2, still.policy, twins, s, a, key, config))
-    found, middle = sample(jax.random.key(0))[:, 0], still.reward(s, a) + still.policy(still.a @ s + still.b @ a)[0]
-    np.testing.assert_allclose([found.min(), found.max()], [middle - 0.5, middle + 0.5], atol=1e-5)
+
+    def found(config: CriticConfig):
+        sample = jax.jit(lambda key: target_samples(still.model, 2, still.policy, twins, s, a, key, config))
+        return sample(jax.random.key(0))[:, 0]
+
+    samples, middle = found(config), still.reward(s, a) + still.policy(still.a @ s + still.b @ a)[0]
+    np.testing.assert_allclose([samples.min(), samples.max()], [middle - 0.5, middle + 0.5], atol=1e-5)
+    samples = found(replace(config, smoothing_clip=5.0)) - still.reward(s, a)
+    np.testing.assert_allclose([samples.min(), samples.max()], [-1, 1], atol=1e-5)

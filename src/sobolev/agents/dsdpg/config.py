@@ -58,7 +58,7 @@ class CriticConfig:
     """with --critic.actions policy, standard deviation of the normal noise on these actions (ours; paper 2 has no such
     noise, which is 0)"""
     smoothing: Annotated[float, Ge(0)] = 0.0
-    """standard deviation of the noise on the target policy's action; 0 for none (TD3 has 0.2)"""
+    """standard deviation of the noise on the target policy's action, clipped to [-1, 1]; 0 for none (0.2 in TD3)"""
     smoothing_clip: Annotated[float, Ge(0)] = 0.5
     """largest absolute value of that noise"""
 

@@ -56,8 +56,8 @@ def target_samples(
 ) -> Float[Array, "targets vector"]:
     """Samples of [y; ∂y/∂a] at one state and action: `config.samples` of each target critic, without the largest ones.
 
-    noise: the number of standard normal numbers that one draw of the model takes. Every sample has its own draws. The
-    result is a constant to derivatives, and sorted by return.
+    noise: the number of standard normal numbers that one draw of the model takes. Every sample has its own draws. With
+    smoothing, actions are clipped to [-1, 1], as in TD3. The result is a constant to derivatives, and sorted by return.
     """
     shape, keys = (2, config.samples), jax.random.split(key, 3)
     epsilon = jax.random.normal(keys[0], (*shape, noise))
@@ -65,7 +65,11 @@ def target_samples(
     smoothing = clipped_normal(keys[2], (*shape, action.size), config.smoothing, config.smoothing_clip)
 
     def of_critic(value: Value, *noises: Float[Array, "samples _"]) -> Float[Array, "samples vector"]:
-        return jax.vmap(lambda *n: backup(model, policy, value, state, action, n, config.discount))(*noises)
+        def within(s: Array, a: Array, xi: Array) -> Array:
+            return value(s, jnp.clip(a, -1.0, 1.0), xi)
+
+        asked = within if config.smoothing > 0 else value  # without smoothing the policy alone bounds its actions
+        return jax.vmap(lambda *n: backup(model, policy, asked, state, action, n, config.discount))(*noises)
 
     samples, kept = critics.over(of_critic, epsilon, xi, smoothing), kept_targets(config)
     if config.truncation == "critic":

@@ -27,9 +27,9 @@ def measured(run: Path, states: int) -> list[Record]:
     """Measures the world model of each seed of a run of dsdpg, at `states` steps of the policy's own episodes.
 
     Everything is in the units of the networks. `slope`: the mean over states of ‖[f_s f_a]‖₂, the largest slope of the
-    model (s, a) ↦ s' for one draw of its noise. `kappa`: max(1, ‖[f_s f_a]‖₂ √(1 + ‖π_s‖₂²)), the largest over states,
-    the constant of the contraction condition γκ < 1 (paper 2) as far as these states show it. `error`: mean squared
-    error of the predicted change of state, the mean over draws, in units of the variance of changes.
+    model (s, a) ↦ s' for one draw of its noise. `kappa`: max(1, ‖[f_s f_a]‖₂ √(1 + ‖π_s(s')‖₂²)), the largest over
+    states, the constant of the contraction condition γκ < 1 (paper 2) as far as these states show it. `error`: mean
+    squared error of the predicted change of state, the mean over draws, in units of the variance of changes.
     """
     agent, found = visited(run, EPISODES, states)
     if not isinstance(agent, DSDPG):
@@ -52,8 +52,11 @@ def _measure(
     model, size = imagination(dynamics, units), states.shape[1]
 
     def slopes(s: Array, a: Array, noise: Array) -> tuple[Array, Array]:
-        whole = jax.jacfwd(lambda x: model(x[:size], x[size:], noise)[0])(jnp.concatenate([s, a]))
-        policy = jax.jacfwd(state.model.actor)(s)
+        def step(x: Array) -> Array:
+            return model(x[:size], x[size:], noise)[0]
+
+        both = jnp.concatenate([s, a])
+        whole, policy = jax.jacfwd(step)(both), jax.jacfwd(state.model.actor)(step(both))
         return jnp.linalg.norm(whole, 2), jnp.linalg.norm(policy, 2)
 
     noise = jax.random.normal(keys[0], (states.shape[0], dynamics.noise))

@@ -2,17 +2,21 @@
 
 RUNS is a folder of runs, or of their scores (by default the scores beside this file). Prints the relative differences
 of dsdpg's areas and final returns to every other method's, for every task and noise, what they are called, and what
-PLAN.md asks: parity, an edge under noise, and growth with the dimensions.
+PLAN.md asks: parity, an edge under noise, and growth with the dimensions. A run that ended early is named.
 """
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from sobolev.reports.analysis.compare import compare
 from sobolev.reports.analysis.comparison import Comparison
 from sobolev.reports.analysis.measures import MEASURES, Measure
-from sobolev.reports.results.runs import Task, find, load
+from sobolev.reports.results.runs import Run, Task, find, load
+from sobolev.reports.results.scores import Series
 from sobolev.system.columns import aligned
 
 ACTIONS = {
@@ -23,6 +27,8 @@ ACTIONS = {
 }
 """The tasks and the dimensions of their actions."""
 OURS = "dsdpg"
+SHORT = 0.95
+"""A curve that ends before this fraction of the longest one on its task was cut off by a failure."""
 
 
 def called(a: Sequence[float], b: Sequence[float]) -> str:
@@ -44,6 +50,23 @@ def noise_of(task: Task) -> str:
 def counts(words: Sequence[str]) -> str:
     """How many are better and worse."""
     return f"{words.count('better')} better, {words.count('worse')} worse of {len(words)}"
+
+
+def held(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs, with the last evaluation of those that ended early repeated at the end of the others on their task, so
+    that a failure does not shorten other methods' curves; and lines that name those runs."""
+    ends: dict[Task, float] = {}
+    for run in runs:
+        ends[run.task] = max(one.steps[-1] for one in [*run.scores.values(), Series([ends.get(run.task, 0)], [0])])
+    whole, lines = [], []
+    for run in runs:
+        end, scores = ends[run.task], dict(run.scores)
+        for seed, one in run.scores.items():
+            if one.steps[-1] < SHORT * end:
+                scores[seed] = Series(np.append(one.steps, end), np.append(one.returns, one.returns[-1]))
+                lines.append(f"{run.folder.name}, seed {seed}, ended at {one.steps[-1]:,.0f} of {end:,.0f} env steps")
+        whole.append(replace(run, scores=scores))
+    return whole, lines
 
 
 def report(comparison: Comparison, measure: Measure, other: str) -> list[str]:
@@ -79,12 +102,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="?", default=Path(__file__).with_name("scores"))
     asked = parser.parse_args()
-    comparison = compare([run for folder in find([asked.runs]) for run in load(folder)], baseline=OURS)
+    runs, short = held([run for folder in find([asked.runs]) for run in load(folder)])
+    comparison = compare(runs, baseline=OURS)
     for measure in MEASURES[::-1]:
         for other in comparison.labels:
             if other != OURS:
                 print("\n".join(report(comparison, measure, other)))
-    print("\n".join(comparison.notes))
+    print("\n".join([*short, *comparison.notes]))
 
 
 if __name__ == "__main__":

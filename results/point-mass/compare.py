@@ -87,10 +87,12 @@ def main() -> None:
     parser.add_argument("file", type=Path, nargs="?", default=Path(__file__).with_name("point-mass.json"))
     records = json.loads(parser.parse_args().file.read_text(encoding="utf-8"))["records"]
     methods = list(dict.fromkeys(record["method"] for record in records))
-    for (name, measure), other in itertools.product(MEASURES.items(), methods):
+    numbers = list(dict.fromkeys(record["locations"] for record in records))
+    for number, (name, measure), other in itertools.product(numbers, MEASURES.items(), methods):
         if other != OURS:
-            cells = {(r["method"], r["dimensions"], r["noise"]): np.array(measure(r)) for r in records}
-            print("\n".join(report(name, cells, other)))
+            mine = [record for record in records if record["locations"] == number]
+            cells = {(r["method"], r["dimensions"], r["noise"]): np.array(measure(r)) for r in mine}
+            print("\n".join(report(f"N = {number}: {name}" if len(numbers) > 1 else name, cells, other)))
 
 
 if __name__ == "__main__":

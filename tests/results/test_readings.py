@@ -15,6 +15,7 @@ import pytest
 from sobolev.config import configure
 from sobolev.envs.families.toy import Layout, PointMass
 from sobolev.errors import UserError
+from sobolev.reports.results.runs import find, load
 from sobolev.training.start import start
 from tests.reports import made_up
 
@@ -45,7 +46,7 @@ def point_mass(gains: dict[tuple[int, float], float]) -> dict:
             curves = [[mean + seed / 10, mean + seed / 10] for seed in (-1, 0, 1)]
             less = dimensions / 100 * (method == "dsdpg")
             returns = [score - less for score in (20.0, 21.0, 19.0)]
-            record = {"method": method, "dimensions": dimensions, "noise": noise, "returns": returns}
+            record = {"method": method, "locations": 4, "dimensions": dimensions, "noise": noise, "returns": returns}
             records.append({**record, "curve": {"steps": [0, 10], "returns": curves}})
     return {"records": records}
 
@@ -62,6 +63,20 @@ def test_the_point_mass_is_read_as_planned(tmp_path, capsys, monkeypatch):
     final = lines[lines.index("") + 1 :]
     assert final[0].startswith("final return") and final[1].count("no difference") == 3
     assert final[1].endswith("0, 0 -1.0")
+
+
+def test_numbers_of_locations_are_read_apart(tmp_path, capsys, monkeypatch):
+    records = []
+    for number, gain in ((1, 2.0), (4, -2.0)):
+        some = point_mass({(1, 0.2): gain, (4, 0.2): gain})["records"]
+        records += [record | {"locations": number} for record in some]
+    (tmp_path / "point-mass.json").write_text(json.dumps({"records": records}))
+    lines = printed(program("point-mass/compare"), capsys, monkeypatch, str(tmp_path / "point-mass.json"))
+    heads = [line for line in lines if "against" in line]
+    assert [line.split(",")[0] for line in heads] == ["N = 1: area", "N = 1: final return", "N = 4: area"] + [
+        "N = 4: final return"
+    ]
+    assert lines[1].count("better") == 2 and lines[lines.index(heads[2]) + 1].count("worse") == 2
 
 
 def test_the_bootstrap_of_growth_covers_what_seeds_leave_open():
@@ -90,6 +105,29 @@ def test_mujoco_is_read_as_planned(tmp_path, capsys, monkeypatch):
     assert any(line.startswith("final, dsdpg against mage") for line in lines)
 
 
+def test_a_run_that_failed_does_not_shorten_the_others(tmp_path, capsys, monkeypatch):
+    """Its last evaluation stands for those that it did not live to see."""
+    module = program("mujoco/compare")
+    for method, end in (("dsdpg", 5000), ("mage", 2000), ("td3", 5000)):
+        made_up.run(tmp_path / method, "gym:Hopper-v5", method, end=end, every=1000, evaluated=end == 5000)
+    runs = [run for folder in find([tmp_path]) for run in load(folder)]
+    whole, short = module.held(runs)
+    assert short == [f"mage, seed {seed}, ended at 2,000 of 5,000 env steps" for seed in (0, 1, 2)]
+    for before, after in zip(runs, whole, strict=True):
+        for seed, one in after.scores.items():
+            if before.method == "mage":
+                assert one.steps.tolist() == [0, 1000, 2000, 5000]
+                assert one.returns.tolist() == [*before.scores[seed].returns, before.scores[seed].returns[-1]]
+            else:
+                assert one == before.scores[seed]
+    lines = printed(module, capsys, monkeypatch, str(tmp_path))
+    assert [line for line in lines if "ended at" in line] == short
+    of_td3 = lines[lines.index(next(line for line in lines if line.startswith("area, dsdpg against td3"))) + 1]
+    areas = [np.mean([np.trapezoid(one.returns, one.steps) / 5000 for one in run.scores.values()]) for run in runs]
+    mine, other = areas[0], areas[2]  # in the order of their folders
+    assert of_td3.startswith(f"no noise {(mine - other) / (mine + other):+.2f} ")
+
+
 def test_seeds_that_overlap_are_no_difference():
     module = program("mujoco/compare")
     assert module.called([3, 4, 5], [1, 2, 2.9]) == "better"
@@ -102,7 +140,6 @@ def test_settings_are_ranked_by_areas_over_those_of_their_preset(tmp_path):
     module = program("tuning/measure")
     from sobolev.reports.analysis.compare import compare
     from sobolev.reports.analysis.measures import AREA
-    from sobolev.reports.results.runs import find, load
 
     for name, samples, level in (("preset", 10, 100.0), ("many", 20, 150.0), ("few", 5, 50.0)):
         for task in ("gym:Hopper-v5", "gym:Ant-v5"):

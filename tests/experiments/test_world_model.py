@@ -19,10 +19,11 @@ from sobolev.errors import UserError
 from sobolev.experiments.api import Record
 from sobolev.experiments.intervals import half_width, student
 from sobolev.experiments.world_model import comparison, datasets, figures, prediction
-from sobolev.experiments.world_model.config import WorldModelConfig, check
+from sobolev.experiments.world_model.config import WorldModelConfig, agent_config, check
 from sobolev.experiments.world_model.datasets import Noise, TrainedPolicy, play
 from sobolev.experiments.world_model.training import filled
 from sobolev.smoothness import PenaltyConfig
+from sobolev.smoothness.schedule import coefficient
 from sobolev.training.playing import Limit
 from tests import tiny
 from tests.experiments import drawn
@@ -62,6 +63,47 @@ def test_episodes_are_whole_and_depend_on_their_seed_alone(envs: VectorEnv, beha
     starts = {tuple(episode["observation"]["position"][0]) for episodes in more for episode in episodes}
     actions = {float(episode["action"][0, 0]) for episodes in more for episode in episodes}
     assert len(starts) == len(actions) == 6
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("behavior", ["random", "mixed"])
+def test_held_out_episodes_have_actions_of_their_own(behavior: str) -> None:
+    """Else a model that knows the training episodes by heart would know them."""
+    with Workers(0) as workers:
+        kinds = [
+            VectorEnv(workers, "cartpole-swingup", 100, SEEDS, 2, kind)
+            for kind in (datasets.TRAINING, datasets.HELD_OUT)
+        ]
+        played = [play(one, SEEDS, behavior, 4, Limit(10_000, 2)) for one in kinds]
+    actions = [tuple(episode["action"][:-1, 0]) for one in played for episodes in one for episode in episodes]
+    assert len(set(actions)) == len(actions) == 16
+    assert abs(np.corrcoef(np.ravel(actions[:8]), np.ravel(actions[8:]))[0, 1]) < 0.5
+
+
+class Always(TrainedPolicy):
+    """A policy whose actions are 5, more than any noise takes away."""
+
+    def __init__(self) -> None:
+        """Needs no run."""
+
+    def begin(self, envs: VectorEnv, episode: int) -> Any:
+        return lambda transition: np.full((*envs.shape, envs.spaces.action), 5.0)
+
+
+def test_every_other_episode_is_the_policys(envs: VectorEnv) -> None:
+    for episodes in play(envs, SEEDS, "mixed", 3, Limit(10_000, 2), Always()):
+        by_policy = [bool((episode["action"][:-1] == 1).all()) for episode in episodes]
+        assert by_policy == [True, False, True]
+
+
+def test_strengths_are_multiples_at_every_update() -> None:
+    config = WorldModelConfig("walker-walk", penalty=PenaltyConfig(decay_scale=12.0))
+    for update in (0, 3000, 10**6):
+        found = [
+            float(coefficient(agent_config(config, multiple).penalty, multiple * 0.5, jnp.asarray(update)))
+            for multiple in (0.01, 1.0)
+        ]
+        assert found[1] == pytest.approx(100 * found[0])
 
 
 def test_noise_has_the_correlations_and_scales_asked_for(envs: VectorEnv) -> None:

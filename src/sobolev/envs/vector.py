@@ -71,7 +71,7 @@ class VectorEnv:
         check_task(task)
         if not seeds or min(seeds) < 0 or number < 1:
             raise UserError(f"seeds {list(seeds)} x {number} environments: give at least one of each, seeds from 0 on")
-        self.task, self.shape, self._kind = task, (len(seeds), number), kind
+        self.task, self.shape, self.kind = task, (len(seeds), number), kind
         self._workers, self._group = workers, workers.new_group()
         self._streams = [Stream(s * number + e, seed, e) for s, seed in enumerate(seeds) for e in range(number)]
         shares = np.array_split(np.arange(len(self._streams)), workers.lanes)
@@ -219,7 +219,7 @@ class VectorEnv:
         except WorkerDied as died:
             streams = [self._streams[i] for i in self._shares.get(died.lane, ())]
             first, episode = self._first, self._episode
-            seeds = [episode_seed(s.seed, self._kind, first + s.environment, int(episode[s.row])) for s in streams]
+            seeds = [episode_seed(s.seed, self.kind, first + s.environment, int(episode[s.row])) for s in streams]
             doing = f"it ran '{self.task}', episodes with seeds {brief(', '.join(map(str, seeds)), 80)}"
             doing = doing if self._opening is None else f"'{self.task}' was created"
             raise WorkerError(f"{died} (while {doing})") from died

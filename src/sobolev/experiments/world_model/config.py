@@ -29,7 +29,7 @@ class WorldModelConfig:
     """behaviours that generate the episodes. random: uniform actions; mixed: noise of several scales and correlations,
     and the --policy, if given"""
     policy: Path | None = None
-    """run whose policy generates every other round of episodes of the mixed data"""
+    """run whose policy generates every other episode of the mixed data, the first one included"""
     held_out: int = 4
     """held-out episodes on which to measure, of the same behaviour"""
     max_steps: int = 10_000
@@ -47,8 +47,8 @@ class WorldModelConfig:
     batch_length: int = 32
     """steps of a window"""
     multiples: tuple[float, ...] = (0.0, 1.0)
-    """strengths of the penalty that are compared, as multiples of the coefficients in --penalty, increasing from 0:
-    every dataset is learned once with each"""
+    """strengths of the penalty that are compared, as multiples of the coefficients in --penalty and of its floor,
+    increasing from 0: every dataset is learned once with each"""
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     """the penalty at multiple 1"""
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-4, warmup=100))
@@ -73,6 +73,7 @@ def check(config: WorldModelConfig) -> None:
 def agent_config(config: WorldModelConfig, multiple: float) -> DreamerConfig:
     """The settings of the agent whose world model is trained with that multiple of the penalty."""
     scaled = {name: multiple * value for name, value in coefficients(config.penalty).items()}
+    scaled["floor"] = multiple * config.penalty.floor  # else small multiples would end alike
     return DreamerConfig(
         batch_size=config.batch_size,
         batch_length=config.batch_length,

@@ -2,8 +2,8 @@
 
 random   actions are uniform and independent
 mixed    actions are autoregressive noise, with a correlation and a scale for each episode drawn from `CORRELATIONS` and
-         `SCALES`; with a trained policy, every other round of episodes is played by the policy, with white noise of a
-         scale in `POLICY_NOISE` added
+         `SCALES`; with a trained policy, every other episode, the first one included, is played by the policy, with
+         white noise of a scale in `POLICY_NOISE` added
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,9 @@ POLICY_NOISE = (0.0, 0.3, 0.6)
 ENVIRONMENTS = 4
 """Number of environments per seed."""
 TRAINING, HELD_OUT = 0, 1
-"""Kinds of environments (see `VectorEnv`), so that no two episodes have the same seed."""
+"""Kinds of environments (see `VectorEnv`), so that no two episodes have the same seed, nor the same actions."""
+VERSION = 2
+"""Of the episodes that the settings give. Before, held-out episodes had the actions of the training episodes."""
 
 Episode = dict[str, Any]
 """The steps of an episode, leaves [time, …]: observation (a dict), action, reward, first, last, terminal."""
@@ -78,8 +80,9 @@ class TrainedPolicy:
         self.state, self.program = jax.tree.map(lambda leaf: leaf[:1], state), Program(agent, config.seeds[:1])
 
     def begin(self, envs: VectorEnv, episode: int) -> Chooser:
-        """Returns the policy's actions in an episode, given its number."""
-        act = acting(self.program, self.state, envs.shape[0] * envs.shape[1], episode)
+        """Returns the policy's actions in an episode, given its number. Kinds of environments have their own draws."""
+        drawn = len((TRAINING, HELD_OUT)) * episode + envs.kind
+        act = acting(self.program, self.state, envs.shape[0] * envs.shape[1], drawn)
 
         def choose(transition: Transition) -> np.ndarray:
             joined: Any = jax.tree.map(lambda x: x.reshape(1, -1, *x.shape[2:]), dict(transition))
@@ -120,7 +123,7 @@ def play(
     limit: Limit,
     policy: TrainedPolicy | None = None,
 ) -> list[list[Episode]]:
-    """Plays `number` episodes for each of `seeds`, those of `envs`. They depend on the seed only."""
+    """Plays so many episodes for each of `seeds`, those of `envs`. They depend on the seed and `envs.kind` only."""
     rounds = range(-(-episodes // envs.shape[1]))
     played = [_cut(envs, _chooser(envs, seeds, behavior, number, policy), number, limit) for number in rounds]
     return [[episode for one in played for episode in one[seed]][:episodes] for seed in range(len(seeds))]
@@ -145,16 +148,18 @@ def _unclipped(
     if behavior == "random":
         rngs, shape = _generators(envs, seeds, episode), (*envs.shape, envs.spaces.action)
         return lambda transition: np.stack([rng.uniform(-1, 1, shape[-1]) for rng in rngs]).reshape(shape)
-    if policy is None or episode % 2:
-        noise = Noise(envs, seeds, episode, CORRELATIONS, SCALES)
-        return lambda transition: noise()
-    act, noise = policy.begin(envs, episode), Noise(envs, seeds, episode, (0.0,), POLICY_NOISE)
-    return lambda transition: act(transition) + noise()
+    scripted = Noise(envs, seeds, episode, CORRELATIONS, SCALES)
+    if policy is None:
+        return lambda transition: scripted()
+    act, added = policy.begin(envs, episode), Noise(envs, seeds, episode, (0.0,), POLICY_NOISE)
+    of_policy = np.arange(envs.shape[1])[:, None] % 2 == 0
+    return lambda transition: np.where(of_policy, act(transition) + added(), scripted())
 
 
 def _generators(envs: VectorEnv, seeds: Sequence[int], episode: int) -> list[np.random.Generator]:
     """Returns a random generator for every environment of every seed."""
-    return [np.random.default_rng([seed, episode, number]) for seed in seeds for number in range(envs.shape[1])]
+    numbers = range(envs.shape[1])
+    return [np.random.default_rng([seed, episode, number, envs.kind]) for seed in seeds for number in numbers]
 
 
 def _cut(envs: VectorEnv, choose: Chooser, number: int, limit: Limit) -> list[list[Episode]]:

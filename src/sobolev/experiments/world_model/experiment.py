@@ -25,7 +25,7 @@ from sobolev.experiments.parts import FOLDER, kept
 from sobolev.experiments.sensitivity.measure import TABLES, Measured, measure
 from sobolev.experiments.world_model import comparison, figures, prediction
 from sobolev.experiments.world_model.config import WorldModelConfig, agent_config, check
-from sobolev.experiments.world_model.datasets import Episode, datasets
+from sobolev.experiments.world_model.datasets import VERSION, Episode, datasets
 from sobolev.experiments.world_model.training import train
 
 ABOUT = """Train world models without the penalty and with one or more strengths of it, on fixed datasets of increasing
@@ -49,6 +49,7 @@ def run(config: WorldModelConfig, say: Say) -> Results:
     shared = encode(config)
     for name in ("out", "behaviors", "seeds", "episodes", "multiples"):
         del shared[name]
+    shared["data"] = VERSION
     if config.policy and (newest := Checkpoints(config.policy / "checkpoint").newest()):
         shared["policy_env_steps"] = int(newest["env_steps"])  # a policy that was trained further plays other data
     for behavior in config.behaviors:

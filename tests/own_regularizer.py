@@ -1,4 +1,5 @@
-"""A regularizer that is not built in and does all there is to do: penalty, constraint and noise at once."""
+"""Regularizers that are not built in: one does all there is to do, penalty, constraint and noise at once; the other one
+has a constraint without a state."""
 
 from dataclasses import dataclass
 
@@ -38,3 +39,14 @@ def noise(settings, shape, key):
 
 
 EVERYTHING = Regularizer(EverythingConfig, "everything", penalty=penalty, constraint=SHRUNK, noise=noise)
+
+STATELESS = Regularizer(
+    EverythingConfig,
+    "stateless",
+    constraint=Constraint[EverythingConfig](
+        init=lambda settings, tree, key: (),
+        refresh=lambda settings, tree, state: state,
+        apply=lambda settings, tree, state, strength: jax.tree.map(lambda x: x * settings.decay**strength, tree),
+        value=lambda settings, tree, state: jnp.zeros(()),
+    ),
+)

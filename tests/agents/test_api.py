@@ -16,6 +16,8 @@ from sobolev.smoothness.regularizers.registry import regularized
 from tests import tiny
 from tests.agents import family
 
+STATELESS = "tests.own_regularizer:STATELESS"
+
 
 def agent(method: str) -> Any:
     return tiny.agent(method) if method in ("gpld", "dreamer") else agent_of(family.config(method), family.SPACES)
@@ -36,7 +38,11 @@ def test_an_agent_can_do_what_its_method_says(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "regularizer"), [*((name, None) for name in OURS), ("gpld", "spectral"), ("dsdpg", "spectral")]
+    ("method", "regularizer"),
+    [
+        *((name, None) for name in OURS),
+        *((name, regularizer) for name in ("gpld", "dsdpg") for regularizer in ("spectral", STATELESS)),
+    ],
 )
 def test_a_snapshot_has_all_that_acting_reads(method: str, regularizer: str | None) -> None:
     """Actions do not change where everything else in the state is not a number, or −1."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sobolev.errors import UserError
-from sobolev.smoothness import exact_energies, finite_difference_penalty, probability_table
+from sobolev.smoothness import as_function, exact_energies, finite_difference_penalty, probability_table
 
 
 def linear(x):
@@ -99,6 +99,15 @@ def test_half_precision_is_computed_in_float32(make_network, make_inputs):
     wide, inputs = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (network, inputs))
     assert found.value.dtype == jnp.float32
     assert float(found.value) == float(finite_difference_penalty(wide, inputs, jax.random.key(0)).value)
+
+
+def test_a_table_in_half_precision_is_compared_in_float32(make_network, make_inputs):
+    """The table alone is rounded, and not its differences, squares and means."""
+    call, inputs, key = as_function(make_network()), make_inputs(), jax.random.key(0)
+    rounded = finite_difference_penalty(lambda x: call(x).astype(jnp.bfloat16), inputs, key, step=1.0)
+    wide = finite_difference_penalty(lambda x: call(x).astype(jnp.bfloat16).astype(jnp.float32), inputs, key, step=1.0)
+    assert rounded.value.dtype == rounded.rows.dtype == jnp.float32
+    np.testing.assert_array_equal(rounded.rows, wide.rows)
 
 
 def test_bad_input_is_refused(make_network, make_inputs):

@@ -62,6 +62,13 @@ def test_a_constant_map_costs_nothing_and_has_a_finite_gradient():
     assert float(value) == 0.0 and np.isfinite(np.asarray(slope)).all()
 
 
+def test_a_table_in_half_precision_is_measured_in_float32():
+    inputs, key = jnp.ones((2, 4)), jax.random.key(0)
+    found = jacobian_norm_penalty(lambda x: (3 * x).astype(jnp.bfloat16).reshape(2, 2), inputs, key, bound=0.0)
+    assert found.value.dtype == found.rows.dtype == jnp.float32
+    assert float(found.value) == pytest.approx(9.0, rel=1e-3)
+
+
 def test_mistakes(make_network, make_inputs):
     with pytest.raises(UserError, match="at least one state"):
         jacobian_norm_penalty(make_network(), make_inputs()[:0], jax.random.key(0))

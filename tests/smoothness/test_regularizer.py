@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sobolev.agents.dsdpg.config import TransitionPenalty
 from sobolev.errors import UserError
 from sobolev.smoothness import (
     JACOBIAN,
@@ -66,6 +67,19 @@ def test_settings_are_flat_and_of_one_class(name):
 def test_the_jacobian_penalty_has_the_settings_of_the_paper():
     assert settings_type(JACOBIAN, LatentPenalty) is PenaltyConfig
     assert default_settings(JACOBIAN, LatentPenalty) == PenaltyConfig()
+
+
+def test_a_setting_with_the_name_of_a_map_is_refused():
+    """One field would be both. Which maps there are, the agent says."""
+
+    @dataclass(frozen=True)
+    class Clash:
+        transition: float = 0.1
+
+    regularizer = Regularizer(Clash, "clash", penalty=mean_power)
+    assert "transition" in {item.name for item in fields(settings_type(regularizer, LatentPenalty))}
+    with pytest.raises(UserError, match="regularizer clash cannot have a setting transition, which is a map's"):
+        settings_type(regularizer, TransitionPenalty)
 
 
 def test_every_part_of_flat_settings_is_checked():

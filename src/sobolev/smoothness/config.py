@@ -56,7 +56,7 @@ class Schedule:
     step_factor: Annotated[float, Gt(0), Le(1)] = 0.9
     """factor by which the schedule step drops"""
     floor: Annotated[float, Ge(0)] = 0.001
-    """smallest coefficient"""
+    """smallest coefficient of the schedules sqrt, step and values; that to which linear, exponential and cosine tend"""
     custom: tuple[tuple[int, float], ...] = ()
     """pairs of an update and a number. Schedule custom: factors of lambda0, linearly interpolated; schedule values:
     coefficients, each from its update on, lambda0 before the first (as in the authors' code)"""

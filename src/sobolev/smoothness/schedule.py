@@ -10,7 +10,7 @@ from sobolev.smoothness.config import Schedule, ScheduleKind
 
 
 def coefficient(config: Schedule, initial: float, update: Int[Array, ""]) -> Float[Array, ""]:
-    """lambda at optimizer update `update` (0 for the first one), float32, at least 0.
+    """lambda at optimizer update `update` (0 for the first one), float32, at least 0; `floor` is `config.floor`.
 
     It is 0 if `initial` is 0, and before update `config.start`. From there on it is the value of the schedule
     `config.schedule` at T = update - start, for lambda0 = `initial`:
@@ -25,7 +25,9 @@ def coefficient(config: Schedule, initial: float, update: Int[Array, ""]) -> Flo
         values        max(value, floor), the value of the last pair of `config.custom` whose update has come, lambda0
                       before the first one                                        (the authors' code)
 
-    As in the paper, a positive lambda0 below the floor is raised to it. Raises UserError for an unknown schedule.
+    A positive lambda0 below the floor is raised to it by sqrt (as in the paper), step and values; linear, exponential
+    and cosine begin at lambda0 and rise to the floor; none and custom have no floor. Raises UserError for an unknown
+    schedule.
     """
     if initial == 0:
         return jnp.zeros((), jnp.float32)

@@ -153,7 +153,7 @@ class Dreamer:
     def snapshot(self, state: State) -> dict[str, PyTree]:
         """The fields of the state on which `networks` depends: with a constraint, also its state and schedule."""
         beside = {"smoothing": state.smoothing, "updates": state.updates}
-        return {"model": state.model} | (beside if jax.tree.leaves(state.smoothing) else {})
+        return {"model": state.model} | (beside if self.smoothing.constrained_maps else {})
 
     def observe(self, state: State, transitions: Step) -> State:
         """Dreamer keeps no statistics of observations."""
@@ -307,8 +307,9 @@ class Dreamer:
 
         gradient_norm is the norm of the gradient of lambda times the penalty (of posterior and prior together) with
         respect to all parameters of the world model, through encoder and recurrence, at the current parameters and with
-        its own random draws. gradient_share is its ratio to the norm of the whole loss's gradient in that update. The
-        norms of the terms of a gradient do not add up to the norm of their sum.
+        its own random draws. gradient_share is its ratio to the norm of the whole loss's gradient in that update (on
+        accelerators its mean over the updates of that call). The norms of the terms of a gradient do not add up to the
+        norm of their sum.
         """
         if not self.smoothing.penalised:
             return {}

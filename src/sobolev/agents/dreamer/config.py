@@ -18,8 +18,8 @@ class ModelConfig:
     """width of the recurrent state (deter)"""
     hidden: Annotated[int, Ge(1)] = 256
     """width of the hidden layers in the recurrent model"""
-    classes: Annotated[int, Ge(2)] = 16
-    """classes C of one categorical latent"""
+    classes: Annotated[int, Ge(2), Le(256)] = 16
+    """classes C of one categorical latent; replay stores one in a byte"""
     units: Annotated[int, Ge(1)] = 256
     """width of encoder, decoder and heads"""
     depth: Annotated[int, Ge(1)] = 16

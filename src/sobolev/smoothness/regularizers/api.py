@@ -93,8 +93,10 @@ def settings_type(regularizer: Regularizer[Any], common: type[Common]) -> type[C
 
     `common` is a `Schedule` with the `Maps` of the agent. The settings of a penalty also include `Sampling`. Equal
     arguments give the same class; an existing class with these bases, such as `PenaltyConfig`, is returned. Raises
-    UserError if `common` has a setting of neither.
+    UserError if `common` has a setting of neither, and if the regularizer has one with the name of a map.
     """
+    if both := [item.name for item in fields(regularizer.settings) if item.name in map_names(common)]:
+        raise UserError(f"regularizer {regularizer.name} cannot have a setting {both[0]}, which is a map's: rename it")
     known = {*map_names(common), *(item.name for item in fields(Schedule))}
     if other := [item.name for item in fields(common) if item.name not in known]:
         raise UserError(f"{common.__name__} has the setting {other[0]}: if it is a map's, put it in a subclass of Maps")

@@ -62,9 +62,12 @@ def finite_difference_penalty(
     drawn = drawn.reshape(states, directions, size)
     offsets = step * drawn / jnp.linalg.norm(drawn, axis=-1, keepdims=True)
 
+    def table(x: Float[Array, " inputs"]) -> Float[Array, "rows classes"]:
+        return call(x).astype(x.dtype)
+
     def energies(x: Float[Array, " inputs"], offsets: Float[Array, "directions inputs"]) -> Float[Array, " rows"]:
         """The mean over directions for every row."""
-        here, there = call(x), jax.vmap(lambda offset: call(x + offset))(offsets)
+        here, there = table(x), jax.vmap(lambda offset: table(x + offset))(offsets)
         return jnp.square((there - here[None]) / step).sum(-1).mean(0)
 
     with jax.default_matmul_precision("float32"):

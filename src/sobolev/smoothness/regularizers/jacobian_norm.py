@@ -40,7 +40,11 @@ def jacobian_norms(
     derivatives, which at the maximum makes no difference. Raises UserError as `jacobian_norm_penalty` does.
     """
     fn, inputs, _ = prepared(fn, inputs)
-    call = as_function(fn)
+    given = as_function(fn)
+
+    def call(x: Float[Array, " inputs"]) -> Float[Array, "rows classes"]:
+        return given(x).astype(x.dtype)
+
     start = jax.random.normal(key, (math.prod(inputs.shape),), inputs.dtype).reshape(inputs.shape)
 
     def norm(x: Float[Array, " inputs"], vector: Float[Array, " inputs"]) -> Float[Array, ""]:

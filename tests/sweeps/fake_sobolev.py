@@ -4,6 +4,8 @@ ok      is complete at once                      fail     ends with an error, li
 crash   ends with a traceback                    die      is killed
 hang    waits for SIGTERM, saves half and leaves; complete the next time
 meet    waits until as many runs beside it are there as its folder's name says
+unsaved is trained, but not saved         unkept   is evaluated, but the result is not written
+older   is trained, but its newest checkpoint is damaged: the evaluation is of the one before
 """
 
 import json
@@ -56,13 +58,14 @@ def train(task: str, run: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if task in ("hang", "meet"):
         {"hang": hang, "meet": meet}[task](run)
-    save(run, 100)
+    save(run, 50 if task == "unsaved" else 100)
 
 
 if __name__ == "__main__":
     command, *words = sys.argv[1:]
     if command == "train":
         train(words[0], Path(words[words.index("--run") + 1]))
-    else:
-        result = {"env_steps": 100, "episodes": int(words[2]), "mean": 7.0}
+    elif not words[0].endswith("-unkept"):
+        env_steps = 50 if words[0].endswith("-older") else 100
+        result = {"env_steps": env_steps, "episodes": int(words[2]), "mean": 7.0}
         (Path(words[0]) / "evaluation.json").write_text(json.dumps([result]))

@@ -1,5 +1,7 @@
 """The ledger of a sweep: no writer undoes what another has written, and a run has one owner at a time."""
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -14,12 +16,12 @@ from typing import Any
 import pytest
 
 from sobolev.errors import UserError
-from sobolev.sweeps.ledger import Entry, Sweep, alive
+from sobolev.sweeps.ledger import SUBMISSION, Entry, Sweep, alive, given_up
 
 
-def planned(folder: Path, *runs: str) -> Sweep:
+def planned(folder: Path, *runs: str, name: str = "test") -> Sweep:
     """A sweep of runs of these names."""
-    sweep = Sweep(folder / "sweep-test.json")
+    sweep = Sweep(folder / f"sweep-{name}.json")
     sweep.plan([Entry(run, "walker-walk", "gpld", "gpld", (0,), 100, ("train",)) for run in runs], {"command": "test"})
     return sweep
 
@@ -79,6 +81,62 @@ def test_the_claim_of_a_process_that_is_gone_is_free(tmp_path: Path) -> None:
     assert entry.process == os.getpid() and entry.process_start is not None
     sweep.update("a", process_start=entry.process_start - 1)
     assert not alive(sweep.read()["a"]) and sweep.claim("a")
+
+
+def test_a_run_is_claimed_in_all_ledgers_of_its_folder(tmp_path: Path) -> None:
+    first, second = (planned(tmp_path, "a", name=name) for name in ("first", "second"))
+    assert first.claim("a") and not second.claim("a")
+    assert second.read()["a"].state == "waiting"
+    first.ended("a", "stopped")
+    assert second.claim("a") and not first.claim("a")
+    second.ended("a", "done")
+
+
+def test_the_claim_of_a_killed_process_is_free_in_all_ledgers(tmp_path: Path) -> None:
+    first, second = (planned(tmp_path, "a", name=name) for name in ("first", "second"))
+    code = f"""
+from pathlib import Path
+from sobolev.sweeps.ledger import Sweep
+print(Sweep(Path({str(first.path)!r})).claim("a"), flush=True)
+input()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) as other:
+        assert other.stdout is not None and other.stdout.readline() == "True\n"
+        assert not second.claim("a")
+        other.kill()
+    assert second.claim("a")
+    second.ended("a", "stopped")
+
+
+def test_without_locks_of_files_a_claim_holds_in_its_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (planned(tmp_path, "a", name=name) for name in ("first", "second"))
+    flock = fcntl.flock
+
+    def lacking(file: Any, how: int) -> None:
+        if how & fcntl.LOCK_NB:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", lacking)
+    assert first.claim("a") and not first.claim("a") and not Sweep(first.path).claim("a")
+    assert second.claim("a")
+    for sweep in (first, second):
+        sweep.ended("a", "stopped")
+
+
+def test_a_submission_is_given_up_when_its_process_is_gone(tmp_path: Path) -> None:
+    """Processes of another host cannot be checked: theirs is given up after a time in which any would have ended."""
+    sweep = planned(tmp_path, "a")
+    entry = sweep.submitting("a")
+    assert (entry.state, entry.job) == ("queued", None) and not given_up(entry)
+    assert given_up(sweep.update("a", process=2**22 + 1))  # above any process id
+    assert not given_up(sweep.update("a", job="7_1"))
+    entry = sweep.update("a", job=None, host="elsewhere")
+    assert not given_up(entry)
+    assert given_up(sweep.update("a", started=time.time() - SUBMISSION - 1))
+    assert given_up(sweep.update("a", host=None, process=None))  # of an earlier version, which did not say whose it is
 
 
 def test_the_processes_of_another_host_are_taken_for_alive(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sobolev.checkpoints.run_folder import opened
 from sobolev.cli.train import config_from
+from sobolev.config import resolved
 from sobolev.errors import UserError
 from sobolev.logs.sinks import field_name
 from sobolev.sweeps import suites
@@ -94,6 +96,38 @@ def test_a_warm_run_starts_from_the_cold_one_of_its_task():
     assert {run.needs for run in warm} == {cold.folder}
     assert {run.config.warm_start for run in warm} == {Path("out") / cold.folder}
     assert warm[0].checked().warm_start_parts == ("encoder", "decoder")
+
+
+def test_a_warm_run_has_its_folder_wherever_the_sweep_is(tmp_path, monkeypatch):
+    """However --output is written, and after a move: it goes on with the path with which it was begun."""
+
+    def warm(output: Path):
+        return expand(load("warm-start"), output=output)[1]
+
+    monkeypatch.chdir(tmp_path)
+    run = warm(Path("out"))
+    assert warm(tmp_path / "out").folder == run.folder == warm(Path("elsewhere")).folder
+    assert warm(tmp_path / "out").config.warm_start == tmp_path / "out" / str(run.needs)
+    begun = replace(run.config, run=Path("out") / run.folder)
+    with opened(resolved(begun)):
+        pass
+    Path("out").rename("moved")
+    again = warm(tmp_path / "moved")
+    assert again.folder == run.folder
+    command = config_from(again.command(tmp_path / "moved" / again.folder)[1:])
+    with opened(resolved(command)):  # no other run, with another --warm-start
+        pass
+    assert command.warm_start == Path("out") / str(run.needs)
+
+
+def test_a_warm_run_that_an_earlier_version_began_is_found(tmp_path):
+    """Its folder is named after the whole path of the other run."""
+    new = expand(load("warm-start"), output=tmp_path)[1]
+    old = replace(new, named_after=None)
+    assert old.folder != new.folder
+    (tmp_path / old.folder).mkdir(parents=True)
+    found = expand(load("warm-start"), output=tmp_path)[1]
+    assert (found.folder, found.config) == (old.folder, old.config)
 
 
 def test_a_suite_of_ones_own(tmp_path):

@@ -15,7 +15,7 @@ from sobolev.checkpoints.run_folder import opened
 from sobolev.cli import status, sweep
 from sobolev.errors import UserError
 from sobolev.logs import provenance
-from sobolev.sweeps import estimate
+from sobolev.sweeps import estimate, status_table
 from sobolev.sweeps.estimate import Cost
 from sobolev.sweeps.expand import expand
 from sobolev.sweeps.ledger import Sweep, entries
@@ -172,6 +172,10 @@ def test_status_tells_failures(tmp_path, capsys):
     assert status.main([str(ours.path)]) == 0
     shown = capsys.readouterr().out
     assert "150,000" in shown and "30%" in shown and "58 min" in shown  # 350,000 steps at 100 a second
+    now = started + 3 * 86_400
+    ours.update(run, started=now - 31 * 60)  # resumed after three days, and without a line since
+    (row,) = status_table.rows(ours, now)
+    assert row.note == "silent for 31 min"
     ours.ended(run, "failed", "no room")
     assert status.main([str(tmp_path)]) == 1
     assert f"failed: {run}: no room (see {tmp_path / 'logs'}" in capsys.readouterr().out

@@ -298,7 +298,9 @@ def _to_cluster(sweep: Sweep, runs: Sequence[str], config: SweepConfig) -> int:
 
     slurm.mark_lost_jobs(sweep)
     left = [e for e in left_to_do(sweep, runs, config.final_episodes) if e.state not in ("queued", "running")]
-    slurm.submit(sweep, left, config.slurm, config.jobs, config.final_episodes)
-    print(f"{len(left)} runs submitted to SLURM, {len(runs) - len(left)} complete or in progress")
+    submitted, held = slurm.submit(sweep, left, config.slurm, config.jobs, config.final_episodes)
+    print(f"{len(submitted)} runs submitted to SLURM, {len(runs) - len(left)} complete or in progress")
+    for entry in held:
+        print(f"{entry.run}: not submitted, it starts from {entry.needs}, which is trained without a job of this sweep")
     print(f"sobolev status {sweep.folder} shows their progress; this command again submits what failed or stopped")
     return 0

@@ -3,12 +3,13 @@
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sobolev.checkpoints.run_folder import folder
+from sobolev.checkpoints.run_folder import folder, read_config
 from sobolev.config import TrainConfig, configure, resolved
 from sobolev.config.codec import assign, words
 from sobolev.config.registry import METHODS
@@ -28,6 +29,9 @@ class PlannedRun:
     """settings that differ from the defaults of preset and method, by path; "size" among them is applied first"""
     needs: Path | None = None
     """`folder` of the run that has to be complete before this one starts"""
+    named_after: Path | None = None
+    """the warm start by which its folder is named, where that is not the one in `settings`: `needs`, which is the same
+    wherever the sweep is, and however its folder is written"""
 
     @cached_property
     def config(self) -> TrainConfig[Any]:
@@ -44,7 +48,10 @@ class PlannedRun:
     @cached_property
     def folder(self) -> Path:
         """Returns the folder of the run within that of its sweep: TASK/METHOD-SIZE-HASH."""
-        return folder(self.checked()).relative_to("runs")
+        config = self.checked()
+        if self.named_after is not None:
+            config = assign(config, "warm_start", self.named_after)
+        return folder(config).relative_to("runs")
 
     def command(self, run: Path) -> list[str]:
         """Returns the arguments of `sobolev` that train this run in the folder `run`."""
@@ -94,12 +101,22 @@ def _chunks(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
 
 def _with_warm_start(run: PlannedRun, others: Iterable[PlannedRun], output: Path) -> PlannedRun:
     """Returns the run with the folder of the run from which it starts: that of the variant `warm_start` with the same
-    task and seeds."""
+    task and seeds.
+
+    Earlier versions named such a run after the whole path of the other: a folder of that name is kept. A run that was
+    begun keeps its path to the other run too, since a run is not resumed with other settings."""
     wanted = (run.task, run.variant.warm_start, run.seeds)
     for other in others:
         if (other.task, other.variant.label, other.seeds) == wanted:
             settings = {**run.settings, "warm_start": str(output / other.folder)}
-            return dataclasses.replace(run, settings=settings, needs=other.folder)
+            old = dataclasses.replace(run, settings=settings, needs=other.folder)
+            new = dataclasses.replace(old, named_after=other.folder)
+            if (output / old.folder).exists() and not (output / new.folder).exists():
+                return old
+            with suppress(UserError):  # no such run, so far
+                begun = read_config(output / new.folder).warm_start or output / other.folder
+                return dataclasses.replace(new, settings=settings | {"warm_start": str(begun)})
+            return new
     return run
 
 

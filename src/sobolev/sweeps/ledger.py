@@ -47,7 +47,7 @@ class Entry:
     """id of its job on the cluster"""
     host: str | None = None
     process: int | None = None
-    """process id on that host: of the training, or of the launcher that is about to start it"""
+    """process id on that host: of the training, or of the launcher that is about to start or to submit it"""
     process_start: int | None = None
     """start time of that process, in clock ticks since the host booted; a later process may have the same id"""
     started: float | None = None
@@ -60,6 +60,8 @@ class Entry:
     """why the run failed: the last line of its output"""
 
 
+SUBMISSION = 3600.0
+"""Seconds after which a submission from another host, whose processes cannot be checked, counts as given up."""
 NEW = {item.name: item.default for item in dataclasses.fields(Entry) if item.default is not dataclasses.MISSING}
 """The optional fields of an entry, with their initial values."""
 
@@ -69,6 +71,8 @@ class Sweep:
 
     def __init__(self, path: Path):
         self.path = path
+        self._held: dict[str, int] = {}
+        """descriptors of the locks of the runs that this object has claimed"""
 
     @property
     def name(self) -> str:
@@ -123,23 +127,34 @@ class Sweep:
         """Sets fields of a run's entry, whatever their values are, and returns the new entry."""
         return self.change(run, lambda entry: dataclasses.replace(entry, **changes))
 
-    def claim(self, run: str) -> bool:
-        """Claims a run for this process. Returns whether it may start it: no other process of this machine has claimed
-        it or is training it.
+    def claim(self, run: str, job: str | None = None) -> bool:
+        """Claims a run for this process, which may be a job on the cluster. Returns whether it may start it: no other
+        process has claimed it or is training it.
 
-        Only one of several launchers gets the run. It then counts as running until `ended`, or until this process and
-        its training have ended.
+        Only one of several launchers gets the run, also where each has a ledger of its own in the same folder. The run
+        then counts as running until `ended`, or until this process and its training have ended.
         """
-        free = False
+        free, first = False, run not in self._held
+        if first and not self._hold(run):
+            return False
 
         def how(entry: Entry) -> Entry:
             nonlocal free
             free = not (entry.state == "running" and _lives_here(entry))
             own = {"started": time.time(), "ended": None, "error": None, **_of_process(os.getpid())}
-            return dataclasses.replace(entry, state="running", **own) if free else entry
+            return dataclasses.replace(entry, state="running", job=job, **own) if free else entry
 
-        self.change(run, how)
+        try:
+            self.change(run, how)
+        finally:
+            if first and not free:
+                self._release(run)
         return free
+
+    def submitting(self, run: str) -> Entry:
+        """Records that this process is about to submit a run to the cluster: it is queued, and has no job yet."""
+        own = {"started": time.time(), "error": None, "job": None, **_of_process(os.getpid())}
+        return self.update(run, state="queued", **own)
 
     def begun(self, run: str, process: int) -> Entry:
         """Records that an attempt has started on this machine, in a process."""
@@ -162,7 +177,9 @@ class Sweep:
             seconds = round(entry.seconds + max(0.0, now - (entry.started or now)), 3)
             return dataclasses.replace(entry, state=state, ended=now, seconds=seconds, error=error, process=None)
 
-        return self.change(run, how)
+        entry = self.change(run, how)
+        self._release(run)
+        return entry
 
     def mark_stopped(self, run: str, gone: Callable[[Entry], bool]) -> Entry:
         """Sets a run to "stopped" if `gone(entry)`, for its current entry, says that no process works on it."""
@@ -171,6 +188,26 @@ class Sweep:
             return dataclasses.replace(entry, state="stopped", process=None) if gone(entry) else entry
 
         return self.change(run, how)
+
+    def _hold(self, run: str) -> bool:
+        """Takes the lock of a run, which all sweeps of the folder share, and which the system gives back when this
+        process ends. Returns whether no other process has it."""
+        path = self.log(run).with_suffix(".claim")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except OSError:
+            pass  # the file system has no such locks: the ledger alone tells who has the run
+        self._held[run] = descriptor
+        return True
+
+    def _release(self, run: str) -> None:
+        if run in self._held:
+            os.close(self._held.pop(run))
 
     def _load(self) -> tuple[dict[str, Entry], dict[str, Any]]:
         tree = json.loads(self.path.read_text(encoding="utf-8"))
@@ -222,6 +259,15 @@ def alive(entry: Entry) -> bool:
     if entry.process is None or entry.host != socket.gethostname():
         return entry.state == "running"
     return _lives_here(entry)
+
+
+def given_up(entry: Entry) -> bool:
+    """Returns whether a run is recorded as queued, but has no job, and nobody is submitting it any more."""
+    if entry.state != "queued" or entry.job is not None:
+        return False
+    if entry.process is not None and entry.host == socket.gethostname():
+        return not _lives_here(entry)
+    return time.time() - (entry.started or 0.0) > SUBMISSION
 
 
 def _lives_here(entry: Entry) -> bool:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import FrameType
 
 from sobolev.checkpoints.run_folder import in_use
-from sobolev.sweeps.ledger import Entry, Sweep, alive
-from sobolev.sweeps.run_process import Work
+from sobolev.sweeps.ledger import Entry, Sweep, alive, given_up
+from sobolev.sweeps.run_process import Patience, Work
 from sobolev.sweeps.run_status import evaluated, saved_steps
 from sobolev.system.resources import cores
 from sobolev.system.signals import NUMBERS
@@ -66,7 +66,8 @@ def gpus_here() -> list[str]:
 def left_to_do(sweep: Sweep, runs: Sequence[str], episodes: int) -> list[Entry]:
     """Returns the entries of the runs that are not complete, and records the complete ones as done.
 
-    A run that is recorded as running but is not running any more (its machine crashed, for example) becomes stopped.
+    A run that is recorded as running but is not running any more (its machine crashed, for example) becomes stopped,
+    and so does one whose submission to the cluster was given up.
     """
     left, known = [], sweep.read()
     for run in runs:
@@ -75,18 +76,20 @@ def left_to_do(sweep: Sweep, runs: Sequence[str], episodes: int) -> list[Entry]:
             if entry.state != "done":
                 sweep.update(run, state="done", error=None, process=None)
             continue
-        if entry.state in ("done", "running"):
+        if entry.state in ("done", "running", "queued"):
             entry = sweep.mark_stopped(run, _idle)
         left.append(entry)
     return left
 
 
 def _idle(entry: Entry) -> bool:
-    return entry.state == "done" or (entry.state == "running" and not alive(entry))
+    return entry.state == "done" or (entry.state == "running" and not alive(entry)) or given_up(entry)
 
 
 class Stopping:
-    """A context manager that handles signals. The first asks the runs to save and exit, a second Ctrl-C kills them."""
+    """A context manager that handles signals. The first asks the runs to save and exit, a second Ctrl-C kills them.
+
+    Runs that are in progress when the block ends, by an error, are asked to save and exit too, and waited for."""
 
     def __init__(self, works: list[Work]):
         self.works = works
@@ -99,6 +102,11 @@ class Stopping:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for work in self.works:
+            work.stop()
+        for work in self.works:
+            if work.child is not None:
+                work.child.wait()
         for number, handler in self.old.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self.descriptor)
@@ -120,30 +128,35 @@ def run_here(
 ) -> int:
     """Runs all runs that are not complete, `jobs` at a time. Calls `watch` every `pause` seconds.
 
-    A failed run does not stop the others. Returns 0, 1 if a run failed, or 128 + the number of the signal that ended
-    the sweep.
+    A failed run does not stop the others. Where ledger or logs cannot be written, it says so once and tries again until
+    they can, or until a signal. Returns 0, 1 if a run failed, or 128 + the number of the signal that ended the sweep.
     """
     waiting = [entry.run for entry in left_to_do(sweep, runs, episodes)]
     free, active = shares(jobs, cores_here(), gpus_here()), list[Work]()
     places: dict[str, Share] = {}
+    patience = Patience(say)
     with Stopping(active) as stopping:
         while active or (waiting and stopping.number is None):
-            while waiting and free and stopping.number is None and (run := _next(sweep, waiting, say)) is not None:
+            while waiting and free and stopping.number is None:
+                run = patience(_next, sweep, waiting, say)
+                if run is None:
+                    break
                 places[run] = share = free.pop(0)
                 work = Work(sweep, run, episodes, share.environment, share.cores)
                 active.append(work)
-                work.start()
+                if stopping.number is not None:  # the signal came before it was among the active
+                    work.stop()
                 say(f"{run}: started")
-            if not active and waiting:
+            if waiting and not active and not patience.failed:
                 break  # none of the remaining runs can start
             for work in list(active):
-                state = work.poll()
+                state = patience(work.poll)
                 if state is not None:
                     active.remove(work)
                     free.append(places[work.run])
-                    say(_outcome(sweep.read()[work.run]))
-            watch()
-            time.sleep(pause if active else 0)
+                    say(f"{work.run}: {state}" + (f": {work.error}" if work.error else ""))
+            patience(watch)
+            time.sleep(pause if active or waiting else 0)
     return 128 + stopping.number if stopping.number else int(any(_failed(sweep, runs)))
 
 
@@ -162,13 +175,9 @@ def _next(sweep: Sweep, waiting: list[str], say: Callable[[str], None]) -> str |
             waiting.remove(run)
             say(f"{run}: skipped, another process is training it")
         elif needs is not None and known[needs].state == "failed":
-            waiting.remove(run)
             sweep.update(run, state="failed", error=f"it starts from {needs}, which failed")
+            waiting.remove(run)
         elif ready:
             waiting.remove(run)
             return run
     return None
-
-
-def _outcome(entry: Entry) -> str:
-    return f"{entry.run}: {entry.state}" + (f": {entry.error}" if entry.error else "")

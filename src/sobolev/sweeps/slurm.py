@@ -6,10 +6,12 @@ calls its `checkpoint`, which makes the training save and exit, and requeues the
 
 import getpass
 import importlib.util
+import os
 import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +20,8 @@ from tyro.conf import arg
 
 from sobolev.checkpoints.run_folder import in_use
 from sobolev.errors import UserError
-from sobolev.sweeps.ledger import Entry, State, Sweep
-from sobolev.sweeps.run_process import Work
+from sobolev.sweeps.ledger import Entry, State, Sweep, given_up
+from sobolev.sweeps.run_process import Patience, Work
 
 REQUEUES = 10_000
 """Number of times that a job may be requeued after reaching its time limit."""
@@ -74,12 +76,12 @@ class Job:
         if needs is not None and (state := sweep.read()[needs].state) != "done":
             sweep.update(self.run, state="failed", error=f"it starts from {needs}, which is {state}")
             return "failed"
-        if in_use(sweep.folder / self.run) or not sweep.claim(self.run):  # another process is training it
+        if in_use(sweep.folder / self.run) or not sweep.claim(self.run, job_here()):  # another process is training it
             return sweep.read()[self.run].state
         work = Work(sweep, self.run, self.episodes)
         _WORK[:] = [work]
-        work.start()
-        while (state := work.poll()) is None:
+        patience = Patience(print)
+        while (state := patience(work.poll)) is None:
             time.sleep(0.2)
         if state == "stopped":
             time.sleep(WARNING_WAIT)
@@ -92,8 +94,15 @@ class Job:
         for work in _WORK:
             work.stop()
             work.wait()
-            work.sweep.ended(self.run, "queued")
+            with suppress(OSError):  # the job is queued again whether or not the disk has room to say so
+                work.sweep.ended(self.run, "queued")
         return DelayedSubmission(self)
+
+
+def job_here() -> str | None:
+    """Returns the id of the job that this process is, as squeue shows it; None if it is no job."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 def check_installed() -> None:
@@ -104,34 +113,46 @@ def check_installed() -> None:
         raise UserError("--launcher slurm needs SLURM's sbatch and srun, which this machine lacks: use a login node")
 
 
-def submit(sweep: Sweep, left: Sequence[Entry], config: SlurmConfig, jobs: int | None, episodes: int) -> None:
-    """Submits runs to the cluster as an array, and runs that start from others as a second array after it.
+IN_PROGRESS = ("queued", "running")
 
-    At most `jobs` of an array run at a time. Raises UserError if sbatch refuses them.
+
+def submit(
+    sweep: Sweep, left: Sequence[Entry], config: SlurmConfig, jobs: int | None, episodes: int
+) -> tuple[list[Entry], list[Entry]]:
+    """Submits runs to the cluster as an array, and runs that start from others as a second array after the jobs of
+    those, be they of the first array or in the queue already.
+
+    At most `jobs` of an array run at a time. Returns the runs that were submitted, and those that were not, since they
+    start from a run that is in progress without a job, which no job can wait for. Raises UserError if sbatch refuses
+    them.
     """
-    submitted = {entry.run for entry in left}
-    first = [entry for entry in left if entry.needs not in submitted]
-    before = None
-    for part in (first, [entry for entry in left if entry.needs in submitted]):
-        if not part:
-            continue
+    known, chosen = sweep.read(), {entry.run for entry in left}
+    bases = {entry.run: known[entry.needs] for entry in left if entry.needs is not None}
+    busy = {run: base for run, base in bases.items() if base.run not in chosen and base.state in IN_PROGRESS}
+    held = [entry for entry in left if entry.run in busy and busy[entry.run].job is None]
+    after = [entry for entry in left if entry not in held and (entry.needs in chosen or entry.run in busy)]
+    first = [entry for entry in left if entry not in held and entry not in after]
+    for part in filter(None, (first, after)):
+        known = sweep.read()  # with the jobs of the first array
+        begun = [known[entry.needs] for entry in part if entry.needs is not None]
+        ids = dict.fromkeys(base.job for base in begun if base.job is not None and base.state in IN_PROGRESS)
         for entry in part:  # before a job can start and record itself as running
-            sweep.update(entry.run, state="queued", job=None, error=None)
+            sweep.submitting(entry.run)
         try:
-            numbers = _array(sweep, part, config, jobs, episodes, before)
+            numbers = _array(sweep, part, config, jobs, episodes, ":".join(ids) or None)
         except UserError:
             for entry in part:
                 sweep.update(entry.run, state=entry.state, error=entry.error)
             raise
         for entry, number in zip(part, numbers, strict=True):
             sweep.update(entry.run, job=number)
-        before = numbers[0].split("_")[0]
+    return [*first, *after], held
 
 
 def _array(
     sweep: Sweep, part: Sequence[Entry], config: SlurmConfig, jobs: int | None, episodes: int, after: str | None
 ) -> list[str]:
-    """Submits runs as an array, which starts when the array `after` has ended. Returns their job ids."""
+    """Submits runs as an array, which starts when the jobs `after` have ended. Returns their job ids."""
     import submitit
     from submitit.core.utils import FailedJobError
 
@@ -147,7 +168,7 @@ def _array(
 
 
 def sbatch_parameters(name: str, config: SlurmConfig, parallel: int, after: str | None) -> dict[str, Any]:
-    """Returns the options of sbatch under their names in submitit."""
+    """Returns the options of sbatch under their names in submitit. `after` has ids of jobs, with colons between."""
     pairs = [option.lstrip("-").partition("=") for option in config.options]
     extra = {option: value if equals else True for option, equals, value in pairs}
     chosen = {
@@ -171,11 +192,15 @@ def sbatch_parameters(name: str, config: SlurmConfig, parallel: int, after: str 
 
 
 def mark_lost_jobs(sweep: Sweep) -> None:
-    """Records runs as stopped that are queued or running in the ledger, but whose jobs are no longer in the queue.
+    """Records runs as stopped that are queued or running in the ledger, but whose jobs are no longer in the queue, or
+    were never submitted.
 
-    Changes nothing if SLURM is not installed or does not answer.
+    Says nothing about jobs if SLURM is not installed or does not answer.
     """
-    waiting = [e for e in sweep.read().values() if e.job is not None and e.state in ("queued", "running")]
+    entries = sweep.read().values()
+    for entry in filter(given_up, entries):
+        sweep.mark_stopped(entry.run, given_up)
+    waiting = [entry for entry in entries if entry.job is not None and entry.state in IN_PROGRESS]
     if not waiting or shutil.which("squeue") is None:
         return
     command = ["squeue", "--noheader", "--array", "--format=%i", "--user", getpass.getuser()]
@@ -184,4 +209,4 @@ def mark_lost_jobs(sweep: Sweep) -> None:
         return
     lost = {entry.job for entry in waiting} - set(answer.stdout.split())
     for entry in waiting:
-        sweep.mark_stopped(entry.run, lambda now: now.state in ("queued", "running") and now.job in lost)
+        sweep.mark_stopped(entry.run, lambda now: now.state in IN_PROGRESS and now.job in lost)

@@ -44,8 +44,9 @@ def _row(sweep: Sweep, entry: Entry, now: float) -> Row:
     steps = min(status.env_steps, entry.steps)
     left = (entry.steps - steps) / status.speed if state == "running" and status.speed else None
     note = entry.error or ""
-    if state == "running" and status.when is not None and now - max(status.when, entry.started or 0.0) > SILENT:
-        note = f"silent for {duration(now - status.when)}"
+    silent = 0.0 if status.when is None else now - max(status.when, entry.started or 0.0)
+    if state == "running" and silent > SILENT:
+        note = f"silent for {duration(silent)}"
     elif state == "running" and steps >= entry.steps:
         note = "final evaluation"
     elif state == "stopped" and entry.state == "running":

@@ -72,6 +72,10 @@ def _check_images(config: TrainConfig) -> None:
             f"method {method_of(config).name} does not see images: leave out --observations {config.observations}, or "
             f"choose --method {next(name for name, method in OURS.items() if method.images)}"
         )
+    _require(
+        config.observations != "pixels" or not config.env.observation_noise,
+        "--env.observation-noise does not disturb images: leave it out, or take --observations both",
+    )
 
 
 def _check_replay(config: TrainConfig) -> None:

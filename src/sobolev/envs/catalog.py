@@ -92,8 +92,9 @@ def make(task: str, repeat: int | None = None, *, view: View | None = None, nois
     `repeat` is the action repeat, None the family's default. `view` chooses the observations, None those of the
     environment. `noise` None adds no noise. Everything that the environment returns is checked (`wrappers.checks`).
 
-    Raises UserError for an unknown task, a repeat below 1, spaces that sobolev cannot use, and noise on velocities if
-    the environment has none; WorkerError if the environment's own code fails.
+    Raises UserError for an unknown task, a repeat below 1, spaces that sobolev cannot use, noise on velocities if the
+    environment has none, and noise on observations if all of them are bytes; WorkerError if the environment's own code
+    fails.
     """
     check_task(task)
     family, name = family_of(task)
@@ -105,7 +106,10 @@ def make(task: str, repeat: int | None = None, *, view: View | None = None, nois
         raise UserError(f"'{task}' takes no noise on its velocities: leave out --env.dynamics-noise")
     with guarded(task, lambda: "while it was created"):
         environment = family.make(name, repeat, Kicks(noise.dynamics))
-    return seen(disturbed(Checked(task, environment), noise.observation), view or View())
+    found = seen(disturbed(Checked(task, environment), noise.observation), view or View())
+    if noise.observation and all(spec.dtype == "uint8" for _, spec in found.spaces.observation):
+        raise UserError(f"'{task}' is observed by images or bytes alone: leave out --env.observation-noise")
+    return found
 
 
 def to_try() -> list[tuple[str, list[str]]]:

@@ -21,7 +21,7 @@ class EnvConfig:
     """height and width of rendered images (--observations pixels or both), a multiple of 16"""
     observation_noise: Annotated[float, Ge(0), Lt(1)] = 0.0
     """half-width w of the factor U[1 − w, 1 + w] by which every observed number is multiplied, in training and
-    evaluation"""
+    evaluation; images and other bytes are not"""
     dynamics_noise: Annotated[float, Ge(0)] = 0.0
     """standard deviation of the normal noise added to all velocities of the physics before every control step, in
     training and evaluation"""

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from sobolev.envs import Noise, VectorEnv, Workers, make
+from sobolev.config import configure, resolved
+from sobolev.envs import Noise, VectorEnv, View, Workers, make
 from sobolev.envs.wrappers.noise import Kicks
 from sobolev.errors import UserError
 
@@ -121,3 +122,14 @@ def test_a_noisy_run_is_restored_bit_for_bit(task: str):
 def test_environments_without_velocities_refuse_kicks():
     with pytest.raises(UserError, match="has no velocities that could be disturbed: leave out --env.dynamics-noise"):
         make("gym:toy_environments:Counter-v0", noise=Noise(dynamics=0.1))
+
+
+def test_noise_that_would_disturb_nothing_is_refused():
+    noise, task = Noise(observation=0.2), "gym:toy_environments:Counter-v0"
+    with pytest.raises(UserError, match="observed by images or bytes alone: leave out --env.observation-noise"):
+        make(task, view=View("pixels"), noise=noise)
+    plain, noisy = (make(task, view=View("both"), noise=some).reset(0).observation for some in (None, noise))
+    np.testing.assert_array_equal(plain["pixel"], noisy["pixel"])
+    chosen = {"observations": "pixels", "env.observation_noise": 0.2}
+    with pytest.raises(UserError, match="does not disturb images: leave it out, or take --observations both"):
+        resolved(configure("walker-walk", settings=chosen), "cpu")

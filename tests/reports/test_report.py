@@ -11,9 +11,11 @@ import pytest
 from sobolev.errors import UserError
 from sobolev.reports.analysis.compare import compare
 from sobolev.reports.figures import ablations
+from sobolev.reports.figures.sensitivity import figure_9
+from sobolev.reports.page.content import Material
 from sobolev.reports.page.export import check_output
 from sobolev.reports.registry import REGISTRY, SECTIONS, of_paper
-from sobolev.reports.report import report, unfinished
+from sobolev.reports.report import report, sensitivity_files, unfinished
 from sobolev.reports.results import published
 from sobolev.reports.results.runs import find, load
 from sobolev.reports.tables import variants
@@ -190,6 +192,28 @@ def test_runs_of_a_sweep_that_are_not_done_are_told(tmp_path: Path) -> None:
     made_up.write(tmp_path, "sweep-mine.json", [])
     with pytest.raises(UserError, match="cannot be read as a sweep"):
         unfinished([tmp_path])
+
+
+def test_a_sweep_inside_a_place_is_told_once(tmp_path: Path) -> None:
+    sweep = tmp_path / "runs" / "sweep"
+    sweep.mkdir(parents=True)
+    run = {"run": "a", "task": "walker-walk", "label": "gpld", "state": "failed", "error": "no room"}
+    made_up.write(sweep, "sweep-mine.json", {"runs": [run]})
+    for places in ([tmp_path], [sweep, tmp_path], [sweep / ".." / "sweep", sweep]):
+        (note,) = unfinished(places)
+        assert note.startswith("Of 1 run in ") and note.endswith("gpld on walker-walk is failed: no room.")
+
+
+def test_every_file_of_sensitivity_has_a_figure(tmp_path: Path, small: Made) -> None:
+    places = [tmp_path / "a" / "sensitivity", tmp_path / "b" / "sensitivity", tmp_path / "2", tmp_path / "c" / "2"]
+    for place in places:
+        place.mkdir(parents=True)
+        made_up.write(place, "sensitivity.json", {"command": f"sobolev sensitivity {place}", "records": MOVED})
+    comparison = compare(load(small.runs / "ant"))
+    files = tuple(sensitivity_files([*places, tmp_path]))
+    found = figure_9(Material(comparison, False, tmp_path, files))
+    assert [figure.name for figure in found] == ["figure-9", "figure-9-2", "figure-9-2-2", "figure-9-2-3"]
+    assert all(str(place) in figure.caption for place, figure in zip(places, found, strict=True))
 
 
 def test_a_file_that_is_not_of_sensitivity_is_told(tmp_path: Path) -> None:

@@ -21,6 +21,28 @@ def test_a_page_from_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert "sobolev report runs/dreamer runs/gpld --output page" in page and "Returns at 20,000 env steps" in page
 
 
+def test_scores_are_collected_inside_the_folder_of_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Twice: the copies are neither copied nor compared with their runs. The numbers of `sobolev sensitivity` are where
+    it writes them by default."""
+    monkeypatch.chdir(tmp_path)
+    made_up.run(Path("runs") / "a", method="dreamer", end=10_000)
+    Path("results/sensitivity").mkdir(parents=True)
+    numbers = {"sensitivity": 0.1, "jacobian_norm": 2.0}
+    moved = {"task": "walker-walk", "label": "dreamer", "seed": 0, "env_steps": 1000}
+    records = [moved | {"posterior": numbers, "prior": numbers}]
+    made_up.write(Path("results/sensitivity"), "sensitivity.json", {"command": "sobolev …", "records": records})
+    for _ in range(2):
+        assert sobolev(["report", "runs", "results/sensitivity", "--collect", "runs/kept"]) == 0
+        assert "collected: runs/kept/walker-walk-dreamer-paper\n" in capsys.readouterr().out
+        assert "1 run, 3 seeds of each" in Path("report/report.md").read_text()
+    assert Path("report/figures/figure-9.png").exists()
+    # what was kept before is compared, where it is all there is
+    assert sobolev(["report", "runs/kept", "--collect", "runs/kept"]) == 0
+    assert "1 run, 3 seeds of each" in Path("report/report.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

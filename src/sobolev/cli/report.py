@@ -60,6 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         at=config.at,
         since=config.since,
         command=shlex.join(["sobolev", "report", *arguments]),
+        without=collected,
     )
     print("\n".join([*(f"collected: {folder}" for folder in collected), f"page: {files[0]}"]))
     return 0

@@ -11,7 +11,7 @@ from sobolev.reports.page.export import check_output, write
 from sobolev.reports.page.headline import headline
 from sobolev.reports.page.table import Table, counts, listed
 from sobolev.reports.registry import REGISTRY, SECTIONS, of_paper
-from sobolev.reports.results.runs import find, load
+from sobolev.reports.results.runs import SENSITIVITY, find, load
 
 
 def report(
@@ -23,12 +23,15 @@ def report(
     at: int | None = None,
     since: int | None = None,
     command: str = "sobolev report",
+    without: Sequence[Path] = (),
 ) -> list[Path]:
     """Reads runs and writes a report of them into a folder. Returns the files of the report, the page first.
 
-    Raises UserError for places without runs, and for a folder that holds files other than a report.
+    The folders `without` are left out: copies of other runs in these places. Raises UserError for places without runs,
+    and for a folder that holds files other than a report.
     """
-    folders = find(places)
+    left_out = {folder.resolve() for folder in without}
+    folders = [folder for folder in find(places) if folder.resolve() not in left_out]
     check_output(output)
     comparison = compare([run for folder in folders for run in load(folder)], baseline, at, since)
     comparison.notes[:0] = unfinished(places)
@@ -72,14 +75,18 @@ def artefacts(there: set[str]) -> Table:
 
 def sensitivity_files(places: Sequence[Path]) -> list[Path]:
     """Returns the files of `sobolev sensitivity` in these places, without duplicates."""
-    files = {path.resolve(): path for place in places for path in sorted(place.rglob("sensitivity.json"))}
+    return _inside(places, SENSITIVITY)
+
+
+def _inside(places: Sequence[Path], pattern: str) -> list[Path]:
+    files = {path.resolve(): path for place in places for path in sorted(place.rglob(pattern))}
     return list(files.values())
 
 
 def unfinished(places: Sequence[Path]) -> list[str]:
     """Returns a note for every sweep in these places that has unfinished runs, with the errors of failed ones."""
     notes = []
-    for path in dict.fromkeys(path for place in places for path in sorted(place.glob("sweep-*.json"))):
+    for path in _inside(places, "sweep-*.json"):
         try:
             runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
             left = [run for run in runs if run["state"] != "done"]

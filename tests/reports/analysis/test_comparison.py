@@ -87,6 +87,28 @@ def test_variants_are_named_by_what_is_not_the_default() -> None:
     assert names(*runs) == ["dreamer", "gpld", "gpld prior=0.5 rho=1", "gpld rho=0.25"]
 
 
+def without_config(first: int = 0, **settings: Any) -> Run:
+    """A run of which only the score file is there."""
+    return replace(made(first=first, **settings), folder=Path("other-code"), settings={}, config={})
+
+
+def test_runs_of_unknown_settings_have_the_name_of_their_method() -> None:
+    other = without_config(first=5)
+    assert names(other, made(penalty__rho=0.25)) == names(other, made()) == names(other) == ["gpld"]
+    found, notes = labelled([other, made(), made(penalty__rho=0.25)])
+    assert list(found) == ["gpld", "gpld rho=0.25"] and other in found["gpld"]
+    told = "Scores of gpld have no config.json in other-code, so that they count as gpld, whatever their settings were."
+    assert notes == [told]
+    assert labelled([other, made(method="dreamer")])[1] == []  # nothing that they could be mistaken for
+
+
+def test_a_seed_of_unknown_settings_is_not_said_to_be_the_same_experiment() -> None:
+    message = "both have gpld on walker-walk with seed 0, and other-code has no config.json to tell them apart: leave"
+    for runs in ([without_config(), made()], [made(), without_config()]):
+        with pytest.raises(UserError, match=message):
+            compare([*runs, made(penalty__rho=0.25)])
+
+
 def test_a_size_is_named_without_the_widths_that_follow_from_it() -> None:
     config = encode(resolved(configure("walker-walk", size="1m"), "cpu"))
     other = Run(Path("a"), Task("walker-walk"), "gpld", flat(config), config, made().scores, {})
@@ -148,6 +170,34 @@ def test_areas_begin_where_they_are_asked_to() -> None:
     assert later.values(AREA, task, "dreamer")[0] == pytest.approx(70.0)
     assert any(note.startswith("Areas under curves begin at 40 env steps") for note in later.notes)
     assert compare(comparison.runs, since=200).spans[task] == (100.0, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "at", "message"),
+    [
+        ((10.0, 20.0), (10.0, 20.0), 5, "at 5 env steps, since .* evaluations is 10: choose a later --at"),
+        ((6.0, 12.0), (14.0, 20.0), None, "at 12 env steps, since .* evaluations is 14: leave out the runs"),
+        ((6.0, 12.0), (14.0, 20.0), 13, "at 12 env steps, since .* evaluations is 14: leave out the runs"),
+    ],
+)
+def test_seeds_that_have_not_begun_where_they_are_compared_are_told(
+    theirs: Any, ours: Any, at: int | None, message: str
+) -> None:
+    """As scores of other code may begin at any env step."""
+    with pytest.raises(UserError, match="^walker-walk cannot be compared " + message):
+        compare([made(method="dreamer", steps=theirs), made(steps=ours)], at=at)
+
+
+def test_an_aggregate_without_a_common_env_step_is_left_out_and_told() -> None:
+    """Compared at 12, where the baseline's newest evaluation is of 5, before the first one of the other."""
+    found = compare([made(method="dreamer", steps=(5.0, 15.0)), made(steps=(9.0, 12.0))])
+    task, told = Task("walker-walk"), "There is no aggregate over env steps for DeepMind Control, proprioception: up to"
+    assert found.spans[task] == (9.0, 12.0) and found.reached[task, "dreamer"].mean == 5.0
+    for normalise in (False, True):
+        assert aggregate_curves(found, [task], ["dreamer", "gpld"], normalise) == {}
+    assert aggregate_curves(found, [], [], normalise=False) == {}
+    assert [note.startswith(told) for note in found.notes].count(True) == 1
+    assert not any(note.startswith(told) for note in both().notes)
 
 
 def test_other_grids_are_told_and_joined_by_lines() -> None:
@@ -252,6 +302,15 @@ def test_noise_makes_another_task(tmp_path: Path) -> None:
     assert not comparison.tasks("proprio"), "not averaged with the paper's tasks"
     places = collect([tmp_path / "1-gpld"], tmp_path / "scores")
     assert [place.name for place in places] == ["gym-Hopper-v5-observation-noise-0.2-gpld-paper"]
+
+
+def test_a_place_with_nothing_but_a_file_of_sensitivity_needs_runs_beside_it(tmp_path: Path) -> None:
+    run, place = made_up.run(tmp_path / "run", end=10_000), tmp_path / "results" / "sensitivity"
+    place.mkdir(parents=True)
+    made_up.write(place, "sensitivity.json", {})
+    assert find([place, run]) == find([run, tmp_path / "results"]) == [run]
+    with pytest.raises(UserError, match="sensitivity: only sensitivity.json, no scores.json; give folders of runs"):
+        find([place])
 
 
 @pytest.mark.parametrize("name", ["nothing", "empty"])

@@ -40,6 +40,19 @@ def test_a_run_is_kept_with_what_made_it(tmp_path: Path) -> None:
     assert ours.facts["seconds"] == 1234 and ours.settings == theirs.settings and ours.seeds == theirs.seeds
 
 
+def test_the_env_steps_of_a_kept_run_are_those_of_its_wall_time(tmp_path: Path) -> None:
+    """Which go on after the last evaluation."""
+    run = made_up.run(tmp_path / "a", end=20_000)
+    made_up.write(run, "record.json", {"processes": [made_up.record(500.0, 24_000)]})
+    (place,) = collect([run], tmp_path / "scores")
+    (ours,), (theirs,) = load(place), load(run)
+    assert (ours.facts["seconds"], ours.facts["env_steps"]) == (500, 24_000)
+    assert ours.facts["env_steps"] == theirs.facts["env_steps"]
+    (run / "record.json").unlink()
+    collect([run], tmp_path / "scores")
+    assert told(place)["env_steps"] == 20_000  # not known: that of the last evaluation
+
+
 def test_variants_have_folders_of_their_own_and_say_what_they_changed(tmp_path: Path) -> None:
     runs = [made_up.run(tmp_path / name, penalty__rho=rho) for name, rho in (("a", 0.5), ("b", 0.25))]
     first, second = collect(runs, tmp_path / "scores")

@@ -92,6 +92,11 @@ def test_the_papers_aggregates_follow_from_its_table() -> None:
     assert round(100 * (published_gain(list(published.LOCOMOTION)) or 0), 1) == 34.6
 
 
+def test_the_papers_gain_is_over_the_baseline() -> None:
+    ratio = 1 + (published_gain(["walker-walk"]) or 0)
+    assert 1 + (published_gain(["walker-walk"], "gpld") or 0) == pytest.approx(1 / ratio)
+
+
 def test_tasks_without_a_score_above_0_to_divide_by_are_left_out() -> None:
     ours = {Task("a"): 3.0, Task("b"): 5.0, Task("c"): 1.0}
     assert normalised_gain(ours, {Task("a"): 2.0, Task("b"): 0.0}) == 0.5
@@ -118,6 +123,20 @@ def test_a_score_file_of_floats(tmp_path: Path) -> None:
     entry = {"task": "dmc_a", "method": "m", "seed": 0, "xs": [1.5], "ys": [2]}
     (tmp_path / "scores.json").write_text(json.dumps([entry]))
     assert read(tmp_path / "scores.json") == [entry]
+
+
+@pytest.mark.parametrize("name", ["scores.json", "train_scores.json"])
+def test_a_seed_that_is_twice_in_a_file_is_told(tmp_path: Path, name: str) -> None:
+    entry = {"task": "dmc_a", "method": "m", "seed": 3, "xs": [1], "ys": [2]}
+    others = [entry | {"seed": 4}, entry | {"method": "n"}, entry | {"task": "dmc_b"}]
+    for file in ("scores.json", name):
+        twice = [entry] * (file == name)
+        (tmp_path / file).write_text(json.dumps([entry, *others, *twice]))
+    with pytest.raises(UserError, match=f"{name} has 2 curves of m on dmc_a with seed 3: keep one of them"):
+        load(tmp_path)
+    for file in ("scores.json", name):
+        (tmp_path / file).write_text(json.dumps([entry, *others]))
+    assert [run.seeds for run in load(tmp_path)] == [(3, 4), (3,), (3,)]
 
 
 def test_returns_that_are_missing_are_left_out_and_told(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def compare(
     the env step `since`, by default the first one at which all of them have returns.
 
     The notes of the comparison say what is missing, unequal or cut off. Raises UserError if there is no evaluation at
-    all, or if two runs have the same label, task and seed.
+    all, if two runs have the same label, task and seed, or if seeds of a task begin after where it is compared.
     """
     by_label, remarks = labelled(runs)
     cells: dict[tuple[Task, str], Cell] = {}
@@ -60,9 +60,7 @@ def _cell(label: str, task: Task, runs: Sequence[Run], remarks: list[str]) -> Ce
     for run in runs:
         for seed, one in run.scores.items():
             if seed in owners:
-                raise UserError(
-                    f"{owners[seed].folder} and {run.folder} are the same experiment with seed {seed}: leave one out"
-                )
+                raise UserError(_twice(label, task, seed, owners[seed], run))
             owners[seed] = run
             if one.steps.size:
                 scores[seed] = one
@@ -71,6 +69,17 @@ def _cell(label: str, task: Task, runs: Sequence[Run], remarks: list[str]) -> Ce
     episodes = {seed: one for run in runs for seed, one in run.episodes.items() if one.steps.size}
     finals = {seed: final for run in runs for seed, final in run.finals.items() if seed in scores}
     return Cell(tuple(runs), dict(sorted(scores.items())), dict(sorted(episodes.items())), finals)
+
+
+def _twice(label: str, task: Task, seed: int, first: Run, second: Run) -> str:
+    """Returns the message for two runs that cannot both be a seed of a label."""
+    if first.settings and second.settings:
+        return f"{first.folder} and {second.folder} are the same experiment with seed {seed}: leave one out"
+    unknown = second.folder if first.settings else first.folder
+    return (
+        f"{first.folder} and {second.folder} both have {label} on {task} with seed {seed}, and {unknown} has no "
+        "config.json to tell them apart: leave one out, or give the method another name in its scores.json"
+    )
 
 
 def _to_the_end(task: Task, cells: Mapping[tuple[Task, str], Cell], remarks: list[str]) -> dict[tuple[Task, str], Cell]:
@@ -104,8 +113,15 @@ def _ending(one: Series, final: Final) -> Series:
 def _span(
     task: Task, cells: Mapping[tuple[Task, str], Cell], at: int | None, since: int | None, remarks: list[str]
 ) -> Span:
-    start, end = max(_start(task, cells), since or 0.0), _end(task, cells, at, remarks)
-    return Span(min(start, end), end)
+    """Returns the env steps over which a task is compared. Raises UserError if they end before all seeds have begun."""
+    start, end = _start(task, cells), _end(task, cells, at, remarks)
+    if end < start:
+        advice = "choose a later --at" if at == end else "leave out the runs that end before it, or that begin so late"
+        raise UserError(
+            f"{task} cannot be compared at {end:,.0f} env steps, since the first one at which all seeds have "
+            f"evaluations is {start:,.0f}: {advice}"
+        )
+    return Span(min(max(start, since or 0.0), end), end)
 
 
 def _start(task: Task, cells: Mapping[tuple[Task, str], Cell]) -> float:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from sobolev.reports.analysis.comparison import Comparison
+from sobolev.reports.analysis.aggregates import common_steps
+from sobolev.reports.analysis.comparison import FAMILIES, Comparison
 from sobolev.reports.results import published
 from sobolev.reports.results.runs import Run
 from sobolev.reports.results.scores import same_grid, until
@@ -16,6 +17,7 @@ def on(comparison: Comparison) -> list[str]:
         *_on_sources(comparison),
         *_on_tasks(comparison),
         *_on_grids(comparison),
+        *_on_aggregates(comparison),
         *off_protocol(comparison.runs),
         *(note for run in comparison.runs for note in run.notes),
     ]
@@ -68,6 +70,18 @@ def _on_grids(comparison: Comparison) -> list[str]:
             uneven.append(str(task))
     text = "Evaluations at different env steps are joined by straight lines, so that means are over the same steps"
     return [f"{text}: {_listed(uneven)}."] if uneven else []
+
+
+def _on_aggregates(comparison: Comparison) -> list[str]:
+    """Returns a note on every family whose aggregate over env steps cannot be drawn."""
+    remarks = []
+    for family, tasks in comparison.families.items():
+        labels = [label for label in comparison.main if any(comparison.on(task, [label]) for task in tasks)]
+        common = comparison.tasks(family, labels)
+        if family in ("proprio", "pixels") and common and not common_steps(comparison, common, labels).size:
+            text = "up to the end of the shortest task, evaluations have no env step in common"
+            remarks.append(f"There is no aggregate over env steps for {FAMILIES[family]}: {text}.")
+    return remarks
 
 
 def off_protocol(runs: Sequence[Run]) -> list[str]:

@@ -1,7 +1,9 @@
 """Local sensitivity of the latent distributions: Figure 9 of paper 1, from the numbers of `sobolev sensitivity`."""
 
+import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,14 @@ Record = dict[str, Any]
 
 
 def figure_9(material: Material) -> list[Illustration]:
-    """Returns a figure for every file of `sobolev sensitivity`. Raises UserError for any other file."""
-    return [of_file(path) for path in material.sensitivity]
+    """Returns a figure for every file of `sobolev sensitivity`, each with a name of its own. Raises UserError for any
+    other file."""
+    figures: dict[str, Illustration] = {}
+    for figure in map(of_file, material.sensitivity):
+        numbered = (f"{figure.name}-{number}" for number in itertools.count(2))
+        name = next(name for name in itertools.chain([figure.name], numbered) if name not in figures)
+        figures[name] = replace(figure, name=name)
+    return list(figures.values())
 
 
 def of_file(path: Path) -> Illustration:
@@ -40,8 +48,9 @@ def of_file(path: Path) -> Illustration:
     caption = f"Sensitivity of the latent distributions to perturbed inputs, and exact Jacobian norms: {command}"
     if lost:
         caption += f" ({lost} numbers were not finite: left out)"
-    number = "" if path.parent.name == "sensitivity" else f"-{path.parent.name}"
-    return Illustration(f"figure-9{number}", "Figure 9. Local sensitivity", caption, drawn)
+    folder = path.resolve().parent.name
+    name = "figure-9" if folder == "sensitivity" else f"figure-9-{folder}"
+    return Illustration(name, "Figure 9. Local sensitivity", caption, drawn)
 
 
 def picture(records: Sequence[Record], note: str = "") -> Picture:

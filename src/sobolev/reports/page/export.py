@@ -7,6 +7,7 @@ DIR/figures/*        every figure as PNG and PDF
 """
 
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sobolev.errors import UserError
@@ -16,7 +17,8 @@ from sobolev.reports.page.render import MARK, html, markdown
 from sobolev.system.atomic_files import write_bytes, write_text
 
 LIST = ".sobolev-report"
-"""The file in a report's folder that lists its figures and tables. Only these are ever deleted."""
+"""The file in a report's folder that lists its figures and tables. Only these are ever deleted. It is written first, so
+that the folder of a report without a page, whose writing was interrupted, is recognised."""
 
 
 def check_output(output: Path) -> None:
@@ -24,35 +26,49 @@ def check_output(output: Path) -> None:
     page = output / "index.html"
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
-    if not page.is_file() or f'content="{MARK}"' not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
+    if page.is_file():
+        ours = f'content="{MARK}"' in page.read_text(encoding="utf-8", errors="replace")[:2000]
+    else:
+        ours = (output / LIST).is_file()
+    if not ours:
         raise UserError(f"{output} holds other things than a report: choose another --output")
 
 
 def write(content: Report, output: Path) -> list[Path]:
     """Writes a report, with the page last, and deletes the figures and tables of an earlier report that it does not
     have."""
-    for folder in (output, output / "figures", output / "tables"):
-        create_folder(folder, "--output")
-    files: list[Path] = []
-    for section in content.sections:
-        for table in section.tables:
-            files.append(output / "tables" / f"{table.name}.csv")
-            write_text(files[-1], table.csv())
-        for illustration in section.illustrations:
-            for kind, file in (("png", illustration.picture.png()), ("pdf", illustration.picture.pdf())):
-                files.append(output / "figures" / f"{illustration.name}.{kind}")
-                write_bytes(files[-1], file)
-    _remove_others(output, [str(file.relative_to(output)) for file in files])
-    write_text(output / "report.md", markdown(content))
-    write_text(output / "index.html", html(content))
-    return [output / "index.html", output / "report.md", *files]
-
-
-def _remove_others(output: Path, names: list[str]) -> None:
-    """Deletes the files in the list of an earlier report that are not among these names, and writes the new list."""
-    listed = output / LIST
+    create_folder(output, "--output")
+    files, listed = _files(content), output / LIST
     earlier = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
-    for name in sorted(set(earlier) - set(names)):
+    _write_list(listed, dict.fromkeys([*earlier, *files]))
+    for folder in (output / "figures", output / "tables"):
+        create_folder(folder, "--output")
+    for name, make in files.items():
+        made = make()
+        if isinstance(made, str):
+            write_text(output / name, made)
+        else:
+            write_bytes(output / name, made)
+    for name in sorted(set(earlier) - set(files)):
         if re.fullmatch(r"(figures|tables)/[^/]+\.(png|pdf|csv)", name):
             (output / name).unlink(missing_ok=True)
+    _write_list(listed, files)
+    write_text(output / "report.md", markdown(content))
+    write_text(output / "index.html", html(content))
+    return [output / "index.html", output / "report.md", *(output / name for name in files)]
+
+
+def _files(content: Report) -> dict[str, Callable[[], str | bytes]]:
+    """Returns the names of the tables and figures in the folder, each with the function that makes its content."""
+    files: dict[str, Callable[[], str | bytes]] = {}
+    for section in content.sections:
+        for table in section.tables:
+            files[f"tables/{table.name}.csv"] = table.csv
+        for illustration in section.illustrations:
+            files[f"figures/{illustration.name}.png"] = illustration.picture.png
+            files[f"figures/{illustration.name}.pdf"] = illustration.picture.pdf
+    return files
+
+
+def _write_list(listed: Path, names: Iterable[str]) -> None:
     write_text(listed, "\n".join(names) + "\n")

@@ -77,8 +77,9 @@ def facts(config: TrainConfig, run: Run) -> dict[str, Any]:
     """Returns the content of run.json, with "unknown" if the run has no record."""
     origin = {name: run.facts.get(name) or "unknown" for name in ("command", "commit", "machine")}
     origin["command"] = _without_folder(origin["command"])
-    end = max(int(one.steps[-1]) for one in run.scores.values() if one.steps.size)
-    seconds = run.facts.get("seconds")
+    last = max(int(one.steps[-1]) for one in run.scores.values() if one.steps.size)
+    # the env steps that took these seconds, which the last evaluation may not reach
+    end, seconds = run.facts.get("env_steps") or last, run.facts.get("seconds")
     parts = {"env_steps": end, "wall_seconds": None if seconds is None else round(seconds)}
     if run.facts.get("processes", 1) > 1:
         parts["processes"] = run.facts["processes"]

@@ -5,10 +5,13 @@ RUN/train_scores.json   returns of training episodes
 RUN/evaluation.json     episodes of the newest checkpoint (sobolev evaluate)
 RUN/config.json         the settings; without it only the score file's own task and method are known
 RUN/record.json         command, commit and machine of the run; in a folder of copied scores, run.json
+
+Beside them, folders with a sensitivity.json, which `sobolev sensitivity` writes, are accepted.
 """
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +26,8 @@ from sobolev.errors import UserError
 from sobolev.logs.provenance import read_record
 from sobolev.reports.results.scores import Score, Series, missing, read, series, task_name
 
+SENSITIVITY = "sensitivity.json"
+"""The file of `sobolev sensitivity`, which a report draws."""
 VIDEOS = (".mp4", ".gif")
 NOISE = {"env.observation_noise": "observation noise", "env.dynamics_noise": "dynamics noise"}
 """Settings of the environment that make another task of it, with their names."""
@@ -100,27 +105,31 @@ class Run:
 def find(places: Sequence[Path]) -> list[Path]:
     """Returns the folders of runs inside the given folders, sorted and without duplicates.
 
-    Raises UserError for a folder that does not exist, and for one that holds no scores.
+    Raises UserError for a folder that does not exist, for one that holds neither scores nor a file of `sobolev
+    sensitivity`, and if none of them holds scores.
     """
     folders: dict[Path, Path] = {}
     for place in places:
         if not place.exists():
             raise UserError(f"{place} does not exist: give folders of runs, of sweeps or of scores")
         inside = sorted(path.parent for path in place.rglob("scores.json")) if place.is_dir() else []
-        if not inside:
+        if not inside and not (place.is_dir() and any(place.rglob(SENSITIVITY))):
             raise UserError(f"{place} holds no scores.json: give folders of runs, of sweeps or of scores")
         for folder in inside:
             folders.setdefault(folder.resolve(), folder)
+    if places and not folders:
+        listed = " and ".join(map(str, places))
+        raise UserError(f"{listed}: only {SENSITIVITY}, no scores.json; give folders of runs, sweeps or scores too")
     return list(folders.values())
 
 
 def load(folder: Path) -> list[Run]:
     """Loads the runs of a folder: one, or without a config.json one for each task and method in the score file.
 
-    Raises UserError for a file that cannot be read, or whose content is not what its name says.
+    Raises UserError for a file that cannot be read, whose content is not what its name says, or which has a seed twice.
     """
-    scores = read(folder / "scores.json")
-    episodes = read(folder / "train_scores.json") if (folder / "train_scores.json").exists() else []
+    scores = _read_once(folder / "scores.json")
+    episodes = _read_once(folder / "train_scores.json") if (folder / "train_scores.json").exists() else []
     config = _json(folder / "config.json", dict) or {}
     finals = _json(folder / "evaluation.json", list) or []
     facts = _facts(folder)
@@ -143,6 +152,16 @@ def load(folder: Path) -> list[Run]:
             )
         )
     return runs
+
+
+def _read_once(path: Path) -> list[Score]:
+    """Reads a score file. Raises UserError if it has several curves of one seed."""
+    scores = read(path)
+    numbers = Counter((score["task"], score["method"], score["seed"]) for score in scores)
+    for (task, method, seed), number in numbers.items():
+        if number > 1:
+            raise UserError(f"{path} has {number} curves of {method} on {task} with seed {seed}: keep one of them")
+    return scores
 
 
 def _task(named: str, config: Mapping[str, Any]) -> Task:

@@ -20,17 +20,18 @@ def labelled(runs: Sequence[Run]) -> tuple[dict[str, list[Run]], list[str]]:
     """Returns the runs by label, and notes on differences that the labels do not show.
 
     Settings that differ on the same task make variants. A label names those that are not the default of the run's
-    method, preset and size. The label of a method without variants is its name.
+    method, preset and size. The label of a method without variants is its name, and so is that of runs whose settings
+    are not known.
     """
     by_label: dict[str, list[Run]] = {}
     notes: list[str] = []
     for method in sorted({run.method for run in runs}):
         mine = [run for run in runs if run.method == method]
         varied = _varied(mine)
-        names = _names(mine, varied)
+        names = _names([run for run in mine if run.settings], varied)
         for run in mine:
-            by_label.setdefault(names[_key(run, varied)], []).append(run)
-        notes += _across_tasks(method, mine, varied)
+            by_label.setdefault(names[_key(run, varied)] if run.settings else method, []).append(run)
+        notes += [*_across_tasks(method, mine, varied), *_unknown(method, mine)]
     return by_label, notes
 
 
@@ -106,6 +107,14 @@ def _usual(method: str, size: str | None, preset: str | None, regularizer: str |
         return found | {name: usual[name] for name in ("size", "regularizer") if name in usual} | {"size": own.size}
     except UserError:
         return {}
+
+
+def _unknown(method: str, runs: Sequence[Run]) -> list[str]:
+    """Returns a note on runs whose settings are not known, if there are others that they are counted with."""
+    places = dict.fromkeys(str(run.folder) for run in runs if not run.settings)
+    text = f"so that they count as {method}, whatever their settings were"
+    mixed = places and any(run.settings for run in runs)
+    return [f"Scores of {method} have no config.json in {', '.join(places)}, {text}."] if mixed else []
 
 
 def _across_tasks(method: str, runs: Sequence[Run], varied: Sequence[str]) -> list[str]:

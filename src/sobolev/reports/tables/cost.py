@@ -25,25 +25,33 @@ class Cost(NamedTuple):
     """additional seconds per `PER` env steps"""
 
 
-def costs(comparison: Comparison, kind: Callable[[Run], Hashable | None]) -> dict[Any, Cost]:
+def costs(
+    comparison: Comparison, kind: Callable[[Run], Hashable | None], shared: Callable[[Run], Hashable] = lambda _: None
+) -> dict[Any, Cost]:
     """Returns the cost of runs by `kind`, without those whose kind is None.
 
-    Each run is compared with the mean of the baseline's runs with the same task, size, number of seeds and machine.
-    Runs for which there are none are left out.
+    Each run is compared with the mean of the baseline's runs with the same task, size, number of seeds, machine and
+    `shared`. Runs for which there are none are left out. Variants of the baseline's method are compared as others are.
     """
     baseline: dict[Any, list[float]] = {}
+    labels = _labels(comparison)
     for run in comparison.runs:
-        if run.method == comparison.baseline and (seconds := _seconds_per_step(run)):
-            baseline.setdefault(_alike(run), []).append(seconds)
+        if labels.get(run) == comparison.baseline and (seconds := _seconds_per_step(run)):
+            baseline.setdefault((_alike(run), shared(run)), []).append(seconds)
     by_kind: dict[Any, Cost] = {}
     for run in comparison.runs:
-        seconds, beside, key = _seconds_per_step(run), baseline.get(_alike(run)), kind(run)
-        if run.method == comparison.baseline or key is None or not seconds or not beside:
+        seconds, beside, key = _seconds_per_step(run), baseline.get((_alike(run), shared(run))), kind(run)
+        if labels.get(run) == comparison.baseline or key is None or not seconds or not beside:
             continue
         cost = by_kind.setdefault(key, Cost([], []))
         cost.ratios.append(seconds / float(np.mean(beside)))
         cost.seconds.append((seconds - float(np.mean(beside))) * PER)
     return by_kind
+
+
+def _labels(comparison: Comparison) -> dict[Run, str]:
+    """Returns the label of every run that has one."""
+    return {run: label for (_, label), cell in comparison.cells.items() for run in cell.runs}
 
 
 def _seconds_per_step(run: Run) -> float | None:
@@ -71,17 +79,25 @@ def _cells(cost: Cost | None) -> list[str]:
 
 
 def table_4(material: Material) -> list[Table]:
-    """Returns Table 4 of paper 1, with the settings of the penalty listed there; empty without comparable runs."""
+    """Returns Table 4 of paper 1, with the settings of the penalty listed there; empty without comparable runs.
+
+    Runs that differ from the baseline in other settings too are left out: their time is not what the penalty costs.
+    """
     comparison, settings = material.comparison, published.TABLE_4_SETTINGS
 
     def kind(run: Run) -> tuple[float, ...] | None:
         known = all(path in run.settings for path in settings.values())
         return tuple(float(run.settings[path]) for path in settings.values()) if known else None
 
-    own = costs(comparison, kind)
+    def others(run: Run) -> Hashable:
+        return frozenset(pair for pair in run.settings.items() if not pair[0].startswith(published.ABLATED))
+
+    own = costs(comparison, kind, others)
     if not own:
         return []
-    printed = {row[: len(settings)]: row for row in published.table_4()} if material.with_published else {}
+    # the paper's ratios are to DreamerV3's time: beside ratios to another's they would mislead
+    shown = material.with_published and comparison.baseline == "dreamer"
+    printed = {row[: len(settings)]: row for row in published.table_4()} if shown else {}
     rows: list[tuple[str, ...]] = []
     for key in sorted({*own, *printed}):
         row = [*(f"{value:g}" for value in key), *_cells(own.get(key))]
@@ -91,14 +107,14 @@ def table_4(material: Material) -> list[Table]:
         rows.append(tuple(row))
     columns = (*settings, *COLUMNS, *(("paper ratio", "paper seconds") if printed else ()))
     title = "Table 4. What the penalty costs"
-    return [Table("table-4", title, _caption(comparison), columns, tuple(rows), words=frozenset())]
+    caption = f"{_caption(comparison)} Only runs that differ from the baseline in nothing but the penalty."
+    return [Table("table-4", title, caption, columns, tuple(rows), words=frozenset())]
 
 
 def by_label(material: Material) -> list[Table]:
     """Returns a table of the cost of every method and variant; empty without comparable runs."""
     comparison = material.comparison
-    labels = {run: label for (_, label), cell in comparison.cells.items() for run in cell.runs}
-    own = costs(comparison, labels.get)
+    own = costs(comparison, _labels(comparison).get)
     rows = [(label, *_cells(own[label])) for label in comparison.labels if label in own]
     title = f"Cost of methods and variants against {comparison.baseline}"
     return [Table("cost", title, _caption(comparison), ("method", *COLUMNS), tuple(rows))] if rows else []

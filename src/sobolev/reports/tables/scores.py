@@ -86,12 +86,12 @@ def scores(
         if theirs:
             printed = [theirs[method].get(task.name) for method in theirs]
             row += ["" if p is None else spread(*p) if with_spread else f"{p.mean:.1f}" for p in printed]
-            row.append(percent(published_gain([task.name])))
+            row.append(percent(published_gain([task.name], base)))
         rows.append(tuple(row))
     total = ["normalised aggregate", *([""] * len(labels))]
     total += [percent(gain(comparison, label, base, tasks, measure)) for label in others]
     if theirs:
-        total += [*([""] * len(theirs)), percent(published_gain([task.name for task in tasks]))]
+        total += [*([""] * len(theirs)), percent(published_gain([task.name for task in tasks], base))]
     totals = [tuple(total)] if others or theirs else []
     caption = score_caption(comparison, tasks, labels, base if others else "", with_spread, bool(theirs), measure)
     marked = frozenset({len(rows)} if totals else ())

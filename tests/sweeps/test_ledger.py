@@ -1,9 +1,11 @@
 """The ledger of a sweep: no writer undoes what another has written, and a run has one owner at a time."""
 
+import dataclasses
 import errno
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -62,6 +64,26 @@ for _ in range(20):
         thread.join()
     assert [writer.wait(60) for writer in writers] == [0, 0]
     assert [entry.attempts for entry in sweep.read().values()] == [40, 40]
+
+
+def test_the_clusters_warning_waits_while_the_ledger_is_written(tmp_path: Path) -> None:
+    """Its handler writes the ledger too, and would wait for itself."""
+    sweep, seen = planned(tmp_path, "a", "b"), []
+
+    def warned(number: int, frame: object) -> None:
+        seen.append(sweep.ended("b", "queued").state)
+
+    def how(entry: Entry) -> Entry:
+        signal.raise_signal(signal.SIGUSR2)
+        assert not seen
+        return dataclasses.replace(entry, attempts=7)
+
+    before = signal.signal(signal.SIGUSR2, warned)
+    try:
+        assert sweep.change("a", how).attempts == 7
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert seen == ["queued"] and sweep.read()["b"].state == "queued"
 
 
 def test_one_of_two_launchers_gets_a_run(tmp_path: Path) -> None:

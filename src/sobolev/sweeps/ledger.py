@@ -8,6 +8,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -218,9 +219,15 @@ class Sweep:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self.path.parent / f".{self.path.stem}.lock").open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        """The ledger's lock. In a job on a cluster, the warning before its end waits until the lock is free: its handler
+        takes the lock itself."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+        try:
+            with (self.path.parent / f".{self.path.stem}.lock").open("ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 PLANNED = ("run", "task", "method", "label", "seeds", "steps", "command", "needs")

@@ -219,8 +219,8 @@ class Sweep:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """The ledger's lock. In a job on a cluster, the warning before its end waits until the lock is free: its handler
-        takes the lock itself."""
+        """The ledger's lock. In a job on a cluster, the warning before its end waits until the lock is free: the handler
+        takes it too."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
         try:
             with (self.path.parent / f".{self.path.stem}.lock").open("ab") as file:

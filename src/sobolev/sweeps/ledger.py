@@ -219,7 +219,7 @@ class Sweep:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """The ledger's lock. In a job on a cluster, the warning before its end waits until the lock is free: the handler
+        """The ledger's lock. In a job on a cluster, the warning before its end waits until it is free: the handler
         takes it too."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
         try:

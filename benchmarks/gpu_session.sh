@@ -6,7 +6,7 @@
 # walker-walk for the minutes that are left. Every part writes OUT/PART.log as it goes, and OUT/session.jsonl has a line
 # when it ends: what was cut off keeps what it has. The parts' limits add up to eight minutes, so that one is left to learn.
 #   PYTHON   the interpreter with jax (python3)      WHEELS   a folder of wheels to install the other packages from
-#   TINY=1   an agent of a few units: tries the path, on a CPU too
+#   TINY=1   an agent of a few units: tries the path, on a CPU too; without it a machine where jax has no GPU is refused
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=$(mkdir -p "${1:?usage: benchmarks/gpu_session.sh OUT}" && cd "$1" && pwd)
@@ -15,6 +15,14 @@ minutes=${MINUTES:-9}
 tiny=${TINY:+--tiny}
 export PYTHONPATH="$PWD/src:$out/packages${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 end=$(($(date +%s) + minutes * 60))
+
+# Where it is unset, tests would compute on the CPU (tests/conftest.py); where it is empty, JAX chooses.
+export JAX_PLATFORMS="${JAX_PLATFORMS-}"
+backend=$("$python" -c 'import jax; print(jax.default_backend())') || exit 1
+if [ "$backend" != gpu ] && [ -z "$tiny" ]; then
+  echo "jax computes on $backend here: install jax with CUDA, or try the path with TINY=1" >&2
+  exit 1
+fi
 
 # Parts that compile the same program need not do it again; XLA's switches make it another one.
 export JAX_COMPILATION_CACHE_DIR="$out/compiled" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
@@ -50,8 +58,10 @@ fi
 part device 5 nvidia-smi
 part doctor 20 "$python" -m sobolev doctor
 tests="tests/agents/dreamer/test_reference_vectors.py tests/agents/dreamer/test_forms.py tests/agents/dreamer/test_updates.py"
-part tests 60 "$python" -m pytest -q -p no:cacheprovider ${TINY:+-k draws} $tests
-part fused-tests 45 "$python" -m pytest -q -p no:cacheprovider ${TINY:+-k draw} tests/agents/dreamer/test_fused.py
+# Usually a GPU multiplies float32 with the 10 bits of TF32: too few for reference vectors, and to compare forms.
+pytest=(env JAX_DEFAULT_MATMUL_PRECISION=highest "$python" -m pytest -q -p no:cacheprovider)
+part tests 60 "${pytest[@]}" ${TINY:+-k draws} $tests
+part fused-tests 45 "${pytest[@]}" ${TINY:+-k draw} tests/agents/dreamer/test_fused.py
 
 updates gpld 65 --profile
 updates gpld-fused 60 --form fused --profile

@@ -35,6 +35,7 @@ def moments(arguments: list[str], cache: Path) -> list[float]:
         run, said = Path(folder) / "run", Path(folder) / "said"
         command = [sys.executable, "-m", "sobolev", "train", *arguments, "--run", str(run)]
         environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # a user's own, which is not empty
         start, found = time.perf_counter(), dict.fromkeys(MOMENTS, float("nan"))
         with said.open("w") as output:
             child = subprocess.Popen(command, env=environment, start_new_session=True, stdout=output)

@@ -1,12 +1,13 @@
 """What a whole run costs beside its updates: acting, physics, replay, logging, checkpoints and evaluation.
 
-    python benchmarks/whole_run.py --size 1m                # 40 iterations of training, one evaluation, one checkpoint
+    python benchmarks/whole_run.py --size 1m                # 40 iterations of training, an evaluation, a checkpoint
     python benchmarks/whole_run.py --size 12m --iterations 8
 
 Runs `sobolev.train` as it is at the paper's protocol (16 environments, train ratio 512), with the clock around its
 parts, and prints what each takes for every 5000 env steps, the distance of two evaluations, in which 1,250 updates are
 made on average; a checkpoint counts as often as it falls due in that time (every 10 minutes). The parts of one
-iteration are means over the iterations after the first one with updates, which is left out with its compilation.
+iteration are means over the iterations after the first one with updates, which is left out with its compilation. The
+evaluation that counts is the one after the last iteration: the one before the first waits until it is compiled.
 """
 
 import argparse
@@ -89,9 +90,9 @@ def measure(size: str, iterations: int) -> tuple[dict[str, float], int]:
         config = configure("walker-walk", size=size, settings={"run": Path(folder) / "run"})
         steps = config.env.number * 2
         warmup = loop.Plan.of(resolved(config)).warmup
-        config = configure(
-            "walker-walk", size=size, settings={"run": Path(folder) / "run", "steps": (warmup + 1 + iterations) * steps}
-        )
+        end = (warmup + 1 + iterations) * steps
+        settings = {"run": Path(folder) / "run", "steps": end, "evaluation.every": end}
+        config = configure("walker-walk", size=size, settings=settings)
         for part, (owner, name) in PARTS.items():
             method = getattr(owner, name)
             setattr(owner, name, clock.around(part, method))
@@ -100,8 +101,7 @@ def measure(size: str, iterations: int) -> tuple[dict[str, float], int]:
     learning = [counted for counted in clock.seconds if counted["updates"]][1:]
     each = [name for name in PARTS if name not in ("evaluation", "checkpoints")]
     seconds = {name: sum(counted[name] for counted in learning) / len(learning) * PERIOD / steps for name in each}
-    evaluations = [counted["evaluation"] for counted in clock.seconds if counted["evaluation"] > 0.01]
-    seconds["evaluation"] = sum(evaluations[1:] or evaluations) / len(evaluations[1:] or evaluations)
+    seconds["evaluation"] = clock.seconds[-1]["evaluation"]
     save = clock.current["checkpoints"]  # the one at the end, outside an iteration
     seconds["checkpoints"] = save * sum(seconds.values()) / (60 * config.checkpoint.minutes)
     return seconds, round(PERIOD / 2 * config.agent.train_ratio / (config.agent.batch_size * config.agent.batch_length))

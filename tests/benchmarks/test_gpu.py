@@ -161,6 +161,16 @@ def test_the_parts_of_a_sitting_leave_a_minute_of_nine_to_learn() -> None:
     assert len(limits) == 13 and sum(int(seconds) for _, seconds in limits) <= 8 * 60
 
 
+def test_a_sitting_without_a_gpu_is_refused(tmp_path: Path) -> None:
+    """Its tests would pass with kernels that are interpreted, and its numbers would be of a CPU."""
+    environment = {name: value for name, value in os.environ.items() if name != "TINY"}
+    environment |= {"JAX_PLATFORMS": "cpu", "PYTHON": sys.executable}
+    command = ["bash", str(FOLDER / "gpu_session.sh"), str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
+    assert ended.returncode == 1 and "jax computes on cpu here" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif("GPU_SESSION" not in os.environ, reason="minutes long: make test-gpu-session")
 def test_a_sitting_at_a_gpu_goes_all_its_way_on_a_cpu(tmp_path: Path) -> None:
     environment = {**os.environ, **tiny.quick_environment(), "TINY": "1", "PYTHON": sys.executable, "MINUTES": "9"}

@@ -1,16 +1,19 @@
-"""Every program in benchmarks/ says what it takes; updates.py and startup.py go all their way with a tiny agent."""
+"""Every program in benchmarks/ says what it takes; three of them go all their way with a tiny agent."""
 
 import ast
 import importlib.util
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import sobolev
+from sobolev.config import TrainConfig, configure
 from tests import tiny
 from tests.benchmarks.scripts import FOLDER, load
+from tests.quick_runs import quick_runs
 
 SOURCE, ROOT = Path(sobolev.__file__).parents[1], FOLDER.parent
 
@@ -57,6 +60,27 @@ def test_a_run_is_started_until_its_first_update(
         assert line.startswith(f"12m, {cache} compilation cache: first evaluation after ")
         seconds = [float(number) for number in re.findall(r"after (\d+\.\d) s", line)]
         assert len(seconds) == 3 and 0 < seconds[0] <= seconds[1] <= seconds[2]
+        assert int(line.rpartition("it holds ")[2].removesuffix(" MB")) > 0
+
+
+@pytest.mark.long
+def test_the_evaluation_of_a_whole_run_is_one_after_it_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few iterations there are: the one before training waits for its program."""
+    whole_run = load("whole_run")
+    clock = whole_run.Clock()
+
+    def tiny_run(task: str, *, size: str, settings: dict[str, Any]) -> TrainConfig[Any]:
+        del task, size
+        return configure(tiny.TASK, settings=tiny.SETTINGS | {"env.repeat": 2, "log.every": 1} | settings)
+
+    monkeypatch.setattr(whole_run, "configure", tiny_run)
+    monkeypatch.setattr(whole_run, "Clock", lambda: clock)
+    monkeypatch.setattr("sobolev.system.jax_setup.configure", lambda compilation_cache: None)
+    with quick_runs():
+        seconds, _ = whole_run.measure("1m", 1)
+    _, *between, last = [counted["evaluation"] for counted in clock.seconds]
+    assert seconds["evaluation"] == last > 5 * max(between)
+    assert all(taken > 0 for taken in seconds.values())
 
 
 def test_the_parts_of_an_update_are_files_and_functions_that_there_are() -> None:

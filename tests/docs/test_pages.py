@@ -16,12 +16,16 @@ import pytest
 from sobolev.agents.api import AnyAgent, Inspected
 from sobolev.cli import COMMANDS, sweep
 from sobolev.cli.described import described
+from sobolev.cli.evaluate import EvaluateConfig
+from sobolev.cli.parser import flag_of, flags, parse
+from sobolev.cli.report import ReportConfig
+from sobolev.cli.status import StatusConfig
 from sobolev.cli.train import config_from
 from sobolev.config import configure, defaults, resolved
 from sobolev.config.codec import settings
 from sobolev.config.registry import OURS, agent_of
-from sobolev.errors import spelled
-from sobolev.experiments.registry import EXPERIMENTS
+from sobolev.errors import UserError, spelled
+from sobolev.experiments.registry import find
 from sobolev.smoothness.regularizers.registry import REGULARIZERS
 from sobolev.training.program import Program
 from sobolev.training.schedule import Plan
@@ -34,6 +38,8 @@ PAGES = sorted(DOCS.glob("*.md"))
 ELSEWHERE = ("calm", "line:hold", "my_module:", "my_package.my_study", "probe_noise:", "mine.toml")
 ELSEWHERE += tuple(f"my_package.{name}:" for name in ("scaled", "halves", "imitation", "smooth"))
 """Words of commands that need a package of the reader's own; those of extending.md are in `test_extending`."""
+OF_A_COMMIT = ("results/tuning/",)
+"""Words of commands that a page gives with the commit at which they were run; defaults have changed since."""
 
 
 def blocks(page: Path, kind: str) -> list[str]:
@@ -45,6 +51,48 @@ def commands(page: Path) -> list[list[str]]:
     """The lines of a page's shell blocks, as words."""
     lines = [line for block in blocks(page, "bash") for line in block.replace("\\\n", " ").splitlines()]
     return [words for line in lines if "…" not in line and (words := shlex.split(line, comments=True))]
+
+
+def mentioned(page: Path) -> list[list[str]]:
+    """The words after `sobolev` of the commands in a page's sentences and tables, which may leave words out."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return [shlex.split(line.replace("…", "")) for line in re.findall(r"`sobolev ([^`]+)`", text)]
+
+
+READ_BY: dict[str, tuple[Any, str]] = {
+    "report": (ReportConfig(runs=(Path("RUNS"),)), "runs"),
+    "evaluate": (EvaluateConfig(run=Path("RUN")), "run"),
+    "status": (StatusConfig(sweep=Path("SWEEP")), "sweep"),
+}
+"""The settings of commands that read runs, and which of them has no flag."""
+
+
+def check_typed(name: str, arguments: list[str]) -> None:
+    """Raises UserError where a command would refuse its words before it does anything."""
+    if name == "train":
+        assert config_from(arguments).task in arguments
+    elif name == "sweep":
+        assert sweep.plan(arguments)[2], arguments
+    elif name in READ_BY:
+        config, positional = READ_BY[name]
+        parse(config, arguments, prog=f"sobolev {name}", description="", positional=positional)
+    elif name == "doctor":
+        assert not arguments
+    else:
+        study, *rest = arguments if name == "study" else [name, *arguments]
+        experiment = find(study)
+        parse(experiment.settings, rest, prog="sobolev study", description="", positional=experiment.positional)
+
+
+def flags_of(name: str, arguments: list[str]) -> set[str]:
+    """All flags of a command."""
+    if name in ("train", "sweep"):
+        own = [sweep.SweepConfig("SUITE")] if name == "sweep" else []
+        configs = [defaults("", method) for method in OURS] + [defaults("", regularizer=name) for name in REGULARIZERS]
+        return {flag for config in (*own, *configs) for flag in flags(config)}
+    if name in READ_BY:
+        return set(flags(READ_BY[name][0]))
+    return set(flags(find(arguments[0] if name == "study" else name).settings)) if name != "doctor" else set()
 
 
 @pytest.fixture
@@ -67,14 +115,42 @@ def test_commands_can_be_typed(page: Path, own_task: None, tmp_path: Path, monke
             continue
         name, *arguments = words[words.index("sobolev") + 1 :]
         assert name in COMMANDS or name == "COMMAND", words
+        if not {"--help", "--help-all"} & set(arguments):
+            check_typed(name, arguments)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_in_sentences_can_be_typed(page: Path, own_task: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they leave out the words that differ, or have TASK or RUN there, the flags that they name exist."""
+    del own_task
+    monkeypatch.chdir(ROOT)
+    for name, *arguments in mentioned(page):
+        assert name in COMMANDS or name == "COMMAND", name
         if {"--help", "--help-all"} & set(arguments):
             continue
-        if name == "train":
-            assert config_from(arguments).task in arguments
-        elif name == "sweep":
-            assert sweep.plan(arguments)[2], words
-        elif name == "study":
-            assert arguments[0] in EXPERIMENTS, words
+        first = arguments[0] if arguments else "-"
+        if not first.startswith(("-", *ELSEWHERE, *OF_A_COMMIT)) and not first.isupper():
+            check_typed(name, arguments)
+        elif named := {flag for word in arguments if (flag := flag_of(word))}:
+            assert named <= flags_of(name, arguments), (name, arguments)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "report runs --collekt scores",
+        "evaluate RUN --episode 3",
+        "status runs/sweep --onec",
+        "study tabular --seed 1",
+        "sensitivity RUN --samples many",
+        "train walker-walk --step 3",
+        "sweep dmc-proprio --job 2",
+    ],
+)
+def test_a_flag_that_is_not_there_is_seen(line: str) -> None:
+    name, *arguments = line.split()
+    with pytest.raises(UserError, match=arguments[1]):
+        check_typed(name, arguments)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -17,11 +17,13 @@ import pytest
 from sobolev import load_policy
 from sobolev.checkpoints.slots import Checkpoints
 from sobolev.cli import evaluate, report, sweep, train
+from sobolev.cli.parser import parse
 from sobolev.config import configure, from_json, resolved, to_json
 from sobolev.config.codec import settings
 from sobolev.config.registry import METHODS
 from sobolev.envs import check_task, default_repeat, make
 from sobolev.errors import UserError
+from sobolev.experiments.registry import find, listed
 from tests import tiny
 from tests.quick_runs import quick_runs
 
@@ -30,18 +32,18 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.fixture(scope="module", autouse=True)
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Both packages, built and installed without a network, where Python finds them."""
+    """The packages, built and installed without a network, where Python finds them."""
     pytest.importorskip("setuptools", "70.1")  # from then on it builds wheels by itself
     pytest.importorskip("pip")
     target, source = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("source")
     shutil.copytree(EXAMPLES, source / "examples")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    packages = [str(source / "examples" / name) for name in ("method", "environment")]
+    packages = [str(path.parent) for path in (source / "examples").glob("*/pyproject.toml")]
     subprocess.run([*pip, "--target", str(target), *packages], check=True, capture_output=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(target)
         yield target
-    for name in ("calm_dreamer", "line_world"):
+    for name in ("calm_dreamer", "line_world", "sobolev_hinge", "probe_noise"):
         for module in [known for known in sys.modules if known.partition(".")[0] == name]:
             del sys.modules[module]
 
@@ -59,8 +61,15 @@ def test_the_readme_has_each_package_and_its_line() -> None:
         lines |= package["project"]["entry-points"]
     assert tomllib.loads(block)["project"]["entry-points"] == lines
     for command in re.findall(r"`sobolev train ([^`]+)`", page):
-        if "hinge" not in command:  # which this module does not install
-            assert train.config_from(shlex.split(command))
+        assert train.config_from(shlex.split(command))
+    for command in re.findall(r"`sobolev study ([^`]+)`", page):
+        name, *arguments = shlex.split(command)
+        assert parse(find(name).settings, arguments, prog="sobolev study", description="")
+
+
+def test_the_experiment_is_a_name_and_a_module() -> None:
+    assert listed()["probe-noise"] == "from probe-noise"
+    assert find("probe-noise") is find("probe_noise:EXPERIMENT")
 
 
 def words(task: str, method: str, *others: str) -> list[str]:

@@ -18,6 +18,7 @@ from sobolev.smoothness import (
 from sobolev.smoothness.layers import norm_silu
 from sobolev.smoothness.linear_first import gram, quadratic
 from tests.smoothness.sampled import sampled_penalty
+from tests.xla_flags import OPTIMISED
 
 FORMS = pytest.mark.parametrize("form", ["fast", "general"])
 ESTIMATORS = {"rows": row_energies, "joint": joint_energies}
@@ -107,7 +108,7 @@ def test_compiled_equals_op_by_op(make_network, make_inputs, estimator, form):
     inputs = make_inputs(states=states, inputs=width)
     probes = jax.random.rademacher(jax.random.key(1), (states, rows, classes), jnp.float32)
     both = jax.value_and_grad(penalty(ESTIMATORS[estimator], form, probes), argnums=(0, 1))
-    compiled = jax.jit(both)(network, inputs)
+    compiled = jax.jit(both, compiler_options=OPTIMISED)(network, inputs)
     with jax.disable_jit():
         plain = both(network, inputs)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), compiled, plain)

@@ -14,6 +14,7 @@ from sobolev.errors import UserError
 from sobolev.system import jax_setup
 from tests import tiny
 
+ROOT = Path(__file__).parents[2]
 CHILD = """
 import hashlib, json, sys
 import jax, jax.numpy as jnp
@@ -97,7 +98,7 @@ print(faults[-1] - faults[2])
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's memory")
 def test_a_cpu_computes_where_freed_memory_is_kept():
     """Three calls that need 0.5 GB, 131,072 pages: new ones each time in JAX's threads, the same in the main thread."""
-    settings = {**os.environ, "GLIBC_TUNABLES": ":".join(jax_setup.TUNABLES)}
+    settings = {**os.environ, "GLIBC_TUNABLES": ":".join(jax_setup.TUNABLES), "PYTHONPATH": str(ROOT / "src")}
     pages = {}
     for where in ("here", "elsewhere"):
         command = [sys.executable, "-c", FAULTS, where]
@@ -131,10 +132,10 @@ with Workers(0) as workers:
 @pytest.mark.long
 def test_an_update_after_a_step_is_done_when_its_call_returns():
     """JAX would make it in the background where a donated state is in use, which one is that a step has read."""
-    root = Path(__file__).parents[2]
-    settings = {**os.environ, **tiny.quick_environment(), "PYTHONPATH": str(root)}
+    path = os.pathsep.join(map(str, [ROOT / "src", ROOT]))
+    settings = {**os.environ, **tiny.quick_environment(), "PYTHONPATH": path}
     command = [sys.executable, "-c", MAIN_THREAD]
-    found = subprocess.run(command, env=settings, cwd=root, capture_output=True, text=True, check=True)
+    found = subprocess.run(command, env=settings, cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["True"] * 9
 
 

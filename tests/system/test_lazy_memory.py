@@ -4,6 +4,7 @@ import mmap
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +65,9 @@ assert float(array[49].sum()) == row and not np.asarray(array[50:60]).any()
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they are written")
 def test_they_take_memory_as_they_are_written_and_in_place():
     """In a process of its own: this one has memory that others have freed."""
-    found = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    command = [sys.executable, "-c", MEASURED]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
 
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,4 +17,6 @@ def test_all_cores_without_a_restriction():
 def test_a_process_bound_to_one_core_counts_one():
     core = cores()[-1]
     code = f"import os; os.sched_setaffinity(0, {{{core}}}); from sobolev.system.resources import cores; print(cores())"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == f"({core},)\n"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert found.stdout == f"({core},)\n", found.stderr

@@ -13,7 +13,7 @@ import pytest
 from sobolev.envs.processes.workers import _Here
 from sobolev.system import signals
 
-SOURCE = Path(__file__).parents[1] / "src"
+SOURCE = Path(__file__).parents[2] / "src"
 SAID = "saving, then leaving (Ctrl-C again leaves at once)\n"
 
 
@@ -26,8 +26,13 @@ def wait_for() -> int | None:
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
-    time.sleep(0.1)  # a thread says it
-    return capsys.readouterr().err
+    """A line that another thread says, and whatever it says soon after."""
+    text, deadline = "", time.monotonic() + 10
+    while not text.endswith("\n") and time.monotonic() < deadline:
+        time.sleep(0.01)
+        text += capsys.readouterr().err
+    time.sleep(0.1)
+    return text + capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", signals.NUMBERS)

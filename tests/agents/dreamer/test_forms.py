@@ -42,6 +42,7 @@ def gradient(target: Target, agent: Dreamer, seeds: tuple[int, ...]) -> Any:
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")  # newer jax, on a GPU
 @pytest.mark.parametrize("target", ["accelerator", "fused"])
 def test_an_update_is_the_same_in_every_form(target: Target):
     agent = tiny.agent()

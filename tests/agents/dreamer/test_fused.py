@@ -1,9 +1,11 @@
 """The fused step, interpreted, against the plain form for accelerators, and lowered for a GPU that is not here."""
 
+import os
 import subprocess
 import sys
 import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,7 +27,9 @@ from sobolev.system import target
 from sobolev.system.target import check_fused_step, fused_step, traced_for
 from tests import tiny
 
-pytestmark = pytest.mark.long
+# On a GPU newer versions of jax warn of every kernel.
+TRITON = "ignore:The Pallas Triton backend is deprecated:DeprecationWarning"
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings(TRITON)]
 
 TINY = ModelConfig(deter=64, hidden=16, classes=4, units=16, rows=4, blocks=4)
 ODD = replace(TINY, deter=96, hidden=48, classes=5, rows=6, blocks=2)
@@ -221,4 +225,5 @@ def test_every_size_can_be_fused(size: str) -> None:
 def test_pallas_is_imported_only_where_the_step_is_asked_for():
     """It takes a fifth of a second, at every start of a run."""
     program = "import sys, sobolev.agents.dreamer.agent; sys.exit('jax.experimental.pallas' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], timeout=120).returncode == 0
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")}
+    assert subprocess.run([sys.executable, "-c", program], env=environment, timeout=120).returncode == 0

@@ -18,19 +18,25 @@ FALL = {"Walker2d", "InvertedDoublePendulum", "Hopper", "Humanoid", "Ant"}
 
 
 @pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("noise", [None, Noise(0.2, 0.5)], ids=["plain", "noisy"])
-def test_a_task_has_its_published_shapes_and_takes_noise(name: str, noise: Noise | None):
-    environment = make(f"gym:{name}-v5", noise=noise)
+def test_a_task_has_its_published_shapes_and_takes_noise(name: str):
     size, actions = TASKS[name]
-    assert environment.spaces.spec("observation").shape == (size,) and environment.spaces.action == actions
-    rng, step, count = np.random.default_rng(0), environment.reset(1), 0
-    while not step.last and count < 200:
-        step, count = environment.step(rng.uniform(-1, 1, actions).astype(np.float32)), count + 1
-    assert step.observation["observation"].dtype == np.float32 and np.isfinite(step.observation["observation"]).all()
-    if name in FALL and step.last:
-        assert step.terminal
-    assert step.last or count == 200
-    environment.close()
+    told = {}
+    for noise in (Noise(), Noise(observation=0.2), Noise(dynamics=0.5)):
+        environment = make(f"gym:{name}-v5", noise=noise)
+        assert environment.spaces.spec("observation").shape == (size,) and environment.spaces.action == actions
+        rng, steps = np.random.default_rng(0), [environment.reset(1)]
+        while not steps[-1].last and len(steps) <= 200:
+            steps.append(environment.step(rng.uniform(-1, 1, actions).astype(np.float32)))
+        seen = np.stack([step.observation["observation"] for step in steps])
+        assert seen.dtype == np.float32 and np.isfinite(seen).all()
+        assert steps[-1].terminal == (steps[-1].last and name in FALL)
+        environment.close()
+        told[noise] = seen, [step.reward for step in steps]
+    (plain, rewards), (observed, same), (kicked, others) = told.values()
+    ratios = observed[plain != 0] / plain[plain != 0]
+    assert same == rewards and 0.8 - 1e-5 <= ratios.min() < ratios.max() <= 1.2 + 1e-5
+    np.testing.assert_array_equal(kicked[0], plain[0])  # a reset is as it was
+    assert not np.array_equal(kicked[1], plain[1]) and others != rewards
 
 
 def test_a_time_limit_is_no_end():

@@ -46,13 +46,14 @@ def task(name: str) -> str:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_environments_are_closed_before_workers_end(marks, count):
+def test_environments_are_closed_before_workers_end(marks, monkeypatch, count):
+    monkeypatch.setattr("sobolev.envs.processes.workers._PATIENCE", 60.0)  # until a worker that stays is ended
     with Workers(count) as workers:
         for kind in (0, 1):  # as for training and evaluation
             VectorEnv(workers, task("Closing"), 1, [0], 2, kind).reset(0)
         assert all(map(alive, marked(marks, "made"))) and len(marked(marks, "made")) == 4
         began = time.monotonic()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert marked(marks, "closed") == marked(marks, "made") and gone(marked(marks, "made"), 0.0)
 
 
@@ -75,7 +76,7 @@ def test_an_environment_that_hangs_is_given_a_bounded_time(marks, monkeypatch, n
         while where != "close" and len(marked(marks, f"hangs-{where}")) < 2:
             time.sleep(0.02)
         began = time.monotonic()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     assert len(marked(marks, "made")) == 2 and gone(marked(marks, "made"))
 
 
@@ -138,7 +139,10 @@ except signals.Interrupted as interruption:
 @pytest.mark.long
 def test_a_parent_that_is_told_to_leave_or_killed(marks, name, number):
     """SIGINT as from a terminal: to the whole process group."""
-    code = PARENT.format(path=sys.path, name=name)
+    code, hangs = PARENT.format(path=sys.path, name=name), name == "Closingstep"
+    if not hangs:  # nothing has to be waited for, and a worker that stays would be for a minute
+        patient = "from sobolev.envs.processes import workers\nsignals.PATIENCE = workers._PATIENCE = 60.0\n"
+        code = code.replace("signals.listen()\n", f"{patient}signals.listen()\n")
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert parent.stdout is not None
     for _ in range(3):
@@ -150,8 +154,7 @@ def test_a_parent_that_is_told_to_leave_or_killed(marks, name, number):
     os.killpg(parent.pid, number)
     parent.communicate(timeout=20)
     assert parent.returncode == (-9 if number == signal.SIGKILL else 128 + number)
-    hangs = name == "Closingstep"
-    assert time.monotonic() - began < (5.5 if hangs else 2)
+    assert time.monotonic() - began < (15 if hangs else 10)
     assert gone(programs, 8 if number == signal.SIGKILL and hangs else 1)
     wanted = [] if hangs else programs
     for _ in range(100):  # a worker whose parent was killed is not waited for, and marks after its program has ended

@@ -5,6 +5,7 @@ import pytest
 
 from sobolev.config import configure, resolved
 from sobolev.envs import Noise, VectorEnv, View, Workers, make
+from sobolev.envs.families.toy import DRAG
 from sobolev.envs.wrappers.noise import Kicks
 from sobolev.errors import UserError
 
@@ -78,6 +79,41 @@ def test_kicks_are_added_to_velocities_before_every_control_step():
             total += float(reward)
         np.testing.assert_array_equal(step.observation["observation"], np.float32(observation))
         assert step.reward == pytest.approx(total)
+
+
+def test_kicks_are_added_to_the_velocities_of_deepmind_control():
+    """As above; what follows from velocities is computed anew, of which dm_control's next step begins."""
+    from dm_control import suite
+
+    kicks, action = Kicks(0.3), np.full(6, 0.2, np.float32)
+    ours, theirs = make("walker-walk", 2, noise=Noise(dynamics=0.3)), suite.load("walker", "walk", {"random": 11})
+    first, time_step = ours.reset(11), theirs.reset()
+    np.testing.assert_array_equal(first.observation["velocity"], np.float32(time_step.observation["velocity"]))
+    kicks.reset(11)
+    for _ in range(3):
+        step, total = ours.step(action), 0.0
+        for _ in range(2):
+            theirs.physics.data.qvel[:] += kicks.draw(9)
+            theirs.physics.forward()
+            time_step = theirs.step(action)
+            total += time_step.reward
+        for name, value in time_step.observation.items():
+            np.testing.assert_array_equal(step.observation[name], np.float32(value), err_msg=name)
+        assert step.reward == pytest.approx(total)
+
+
+def test_kicks_are_added_to_the_velocity_of_the_toy():
+    """Two environments with the same noise of their own differ by the kicks, which drag slows as it does all speed."""
+    plain, kicked, kicks = make("toy:point-mass", 2), make("toy:point-mass", 2, noise=Noise(dynamics=0.1)), Kicks(0.1)
+    plain.reset(11)
+    kicked.reset(11)
+    kicks.reset(11)
+    expected = np.zeros(2)
+    for _ in range(3):
+        velocities = [each.step(np.full(2, 0.2, np.float32)).observation["velocity"] for each in (plain, kicked)]
+        for _ in range(2):
+            expected = DRAG * expected + kicks.draw(2)
+        np.testing.assert_allclose(velocities[1] - velocities[0], expected, atol=1e-6)
 
 
 def test_kicks_are_normal_of_their_scale():

@@ -36,7 +36,8 @@ def curves(config: WorldModelConfig) -> Curves:
 
 
 def draw_data(records: Sequence[Record], curves: Curves, note: str = "") -> Figure:
-    """Draws a row per behaviour and a column per number, over the transitions in the dataset; lower is better."""
+    """Draws a row per behaviour and a column per number, over the transitions in the dataset, on logarithmic axes;
+    lower is better."""
     behaviors, figure, axes = _grid(records, len(NUMBERS), 2.55)
     for row, behavior in enumerate(behaviors):
         for column, (number, title) in enumerate(NUMBERS.items()):
@@ -53,11 +54,12 @@ def draw_data(records: Sequence[Record], curves: Curves, note: str = "") -> Figu
             ax.set_xticks(steps, [f"{round(step):,}" for step in steps])
             ax.xaxis.set_minor_locator(NullLocator())
             ax.xaxis.set_minor_formatter(NullFormatter())
-    return _finish(figure, axes, f"transitions in the dataset\n{note}")
+    return _finish(figure, axes, f"transitions in the dataset\n{note}", log=True)
 
 
 def draw_horizon(records: Sequence[Record], curves: Curves, note: str = "") -> Figure:
-    """Draws the error of the observation over the steps ahead, with a row per behaviour and a column per dataset."""
+    """Draws the error of the observation over the steps ahead, on a logarithmic axis, with a row per behaviour and a
+    column per dataset."""
     sizes = sorted({r["episodes"] for r in records})
     behaviors, figure, axes = _grid(records, len(sizes), 3.1, sharex=True, sharey="row")
     for row, behavior in enumerate(behaviors):
@@ -69,7 +71,7 @@ def draw_horizon(records: Sequence[Record], curves: Curves, note: str = "") -> F
                 errors = values(records, "observation", behavior=behavior, multiple=multiple, episodes=size)
                 _curve(ax, np.arange(1, errors.shape[1] + 1), errors, curve)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return _finish(figure, axes, f"steps ahead\n{note}")
+    return _finish(figure, axes, f"steps ahead\n{note}", log=True)
 
 
 def draw_scale(records: Sequence[Record], curves: Curves, note: str = "") -> Figure:
@@ -109,13 +111,20 @@ def _curve(ax: Axes, x: Sequence[float] | np.ndarray, numbers: np.ndarray, curve
     """Draws the mean over seeds, the first axis, with its interval."""
     mean, half = numbers.mean(0), interval(numbers)
     (line,) = ax.plot(x, mean, "o-", color=curve.color, markersize=2.5, linewidth=1.2, label=curve.label)
-    ax.fill_between(x, np.maximum(mean - half, 0), mean + half, color=line.get_color(), alpha=0.15, linewidth=0)
+    low = np.maximum(mean - half, mean / 100)  # a logarithmic axis has no 0, and is cut off above this
+    ax.fill_between(x, low, mean + half, color=line.get_color(), alpha=0.15, linewidth=0)
 
 
-def _finish(figure: Figure, axes: np.ndarray, note: str) -> Figure:
+def _finish(figure: Figure, axes: np.ndarray, note: str, log: bool = False) -> Figure:
+    """Ends a figure; on logarithmic axes, which begin at half of the smallest mean, intervals may be cut off below."""
     for ax in axes.flat:
-        ax.set_ylim(bottom=0)
-        ax.tick_params(labelsize=7)
+        if log:
+            together = ax.get_shared_y_axes().get_siblings(ax)
+            ax.set_yscale("log")
+            ax.set_ylim(bottom=min(np.min(line.get_ydata()) for one in together for line in one.lines) / 2)
+        else:
+            ax.set_ylim(bottom=0)
+        ax.tick_params(which="both", labelsize=7)
         ax.grid(alpha=0.25)
         ax.spines[["top", "right"]].set_visible(False)
     handles, names = axes[0, 0].get_legend_handles_labels()

@@ -129,4 +129,6 @@ def test_an_environment_without_an_end(tmp_path):
     time.sleep(8)
     assert process.poll() is None
     leaves(process, signal.SIGINT, 8)
-    assert (tmp_path / "long").read_text() == "leaving (Ctrl-C again leaves at once)\n"
+    lines = (tmp_path / "long").read_text().splitlines()
+    said = [line for line in lines if "cpu_aot_loader" not in line]  # XLA logs of programs that the tests keep
+    assert said == ["leaving (Ctrl-C again leaves at once)"]

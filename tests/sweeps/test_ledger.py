@@ -86,6 +86,17 @@ def test_the_clusters_warning_waits_while_the_ledger_is_written(tmp_path: Path) 
     assert seen == ["queued"] and sweep.read()["b"].state == "queued"
 
 
+def test_a_ledger_on_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = planned(tmp_path, "a")
+
+    def flock(file: object, kind: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError, match="cannot be locked: No locks available; choose an --output on a file system"):
+        sweep.update("a", state="queued")
+
+
 def test_one_of_two_launchers_gets_a_run(tmp_path: Path) -> None:
     sweep = planned(tmp_path, "a")
     assert sorted(at_once(sweep, [lambda: sweep.claim("a")] * 2)) == [False, True]

@@ -297,7 +297,7 @@ def _to_cluster(sweep: Sweep, runs: Sequence[str], config: SweepConfig) -> int:
     from sobolev.sweeps.local_launcher import left_to_do
 
     slurm.mark_lost_jobs(sweep)
-    left = [e for e in left_to_do(sweep, runs, config.final_episodes) if e.state not in ("queued", "running")]
+    left = [e for e in left_to_do(sweep, runs, config.final_episodes) if e.state not in slurm.IN_PROGRESS]
     submitted, held = slurm.submit(sweep, left, config.slurm, config.jobs, config.final_episodes)
     print(f"{len(submitted)} runs submitted to SLURM, {len(runs) - len(left)} complete or in progress")
     for entry in held:

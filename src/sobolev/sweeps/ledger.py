@@ -21,6 +21,7 @@ from sobolev.config.codec import decode, encode
 from sobolev.errors import UserError
 from sobolev.sweeps.expand import PlannedRun
 from sobolev.system.atomic_files import file_name, write_json
+from sobolev.system.output import reason
 
 State = Literal["waiting", "queued", "running", "done", "stopped", "failed"]
 """waiting: not started; queued: submitted to the cluster; stopped: interrupted and saved, resumed at the next start;
@@ -224,7 +225,11 @@ class Sweep:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
         try:
             with (self.path.parent / f".{self.path.stem}.lock").open("ab") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                except OSError as error:
+                    what = f"{self.path.parent} cannot be locked: {reason(error)}"
+                    raise UserError(f"{what}; choose an --output on a file system that has locks") from error
                 yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
